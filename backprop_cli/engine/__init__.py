@@ -1,0 +1,1 @@
+"""The mathematics: arrays in, arrays out. NumPy and the standard library only."""

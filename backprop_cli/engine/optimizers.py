@@ -1,0 +1,280 @@
+"""The correction: each optimiser turns a gradient into a change of the parameters.
+
+An optimiser is a frozen record of settings. What it remembers between steps is an `OptimizerState`; what it changes is
+the network's one flat vector, in place. Weight decay is decoupled (AdamW) for every optimiser: it shrinks the weights
+by `learning_rate * weight_decay` and never enters the gradient or the loss. Biases are not decayed: they scale nothing,
+so shrinking them only moves the decision away from the data.
+
+To add one: write the class, add it to the union at the foot. The config, its messages and the tests follow.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating[Any]]
+
+BLOCK = 65_536  # parameters updated at a time: the vectors of one block stay in the cache from operation to operation
+
+
+@dataclass
+class OptimizerState:
+    """What an optimiser remembers: a step count, and vectors as long as the parameters (moments) by name."""
+
+    step: int = 0
+    moments: dict[str, Array] = field(default_factory=dict)
+    scratch: Array = field(default_factory=lambda: np.empty(0))
+
+    def copy_from(self, other: OptimizerState) -> None:
+        """Take over the step count and the moments of another state of the same optimiser."""
+        self.step = other.step
+        for name, moment in other.moments.items():
+            self.moments[name][...] = moment
+
+
+@dataclass(frozen=True)
+class _Optimizer(ABC):
+    """What all optimisers share: their settings' checks, their state, decay, and the walk over blocks."""
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check(self, "learning_rate", low=0.0, open_low=True)
+        _check(self, "weight_decay", low=0.0)
+
+    def moment_names(self) -> tuple[str, ...]:
+        return ()
+
+    def init(self, n_params: int, dtype: Any = np.float32) -> OptimizerState:
+        """Return the state before the first step: all moments zero, each (n_params,)."""
+        moments = {name: np.zeros(n_params, dtype) for name in self.moment_names()}
+        return OptimizerState(0, moments, np.empty(min(n_params, BLOCK), dtype))
+
+    def step(
+        self,
+        params: Array,
+        grads: Array,
+        state: OptimizerState,
+        *,
+        learning_rate: float,
+        decayed: Sequence[slice] = (),
+    ) -> None:
+        """Make one step, in place.
+
+        Args:
+            params: The parameters, (n_params,); changed.
+            grads: dLoss/dparams, (n_params,); may be overwritten.
+            state: This optimiser's memory, from `init`; changed.
+            learning_rate: The rate of this very step (the schedule has been applied), >= 0.
+            decayed: The parts of `params` that weight decay shrinks (the weights, not the biases).
+        """
+        state.step += 1
+        if self.weight_decay:
+            keep = 1.0 - learning_rate * self.weight_decay
+            for part in decayed:
+                params[part] *= keep
+        update = self.rule(state.step, learning_rate)
+        moments = state.moments.values()
+        if len(params) <= BLOCK:
+            update(params, grads, *moments, state.scratch)
+            return
+        for start in range(0, len(params), BLOCK):
+            block = slice(start, start + BLOCK)
+            scratch = state.scratch[: len(params) - start]
+            update(params[block], grads[block], *(moment[block] for moment in moments), scratch)
+
+    @abstractmethod
+    def rule(self, step: int, learning_rate: float) -> Any:
+        """Return the update of one block: a function of (params, grads, *moments, scratch), all in place."""
+
+
+def _check(settings: Any, name: str, *, low: float, high: float = math.inf, open_low: bool = False) -> None:
+    value = getattr(settings, name)
+    if not (low < value if open_low else low <= value) or not value < high:
+        interval = f"{'(' if open_low else '['}{low:g}, {high:g})"
+        raise ValueError(f"{name}: {value} is not in {interval}")
+
+
+@dataclass(frozen=True)
+class SGD(_Optimizer):
+    """Stochastic gradient descent, with or without momentum: v = momentum v + g; params -= learning_rate v.
+
+    Attributes:
+        name: `sgd`.
+        learning_rate: > 0.
+        weight_decay: >= 0.
+        momentum: Share of the last velocity that is kept, in [0, 1).
+        nesterov: Look ahead: params -= learning_rate (g + momentum v).
+
+    Source: Goodfellow et al. 2016, algorithms 8.1 and 8.2; Sutskever et al. 2013, section 2 (Nesterov, in the form
+    that applies the velocity to the gradient at hand, as PyTorch does).
+    """
+
+    name: Literal["sgd"] = "sgd"
+    learning_rate: float = 0.1
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(self, "momentum", low=0.0, high=1.0)
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov: needs a momentum above 0")
+
+    def moment_names(self) -> tuple[str, ...]:
+        """Return the names of the vectors that `init` makes."""
+        return ("velocity",) if self.momentum else ()
+
+    def rule(self, step: int, learning_rate: float) -> Any:
+        """Return the update of one block."""
+
+        def plain(params: Array, grads: Array, scratch: Array) -> None:
+            grads *= learning_rate
+            params -= grads
+
+        def with_momentum(params: Array, grads: Array, velocity: Array, scratch: Array) -> None:
+            velocity *= self.momentum
+            velocity += grads
+            np.multiply(velocity, self.momentum * learning_rate if self.nesterov else learning_rate, out=scratch)
+            params -= scratch
+            if self.nesterov:
+                grads *= learning_rate
+                params -= grads
+
+        return with_momentum if self.momentum else plain
+
+
+@dataclass(frozen=True)
+class RMSprop(_Optimizer):
+    """Divide by the recent size of the gradient: v = decay v + (1 - decay) g^2; params -= rate g / (sqrt(v) + eps).
+
+    Attributes:
+        name: `rmsprop`.
+        learning_rate: > 0.
+        weight_decay: >= 0.
+        decay: Share of the old mean square that is kept, in [0, 1).
+        eps: Keeps the division finite, > 0.
+
+    Source: Hinton 2012, lecture 6e; Goodfellow et al. 2016, algorithm 8.5.
+    """
+
+    name: Literal["rmsprop"] = "rmsprop"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    decay: float = 0.9
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(self, "decay", low=0.0, high=1.0)
+        _check(self, "eps", low=0.0, open_low=True)
+
+    def moment_names(self) -> tuple[str, ...]:
+        """Return the names of the vectors that `init` makes."""
+        return ("mean_square",)
+
+    def rule(self, step: int, learning_rate: float) -> Any:
+        """Return the update of one block."""
+
+        def update(params: Array, grads: Array, mean_square: Array, scratch: Array) -> None:
+            np.multiply(grads, grads, out=scratch)
+            scratch *= 1.0 - self.decay
+            mean_square *= self.decay
+            mean_square += scratch
+            np.sqrt(mean_square, out=scratch)
+            scratch += self.eps
+            grads *= learning_rate
+            grads /= scratch
+            params -= grads
+
+        return update
+
+
+@dataclass(frozen=True)
+class _AdaptiveMoments(_Optimizer):
+    """Momentum and scale together, both corrected for their start at zero.
+
+    m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
+    params -= learning_rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps).
+
+    Here the moments are kept as plain sums m' = m / (1 - beta1) and v' = v / (1 - beta2): the constants and both
+    corrections then fold into two numbers a step, `rate` and `eps`, and the update is ten passes over the vector.
+    """
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(self, "beta1", low=0.0, high=1.0)
+        _check(self, "beta2", low=0.0, high=1.0)
+        _check(self, "eps", low=0.0, open_low=True)
+
+    def moment_names(self) -> tuple[str, ...]:
+        return ("mean", "mean_square")
+
+    def rule(self, step: int, learning_rate: float) -> Any:
+        scale = math.sqrt((1.0 - self.beta2) / (1.0 - self.beta2**step))  # sqrt(v_hat) = scale sqrt(v')
+        rate = learning_rate * (1.0 - self.beta1) / (1.0 - self.beta1**step) / scale
+        eps = self.eps / scale
+
+        def update(params: Array, grads: Array, mean: Array, mean_square: Array, scratch: Array) -> None:
+            mean *= self.beta1
+            mean += grads
+            np.multiply(grads, grads, out=scratch)
+            mean_square *= self.beta2
+            mean_square += scratch
+            np.sqrt(mean_square, out=scratch)
+            scratch += eps
+            np.divide(mean, scratch, out=scratch)
+            scratch *= rate
+            params -= scratch
+
+        return update
+
+
+@dataclass(frozen=True)
+class Adam(_AdaptiveMoments):
+    """Adam, without weight decay unless it is asked for (it is decoupled then, as for every optimiser here).
+
+    Attributes:
+        name: `adam`.
+        learning_rate: > 0.
+        weight_decay: >= 0.
+        beta1: Share of the old mean that is kept, in [0, 1).
+        beta2: Share of the old mean square that is kept, in [0, 1).
+        eps: Keeps the division finite, > 0.
+
+    Source: Kingma and Ba 2015, algorithm 1 (and the remark at the end of its section 2, for the folded constants).
+    """
+
+    name: Literal["adam"] = "adam"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class AdamW(_AdaptiveMoments):
+    """Adam with decoupled weight decay, on by default.
+
+    Attributes: those of `Adam`; its name is `adamw`.
+
+    Source: Loshchilov and Hutter 2019, algorithm 2.
+    """
+
+    name: Literal["adamw"] = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+
+
+Optimizer = SGD | RMSprop | Adam | AdamW

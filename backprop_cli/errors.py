@@ -1,0 +1,46 @@
+"""What a user can fix: each error carries one line for people and the exit code of the command that met it.
+
+A message reads "where: what is wrong; what would be right".
+"""
+
+
+class BackpropError(Exception):
+    """A mistake outside this program: in its usage, a config, some data, a model file or a picture."""
+
+    exit_code = 2
+
+
+class UsageError(BackpropError):
+    """Options or arguments that do not fit together."""
+
+
+class ConfigError(BackpropError):
+    """A config that cannot be used; `problems` holds one line for each mistake."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class DataError(BackpropError):
+    """Training or test data that cannot be used."""
+
+
+class ModelFileError(BackpropError):
+    """A model file or checkpoint that cannot be used."""
+
+
+class RunDirectoryError(BackpropError):
+    """A run directory that is in use, used up, or not one at all."""
+
+
+class PictureError(BackpropError):
+    """A picture that cannot be read, or that shows nothing."""
+
+    exit_code = 1
+
+
+class DivergenceError(BackpropError):
+    """Training that left the finite numbers."""
+
+    exit_code = 1
