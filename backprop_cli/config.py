@@ -1,0 +1,571 @@
+"""The YAML file: one frozen record of every setting, read strictly, its mistakes explained with file, line and key.
+
+The settings live beside the code they steer; this module only puts them together and reads them. pydantic checks types
+and unknown keys, each settings class its own ranges.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+import re
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from backprop_cli.data.sources import DataSettings
+from backprop_cli.engine.activations import ACTIVATIONS
+from backprop_cli.engine.layers import INITIALIZERS
+from backprop_cli.engine.losses import CrossEntropy, Loss
+from backprop_cli.engine.network import NetworkSettings
+from backprop_cli.engine.optimizers import Adam, Optimizer
+from backprop_cli.engine.schedules import Constant, Schedule
+from backprop_cli.engine.training import TrainingSettings
+from backprop_cli.errors import ConfigError
+
+MAX_CHARACTERS = 1_000_000
+MAX_DEPTH = 20
+MAX_PROBLEMS = 12
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides what a training run computes.
+
+    Attributes:
+        name: Of the run: letters, digits, dots, dashes, underlines. Left out: the file's name without its ending.
+        seed: Of the first weights, the shuffling, dropout and augmentation, 0 to 2^63 - 1.
+        data: What is trained on.
+        network: The hidden layers; the output layer follows from the classes.
+        loss: What is minimised.
+        optimizer: How a gradient becomes a step.
+        schedule: How the learning rate changes over the training.
+        training: How long and in which steps.
+        ensemble: How many networks, which differ in their seed; the answer is their mean probability. 1 to 100.
+        calibration: `temperature`: divide the logits by one number fitted on the validation part; null: leave them.
+    """
+
+    name: str = "run"
+    seed: int = 0
+    data: DataSettings = field(default_factory=DataSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    loss: Annotated[Loss, Field(discriminator="name")] = field(default_factory=CrossEntropy)
+    optimizer: Annotated[Optimizer, Field(discriminator="name")] = field(default_factory=Adam)
+    schedule: Annotated[Schedule, Field(discriminator="name")] = field(default_factory=Constant)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    ensemble: int = 1
+    calibration: Literal["temperature"] | None = None
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError("name: must be 1 to 64 letters, digits, dots, dashes or underlines, no dot first")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed: {self.seed} is not in 0 to 2^63 - 1")
+        if not 1 <= self.ensemble <= 100:
+            raise ValueError(f"ensemble: {self.ensemble} is not in 1 to 100")
+        if not self.data.validation_size:
+            for key, value in (("training.early_stopping", self.training.early_stopping), ("calibration", self.calibration)):
+                if value is not None:
+                    raise ValueError(f"{key}: needs a validation part; set data.validation_size above 0")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain mappings, lists, numbers and text."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
+
+    def to_yaml(self) -> str:
+        """Return YAML that `read_config` reads back as this very config."""
+        return yaml.dump(self.to_dict(), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+# ---- reading -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Source:
+    """Plain data read from YAML, and where each part of it stood."""
+
+    data: Any
+    places: dict[tuple[str | int, ...], str]  # key path -> `digits.yaml:14` or `--set optimizer.lr=1`
+    texts: dict[tuple[str | int, ...], str]  # key path -> a scalar as it was written
+
+
+def read_config(
+    text: str, *, where: str, overrides: Sequence[str] = (), default_name: str = "run", folder: Path | None = None
+) -> Config:
+    """Return the config that a YAML text and `--set` options describe.
+
+    Args:
+        text: YAML.
+        where: What messages call it: a path or a bundled name.
+        overrides: `key.path=value` each, the value read as YAML; they win over the text.
+        default_name: `name`, where the text has none.
+        folder: What relative paths in the text are relative to; None: the working directory.
+
+    Raises:
+        ConfigError: With a line for every mistake that was found, at most 12.
+    """
+    source = _parse(text, where)
+    if source.data is None:
+        raise ConfigError(f"{where}: empty; `backprop init` writes a config to start from")
+    if not isinstance(source.data, dict):
+        raise ConfigError(f"{where}:1: a mapping of settings is wanted, such as `seed: 0`")
+    for override in overrides:
+        _override(source, override)
+    source.data.setdefault("name", default_name if _NAME.fullmatch(default_name) else "run")
+    for key, default in (("loss", CrossEntropy), ("optimizer", Adam), ("schedule", Constant)):
+        if isinstance(section := source.data.get(key), dict):
+            section.setdefault("name", default.name)
+    _resolve_paths(source.data.get("data"), folder)
+    try:
+        return _adapter().validate_json(json.dumps(source.data))
+    except ValidationError as error:
+        problems = list(dict.fromkeys(_explain(error, source, where)))
+        if len(problems) > MAX_PROBLEMS:
+            problems[MAX_PROBLEMS - 1 :] = [f"{where}: and {len(problems) - MAX_PROBLEMS + 1} more"]
+        raise ConfigError(*problems) from error
+
+
+def config_of(plain: dict[str, Any], *, where: str) -> Config:
+    """Return the config that `to_dict` gave, as a model file holds it.
+
+    Raises:
+        ConfigError: It is not one of this version.
+    """
+    return read_config(json.dumps(plain), where=where)
+
+
+def _adapter() -> TypeAdapter[Config]:
+    return TypeAdapter(Config)
+
+
+def _resolve_paths(data: Any, folder: Path | None) -> None:
+    """Make file names in the data section absolute, so that the saved config finds them from anywhere."""
+    if isinstance(data, dict):
+        for key in ("source", "test_source"):
+            value = data.get(key)
+            if isinstance(value, str) and value not in ("", "digits"):
+                data[key] = str(((folder or Path()) / value).resolve())
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's reader up to the node tree, without anchors, tags and merge keys, and not too deep."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise yaml.MarkedYAMLError(problem="anchors and aliases are not allowed", problem_mark=event.start_mark)
+        if getattr(event, "tag", None):
+            raise yaml.MarkedYAMLError(problem="tags are not allowed", problem_mark=event.start_mark)
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise yaml.MarkedYAMLError(problem=f"more than {MAX_DEPTH} levels", problem_mark=event.start_mark)
+        node = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        self.depth -= 1
+        return node
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's writer, which quotes text that `_scalar` would take for a number."""
+
+
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,39})")
+_FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]{0,39})(\.[0-9]{0,400})?|\.[0-9]{1,400})([eE][-+]?[0-9]{1,4})?")
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))  # type: ignore[no-untyped-call]
+_WORDS: dict[str, Any] = {
+    **dict.fromkeys(("", "~", "null"), None),
+    **dict.fromkeys(("true", "yes", "on"), True),
+    **dict.fromkeys(("false", "no", "off"), False),
+    **dict.fromkeys((".inf", "+.inf"), math.inf),
+    "-.inf": -math.inf,
+    ".nan": math.nan,
+}
+
+
+def _scalar(node: yaml.ScalarNode) -> Any:
+    """Return what a scalar means: `1e-3` is a number (PyYAML says text), `012`, `0x1F` and `1_000` are not."""
+    text = node.value
+    if node.style is not None:  # quoted, or a block: text
+        return text
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def _parse(text: str, where: str, *, numbered: bool = True) -> _Source:
+    """Read one YAML document strictly."""
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigError(f"{where}: more than {MAX_CHARACTERS:,} characters")
+    source = _Source(None, {}, {})
+
+    def place(node: Any) -> str:
+        return f"{where}:{node.start_mark.line + 1}" if numbered else where
+
+    def build(node: Any, path: tuple[str | int, ...]) -> Any:
+        source.places[path] = place(node)
+        if isinstance(node, yaml.ScalarNode):
+            source.texts[path] = node.value
+            return _scalar(node)
+        if isinstance(node, yaml.SequenceNode):
+            return [build(item, (*path, i)) for i, item in enumerate(node.value)]
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = key_node.value
+            if not isinstance(key_node, yaml.ScalarNode) or key == "<<" and key_node.style is None:
+                problems.append(f"{place(key_node)}: {_dotted(path)}: a plain word is wanted as a key")
+            elif key in mapping:
+                problems.append(f"{place(key_node)}: {_dotted((*path, key))}: given twice")
+            else:
+                mapping[key] = build(value_node, (*path, key))
+                source.places[(*path, key)] = place(key_node)
+        return mapping
+
+    problems: list[str] = []
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()  # type: ignore[no-untyped-call]
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark and numbered else ""
+        raise ConfigError(f"{where}{line}: {error.problem or error.context}") from error
+    except (yaml.YAMLError, ValueError) as error:  # a character that YAML does not allow
+        raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from error
+    if node is not None:
+        source.data = build(node, ())
+    if problems:
+        raise ConfigError(*problems[:MAX_PROBLEMS])
+    return source
+
+
+def _override(source: _Source, override: str) -> None:
+    """Put one `key.path=value` into the data."""
+    where = f"--set {override}"
+    key, equals, text = override.partition("=")
+    path = tuple(int(part) if part.isdecimal() else part for part in re.sub(r"\[(\d{1,4})\]", r".\1", key).split("."))
+    if not equals or "" in path:
+        raise ConfigError(f"{where}: KEY=VALUE is wanted, such as optimizer.learning_rate=1e-2")
+    value = _parse(text, where, numbered=False)
+    parent: Any = source.data
+    for i, part in enumerate(path):
+        if isinstance(parent, list):
+            if not isinstance(part, int) or part >= len(parent):
+                raise ConfigError(f"{where}: {_dotted(path[:i])} has {len(parent)} entries, counted from 0")
+        elif not isinstance(parent, dict):
+            raise ConfigError(f"{where}: {_dotted(path[:i])} is not a mapping")
+        elif isinstance(part, int):
+            raise ConfigError(f"{where}: {_dotted(path[:i])} is not a list")
+        if i == len(path) - 1:
+            parent[part] = value.data
+        else:
+            if isinstance(parent, dict) and parent.get(part) is None:
+                parent[part] = {}
+                source.places[path[: i + 1]] = where
+            parent = parent[part]
+    for places in (source.places, source.texts):
+        for old in [old for old in places if old[: len(path)] == path]:
+            del places[old]
+    source.places.update({(*path, *rest): where for rest in value.places} or {path: where})
+    source.texts.update({(*path, *rest): text for rest, text in value.texts.items()})
+
+
+# ---- explaining ----------------------------------------------------------------------------------------------------
+
+# What other tools call it, to point at what it is called here.
+_ELSEWHERE = {
+    "lr": "optimizer.learning_rate",
+    "learning_rate": "optimizer.learning_rate",
+    "learning_rate_init": "optimizer.learning_rate",
+    "eta": "optimizer.learning_rate",
+    "alpha": "optimizer.weight_decay",
+    "l2": "optimizer.weight_decay",
+    "weight_decay": "optimizer.weight_decay",
+    "momentum": "optimizer.momentum",
+    "solver": "optimizer.name",
+    "type": "name",
+    "hidden_layer_sizes": "network.layers",
+    "hidden_layers": "network.layers",
+    "hidden": "network.layers",
+    "layers": "network.layers",
+    "size": "units",
+    "n_units": "units",
+    "width": "units",
+    "act": "activation",
+    "dropout_rate": "dropout",
+    "activation": "network.layers[0].activation",
+    "dropout": "network.layers[0].dropout",
+    "max_iter": "training.epochs",
+    "n_epochs": "training.epochs",
+    "num_epochs": "training.epochs",
+    "epochs": "training.epochs",
+    "batch": "training.batch_size",
+    "batch_size": "training.batch_size",
+    "n_iter_no_change": "training.early_stopping.patience",
+    "early_stopping": "training.early_stopping",
+    "patience": "training.early_stopping.patience",
+    "clip": "training.gradient_clip",
+    "grad_clip": "training.gradient_clip",
+    "random_state": "seed",
+    "random_seed": "seed",
+    "validation_split": "data.validation_size",
+    "validation_fraction": "data.validation_size",
+    "val_size": "data.validation_size",
+    "test_split": "data.test_size",
+    "augmentation": "data.augment",
+    "criterion": "loss.name",
+    "scheduler": "schedule.name",
+    "label_smoothing": "loss.label_smoothing",
+}
+
+
+def _dotted(path: Sequence[str | int]) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text or "the config"
+
+
+def _explain(error: ValidationError, source: _Source, where: str) -> Iterator[str]:
+    """Give one line for each mistake: where, key, what is wrong, what would be right."""
+    for item in error.errors(include_url=False):
+        path = _without_tags(item["loc"], source.data)
+        message = _message(item, path, source)
+        if item["type"].startswith("union_tag_"):
+            path = (*path, "name")
+        if item["type"] == "value_error":  # "units: 0 is not in ...", from a settings class: the key belongs to the path
+            key, _, message = str(item["ctx"]["error"]).partition(": ")
+            path = (*path, *key.split("."))
+            if "is not one of" in message:
+                message += _did_you_mean(str(_value_at(source.data, path)), message.split("is not one of ")[1].split(", "))
+        yield f"{_place(source, path, where)}: {_dotted(path)}: {message}"
+
+
+def _place(source: _Source, path: tuple[str | int, ...], where: str) -> str:
+    """Return where a key stands; for a key that is missing, where the nearest one above it stands."""
+    for stop in range(len(path), 0, -1):
+        if path[:stop] in source.places:
+            return source.places[path[:stop]]
+    return where
+
+
+def _without_tags(loc: Sequence[str | int], data: Any) -> tuple[str | int, ...]:
+    """Drop the tags of unions that pydantic puts into an error's path: `optimizer.sgd.beta1` is `optimizer.beta1`."""
+    path: list[str | int] = []
+    for i, part in enumerate(loc):
+        is_tag = isinstance(data, dict) and part not in data and data.get("name") == part and i == 1
+        if is_tag or part in ("AugmentSettings", "EarlyStopping"):
+            continue
+        path.append(part)
+        if isinstance(data, dict) and isinstance(part, str):
+            data = data.get(part)
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        else:
+            data = None
+    return tuple(path)
+
+
+def _value_at(data: Any, path: Sequence[str | int]) -> Any:
+    for part in path:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return data
+
+
+def _message(item: Any, path: tuple[str | int, ...], source: _Source) -> str:
+    kind, value = item["type"], item["input"]
+    text = source.texts.get(path, json.dumps(value))
+    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"unknown key{_nearest_key(path, source.data)}"
+    if kind.startswith("union_tag_"):
+        names, tag = _names_of(path[0]), str(value["name"])
+        return f'"{tag}" is not one of {", ".join(names)}{_did_you_mean(tag, names)}'
+    if kind == "literal_error":
+        names = re.findall(r"'([^']*)'", item["ctx"]["expected"])
+        return f'"{text}" is not one of {", ".join(names)}{_did_you_mean(text, names)}'
+    if kind == "missing":
+        return "missing"
+    if kind.startswith("string_"):
+        return f"text is wanted, and {text} is none in YAML; put it in quotes"
+    if kind == "finite_number":
+        return f"{text} is not a finite number"
+    if kind.startswith("int_"):
+        return f'"{text}" is not a whole number{_no_quotes(value)}'
+    if kind.startswith("float_"):
+        return f'"{text}" is not a number{_no_quotes(value)}'
+    if kind.startswith("bool_"):
+        return f'"{text}" is neither true nor false'
+    if kind in ("dataclass_type", "model_attributes_type", "model_type", "dict_type"):
+        return f"a mapping is wanted, not {text}"
+    if kind in ("tuple_type", "list_type"):
+        return f"a list is wanted, such as [{{units: 64}}], not {text}"
+    return str(item["msg"])
+
+
+def _no_quotes(value: Any) -> str:
+    """Return a hint where the text would have been a number without its quotes."""
+    return "; take the quotes away" if isinstance(value, str) and _FLOAT.fullmatch(value) else ""
+
+
+def _did_you_mean(word: str, words: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, words, n=1)
+    return f'; did you mean "{close[0]}"?' if close else ""
+
+
+def _nearest_key(path: tuple[str | int, ...], data: Any) -> str:
+    """Return a hint at the key that was meant, from its spelling here or in other tools."""
+    *parent, key = path
+    settings = _settings_at(parent, data)
+    here = [f.name for f in dataclasses.fields(settings)] if settings else []
+    known = _ELSEWHERE.get(str(key).lower())
+    if known and known.rpartition(".")[2] in here:
+        known = _dotted([*parent, known.rpartition(".")[2]])
+    close = difflib.get_close_matches(str(key), here, n=1, cutoff=0.7)
+    meant = _dotted([*parent, close[0]]) if close else known
+    return f"; did you mean {meant}?" if meant else f"; known here: {', '.join(here)}"
+
+
+def _settings_at(path: Sequence[str | int], data: Any) -> Any:
+    """Return the settings class that a key path leads to, None where it leads to none."""
+    settings: Any = Config
+    for part in path:
+        if isinstance(part, str):
+            hint = typing.get_type_hints(settings).get(part) if dataclasses.is_dataclass(settings) else None
+        else:
+            hint = settings
+        data = _value_at(data, [part])
+        name = data.get("name") if isinstance(data, dict) else None
+        candidates = [c for c in _classes_in(hint)]
+        settings = next((c for c in candidates if getattr(c, "name", None) == name), candidates[0] if candidates else None)
+    return settings
+
+
+def _classes_in(hint: Any) -> Iterator[Any]:
+    """Walk through unions, tuples and annotations to the settings classes in a type hint."""
+    if dataclasses.is_dataclass(hint):
+        yield hint
+    elif isinstance(hint, types.UnionType) or typing.get_origin(hint) is not None:
+        for part in typing.get_args(hint):
+            yield from _classes_in(part)
+
+
+def _names_of(key: str | int) -> list[str]:
+    """Return the names that `loss`, `optimizer` or `schedule` can take."""
+    return [c.name for c in _classes_in(typing.get_type_hints(Config)[str(key)])]
+
+
+# ---- describing ----------------------------------------------------------------------------------------------------
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a config file; descriptions are the settings' own docstrings."""
+    schema: dict[str, Any] = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A config of backprop",
+        **_adapter().json_schema(),
+    }
+    described = [Config, *{c for hint in typing.get_type_hints(Config).values() for c in _reachable(hint)}]
+    for settings in described:
+        part = schema if settings is Config else schema["$defs"][settings.__name__]
+        part["description"] = (settings.__doc__ or "").partition("\n")[0]
+        for key, text in _attribute_docs(settings).items():
+            if key in part["properties"]:
+                part["properties"][key]["description"] = text
+    schema["$defs"]["LayerSpec"]["properties"]["activation"]["enum"] = list(ACTIVATIONS)
+    schema["$defs"]["NetworkSettings"]["properties"]["initializer"]["enum"] = list(INITIALIZERS)
+    return schema
+
+
+def _reachable(hint: Any) -> Iterator[Any]:
+    """Walk to all settings classes in a type hint, and in their fields."""
+    for settings in _classes_in(hint):
+        yield settings
+        for inner in typing.get_type_hints(settings).values():
+            yield from _reachable(inner)
+
+
+def _attribute_docs(settings: Any) -> dict[str, str]:
+    """Return the `Attributes:` section of a class's docstring as a dict."""
+    section = (settings.__doc__ or "").partition("Attributes:\n")[2].partition("\n\n")[0]
+    entries = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", section, flags=re.MULTILINE)
+    return {key: re.sub(r"\s+", " ", text) for key, text in entries}
+
+
+# ---- finding -------------------------------------------------------------------------------------------------------
+
+
+def bundled_folder() -> Path:
+    """Return the folder of the configs that come with the package."""
+    inside = Path(__file__).parent / "configs"  # in a wheel
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "configs"  # in a checkout
+
+
+def bundled_names() -> list[str]:
+    """Return the names of the configs that come with the package."""
+    return sorted(path.stem for path in bundled_folder().glob("*.yaml"))
+
+
+def load_config(reference: str, overrides: Sequence[str] = (), *, stdin: typing.TextIO | None = None) -> Config:
+    """Return the config that `--config` names: a file, a bundled name, or `-` for standard input.
+
+    Raises:
+        ConfigError: There is none of this name, it cannot be read, or it holds mistakes.
+    """
+    if reference == "-":
+        if stdin is None:
+            raise ConfigError("-: there is no standard input to read")
+        text = _decode(stdin.buffer.read(MAX_CHARACTERS * 4 + 1), "stdin")
+        return read_config(text, where="stdin", overrides=overrides)
+    bundled = bundled_folder() / f"{reference}.yaml"
+    if reference in bundled_names() and not Path(reference).is_file():
+        return read_config(
+            bundled.read_text("utf-8"), where=f"{reference}.yaml", overrides=overrides, default_name=reference
+        )
+    path = Path(reference)
+    text = read_config_text(path)
+    return read_config(text, where=reference, overrides=overrides, default_name=path.stem, folder=path.parent)
+
+
+def read_config_text(path: Path) -> str:
+    """Return the text of a config file, UTF-8, with or without a byte order mark.
+
+    Raises:
+        ConfigError: It is not there, too large, or no text.
+    """
+    from backprop_cli.store.files import read_bounded
+
+    try:
+        return _decode(read_bounded(path, MAX_CHARACTERS * 4), str(path))
+    except FileNotFoundError as error:
+        names = bundled_names()
+        hint = _did_you_mean(path.stem, names) or f"; bundled configs: {', '.join(names)}"
+        raise ConfigError(f"{path}: there is no such file{hint}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ConfigError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+
+
+def _decode(raw: bytes, where: str) -> str:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{where}:{line}: not UTF-8 text") from error

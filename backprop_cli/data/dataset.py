@@ -1,0 +1,208 @@
+"""Pictures with their labels, how they are scaled, and how they come in chunks; scikit-learn's digits."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_cli.data.augment import AugmentSettings, augment
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+Array = NDArray[np.floating[Any]]
+Labels = NDArray[np.integer[Any]]
+Rows = NDArray[np.integer[Any]]
+
+# The first row of each writer group in scikit-learn's digits, which stand in the order they were collected.
+# Source: INRIA scikit-learn course, "Sample grouping".
+WRITER_BOUNDARIES = (0, 130, 256, 386, 516, 646, 776, 915, 1029, 1157, 1287, 1415, 1545, 1667, 1797)
+
+CHUNK_FLOATS = 262_144  # about 1 MB of inputs at a time: they stay in the cache for the steps that use them
+PRESCALED_FLOATS = 16_777_216  # up to 64 MB of inputs are scaled once; more are scaled chunk by chunk
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled pictures.
+
+    Attributes:
+        name: What a sample is called after: `digits:555`.
+        pictures: (n, height, width), ink high; integers or floats from 0 to `max_value`.
+        labels: Indices into `classes`, (n,).
+        classes: What the labels mean.
+        max_value: Full ink.
+        groups: Which writer each row is by, (n,); None where that is not known.
+    """
+
+    name: str
+    pictures: NDArray[Any]
+    labels: Labels
+    classes: tuple[str, ...]
+    max_value: float
+    groups: Labels | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        _, height, width = self.pictures.shape
+        return height, width
+
+
+def load_digits() -> Dataset:
+    """Return scikit-learn's 1,797 digits of 8x8 counts from 0 to 16, with their 14 writer groups.
+
+    They are read from the file that the installed scikit-learn carries, since importing `sklearn.datasets` takes more
+    than a second; should the file ever move, that import is what is left.
+
+    Source: UCI "Optical Recognition of Handwritten Digits", test part (Alpaydin and Kaynak 1998).
+    """
+    path = _digits_path()
+    if path is not None:
+        with gzip.open(path, "rt", encoding="ascii") as file:
+            table = np.fromstring(file.read().replace("\n", ","), dtype=np.float32, sep=",").reshape(-1, 65)
+        pictures, labels = table[:, :64], table[:, 64]
+    else:
+        from sklearn.datasets import load_digits as sklearn_digits
+
+        bunch = sklearn_digits()
+        pictures, labels = bunch.data, bunch.target
+    return Dataset(
+        name="digits",
+        pictures=pictures.astype(np.uint8).reshape(-1, 8, 8),
+        labels=labels.astype(np.int64),
+        classes=tuple("0123456789"),
+        max_value=16.0,
+        groups=np.repeat(np.arange(len(WRITER_BOUNDARIES) - 1), np.diff(WRITER_BOUNDARIES)),
+    )
+
+
+def _digits_path() -> Path | None:
+    package = importlib.util.find_spec("sklearn")  # looks, does not import
+    if package is None or package.origin is None:
+        return None
+    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    return path if path.is_file() else None
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How pictures become inputs: (x / max_value - mean) / scale, pixel by pixel.
+
+    Attributes:
+        max_value: Full ink, > 0.
+        mean: Per pixel, (height * width,).
+        scale: One number for all pixels: border pixels, which hardly ever hold ink, would blow up one of their own.
+    """
+
+    max_value: float
+    mean: Array
+    scale: float
+
+    @classmethod
+    def fit(cls, kind: Literal["centered", "unit"], pictures: NDArray[Any], max_value: float) -> Scaling:
+        """Return the scaling of the training part: `centered` has mean 0 and variance 1 over all, `unit` is x / max.
+
+        Args:
+            kind: `centered` or `unit`.
+            pictures: The training part, (n, height, width), n >= 1.
+            max_value: Full ink.
+        """
+        n_inputs = pictures.shape[1] * pictures.shape[2]
+        if kind == "unit":
+            return cls(max_value, np.zeros(n_inputs, np.float32), 1.0)
+        total, total_square = np.zeros(n_inputs), 0.0
+        step = max(1, CHUNK_FLOATS // n_inputs)
+        for start in range(0, len(pictures), step):
+            rows = pictures[start : start + step].reshape(-1, n_inputs) / float(max_value)
+            total += rows.sum(axis=0)
+            total_square += float(np.einsum("ij,ij->", rows, rows))
+        mean = total / len(pictures)
+        variance = total_square / (len(pictures) * n_inputs) - float(np.mean(mean * mean))
+        scale = float(np.float32(np.sqrt(max(variance, 0.0))))
+        return cls(max_value, mean.astype(np.float32), scale if scale > 1e-6 else 1.0)
+
+    def apply(self, pictures: NDArray[Any], out: Array | None = None, *, unit: bool = False) -> Array:
+        """Return inputs, (n, height * width), float32.
+
+        Args:
+            pictures: (n, height, width) or (n, height * width).
+            out: Where to write; may have gaps between its rows.
+            unit: The pictures are already divided by `max_value`.
+        """
+        flat = pictures.reshape(len(pictures), -1)
+        out = np.multiply(flat, 1.0 if unit else 1.0 / self.max_value, out=out, dtype=np.float32)
+        out -= self.mean
+        out *= 1.0 / self.scale
+        return out
+
+
+class Batches:
+    """A part of a data set as a network takes it: in chunks, shuffled, augmented, scaled, with a last column of ones.
+
+    It is what `engine.training.Chunks` asks for.
+
+    Args:
+        pictures: (n, height, width), all of the data set.
+        labels: (n,).
+        rows: Which of them.
+        scaling: Fitted on the training part.
+        batch_size: All chunks but the last hold a multiple of it.
+        shuffle: Given: every pass has an order of its own.
+        augment_settings: Given: every pass has warps of its own.
+        augment_rng: Draws them.
+    """
+
+    def __init__(
+        self,
+        pictures: NDArray[Any],
+        labels: Labels,
+        rows: Rows,
+        scaling: Scaling,
+        batch_size: int,
+        *,
+        shuffle: Generator | None = None,
+        augment_settings: AugmentSettings | None = None,
+        augment_rng: Generator | None = None,
+    ) -> None:
+        self.pictures, self.labels, self.rows, self.scaling = pictures, labels, rows, scaling
+        self.shuffle, self.augment_settings, self.augment_rng = shuffle, augment_settings, augment_rng
+        self.n_rows = len(rows)
+        n_inputs = int(np.prod(pictures.shape[1:]))
+        chunk = batch_size * max(1, CHUNK_FLOATS // (batch_size * (n_inputs + 1)))
+        self.buffer = np.ones((min(chunk, self.n_rows), n_inputs + 1), np.float32)
+        self.scaled: Array | None = None  # every row of this part as inputs, where they are few and stay as they are
+        if augment_settings is None and self.n_rows * n_inputs <= PRESCALED_FLOATS:
+            self.scaled = np.ones((self.n_rows, n_inputs + 1), np.float32)
+            scaling.apply(pictures[rows], self.scaled[:, :-1])
+
+    def __iter__(self) -> Iterator[tuple[Array, Labels]]:
+        order = self.shuffle.permutation(self.n_rows) if self.shuffle else np.arange(self.n_rows)
+        for start in range(0, self.n_rows, len(self.buffer)):
+            picked = order[start : start + len(self.buffer)]
+            inputs = self.buffer[: len(picked)]
+            if self.scaled is not None:
+                np.take(self.scaled, picked, axis=0, out=inputs, mode="clip")
+            else:
+                self._fill(inputs[:, :-1], self.rows[picked])
+            yield inputs, self.labels[self.rows[picked]]
+
+    def _fill(self, inputs: Array, rows: Rows) -> None:
+        """Write the given rows of the data set as inputs, augmented where that is asked for."""
+        if self.augment_settings is None or self.augment_rng is None:
+            self.scaling.apply(self.pictures[rows], inputs)
+            return
+        pictures = self.pictures[rows].astype(np.float32)
+        pictures *= 1.0 / self.scaling.max_value
+        warped = augment(pictures, self.augment_settings, self.augment_rng)
+        self.scaling.apply(warped, inputs, unit=True)

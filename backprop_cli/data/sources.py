@@ -1,0 +1,131 @@
+"""Where labelled pictures come from: scikit-learn's digits, or a file."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_cli.data.augment import AugmentSettings
+from backprop_cli.data.dataset import Dataset, load_digits
+from backprop_cli.data.splits import SplitKind, Splits, split
+from backprop_cli.errors import DataError
+
+MAX_UNPACKED = 4 * 1024**3  # bytes
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What is trained on, and how it is split, scaled and augmented.
+
+    Attributes:
+        source: `digits`, or FILE.npz with `images` (n, height, width), `labels` (n,) and perhaps `groups` (n,).
+        test_source: The same, for a test part of its own; null: the test part is split off `source`.
+        split: `writers` (whole writers, the last ones for test), `stratified` or `ordered`; null: `writers` where it
+            is known who wrote what, else `stratified`.
+        split_seed: Of `stratified`: the split belongs to the data, `seed` to the training. 0 to 2^32 - 1.
+        validation_size: Share of all rows, in [0, 1); 0: none, and the last epoch is kept.
+        test_size: Share of all rows, in [0, 1); 0: none.
+        scaling: `centered`: (x / max - mean per pixel) / one global sd; `unit`: x / max.
+        max_value: What full ink is, > 0; null: the data set's own (16 for digits), else the largest training value.
+        augment: Random warps of the training part, drawn afresh each epoch; null: none.
+    """
+
+    source: str = "digits"
+    test_source: str | None = None
+    split: SplitKind | None = None
+    split_seed: int = 0
+    validation_size: float = 0.1
+    test_size: float = 0.2
+    scaling: Literal["centered", "unit"] = "centered"
+    max_value: float | None = None
+    augment: AugmentSettings | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("validation_size", "test_size"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name}: {getattr(self, name)} is not in [0, 1)")
+        if self.validation_size + self.test_size >= 1.0:
+            raise ValueError("test_size: together with validation_size it leaves nothing to train on")
+        if not 0 <= self.split_seed < 2**32:
+            raise ValueError(f"split_seed: {self.split_seed} is not in 0 to 4,294,967,295")
+        if self.max_value is not None and not 0.0 < self.max_value <= 1e9:
+            raise ValueError(f"max_value: {self.max_value} is not above 0 and at most 1e9")
+        for name in ("source", "test_source"):
+            if getattr(self, name) == "":
+                raise ValueError(f"{name}: empty; digits or a file is wanted")
+
+
+def load_source(source: str) -> Dataset:
+    """Return the data set that `data.source` names.
+
+    Raises:
+        DataError: There is no such source, or it is not what it should be.
+    """
+    if source == "digits":
+        return load_digits()
+    path = Path(source)
+    if path.suffix.lower() == ".npz":
+        return _load_npz(path)
+    raise DataError(f'data.source: "{source}" is neither digits nor a file that ends in .npz')
+
+
+def split_dataset(dataset: Dataset, settings: DataSettings) -> Splits:
+    """Return the parts of `dataset`; with a test source of its own, all of it is training and validation."""
+    return split(
+        settings.split or ("stratified" if dataset.groups is None else "writers"),
+        dataset.labels,
+        dataset.groups,
+        validation_size=settings.validation_size,
+        test_size=0.0 if settings.test_source else settings.test_size,
+        seed=settings.split_seed,
+    )
+
+
+def _load_npz(path: Path) -> Dataset:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > MAX_UNPACKED:
+                raise DataError(f"{path}: more than 4 GB unpacked")
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in ("images", "labels", "groups") if name in arrays}
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such file") from error
+    except (zipfile.BadZipFile, ValueError, EOFError, KeyError, NotImplementedError, zipfile.zlib.error) as error:
+        raise DataError(f"{path}: not an npz file of plain arrays ({error})") from error
+    if not {"images", "labels"} <= found.keys():
+        raise DataError(f"{path}: needs the arrays images and labels")
+    return dataset_of(str(path), **found)
+
+
+def dataset_of(
+    name: str, images: NDArray[Any], labels: NDArray[Any], groups: NDArray[Any] | None = None
+) -> Dataset:
+    """Return a checked data set; classes are the labels that occur, in order, as text.
+
+    Raises:
+        DataError: Shapes, types or values that do not fit.
+    """
+    if images.ndim != 3 or images.dtype.kind not in "uif" or 0 in images.shape:
+        raise DataError(f"{name}: images must be numbers of shape (n, height, width), not {images.shape}")
+    if labels.shape != (len(images),) or labels.dtype.kind not in "uiU":
+        raise DataError(f"{name}: labels must be {len(images):,} whole numbers or names, not {labels.shape}")
+    if groups is not None and (groups.shape != labels.shape or groups.dtype.kind not in "uiU"):
+        raise DataError(f"{name}: groups must be {len(images):,} whole numbers or names, not {groups.shape}")
+    if images.dtype.kind != "u" and not (np.isfinite(images).all() and images.min() >= 0):
+        raise DataError(f"{name}: images must be finite and at least 0")
+    classes, indices = np.unique(labels, return_inverse=True)
+    if not 2 <= len(classes) <= 1000:
+        raise DataError(f"{name}: {len(classes):,} classes; 2 to 1,000 are wanted")
+    return Dataset(
+        name=name,
+        pictures=images,
+        labels=indices.astype(np.int64),
+        classes=tuple(str(c) for c in classes),
+        max_value=0.0,
+        groups=None if groups is None else np.unique(groups, return_inverse=True)[1].astype(np.int64),
+    )
