@@ -1,0 +1,155 @@
+"""The command line's front door: which commands there are, and what their errors become.
+
+A command's module is imported when that command runs, so `backprop --help` starts at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any
+
+# One BLAS thread unless the user has said otherwise: two are slower on small networks. Before NumPy is imported.
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+import typer
+from typer.core import TyperGroup
+
+from backprop_cli import __version__
+from backprop_cli.cli import console
+from backprop_cli.errors import BackpropError
+
+# name -> (module, the first line of its help; a test holds it equal to the module's own)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "train": ("train", "Train a network from a YAML config."),
+    "eval": ("evaluate", "Measure a model on a part of its data that it was not trained on."),
+    "predict": ("predict", "Read pictures of digits."),
+    "runs": ("runs", "List the runs, with their best epochs."),
+    "data": ("data", "Look at the data."),
+    "config": ("config", "List, show and check configs; print their JSON Schema."),
+    "init": ("init", "Write a config to start from."),
+}
+
+_GLOBAL_FLAGS = {"-v": "verbose", "--verbose": "verbose", "-q": "quiet", "--quiet": "quiet", "--debug": "debug"}
+
+HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+
+
+def command_app(**attributes: Any) -> typer.Typer:
+    """Return the Typer of one command's module."""
+    return typer.Typer(rich_markup_mode=None, add_completion=False, context_settings=HELP_NAMES, **attributes)
+
+
+class _LazyCommands(Mapping[str, Any]):
+    """The commands by name, each imported when it is asked for."""
+
+    def __getitem__(self, name: str) -> Any:
+        module = import_module(f"backprop_cli.cli.{COMMANDS[name][0]}")
+        command = typer.main.get_command(module.app)
+        command.name = name
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class BackpropGroup(TyperGroup):
+    """All commands, with the one place where errors become a line and an exit code."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _LazyCommands()  # type: ignore[assignment]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the commands from the table, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the global flags from wherever they stand: before or after the command."""
+        end = args.index("--") if "--" in args else len(args)
+        if "--version" in args[:end]:
+            console.answer(f"backprop {__version__}")
+            raise typer.Exit
+        for name in ("verbose", "quiet", "debug"):
+            setattr(console.Voice, name, any(_GLOBAL_FLAGS.get(arg) == name for arg in args[:end]))
+        args = [arg for arg in args[:end] if arg not in _GLOBAL_FLAGS] + args[end:]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; a user's mistake is a line and its exit code, a mistake of this program is 70."""
+        try:
+            return super().invoke(ctx)
+        except BackpropError as problem:
+            console.error(problem)
+            raise typer.Exit(problem.exit_code) from problem
+        except BrokenPipeError as problem:
+            console.silence(sys.stdout)
+            raise typer.Exit(0) from problem
+        except OSError as problem:
+            console.error(f"{problem.filename or 'system'}: {problem.strerror or problem}")
+            raise typer.Exit(1) from problem
+        except KeyboardInterrupt as problem:
+            console.error("interrupted")
+            raise typer.Exit(130) from problem
+        except MemoryError as problem:
+            console.error("not enough memory; a smaller network, batch or picture would need less")
+            raise typer.Exit(1) from problem
+        except (RuntimeError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, ImportError) as problem:
+            if console.Voice.debug or _is_usage_error(problem):
+                raise
+            console.error(f"a bug in backprop: {type(problem).__name__}: {problem}; --debug shows where")
+            raise typer.Exit(70) from problem
+
+
+def _is_usage_error(problem: BaseException) -> bool:
+    """Return whether Typer itself raised this, to end the program or to explain its usage."""
+    return type(problem).__module__.partition(".")[0] == "typer"
+
+
+EXAMPLES = """\
+\b
+Examples:
+  backprop train                      train the default network on the digits
+  backprop predict digits:1500        ask it for sample 1500
+"""
+
+app = typer.Typer(
+    cls=BackpropGroup,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings=HELP_NAMES,
+    no_args_is_help=False,
+    invoke_without_command=True,
+    epilog=EXAMPLES,
+)
+
+
+@app.callback()
+def _root(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more on stderr.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only results and errors.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a bug.")] = False,
+) -> None:
+    """Train a digit classifier whose backpropagation is written by hand, and ask it what it sees.
+
+    These options may stand before or after the command. Each command has its own --help.
+    """
+    if ctx.invoked_subcommand is None:
+        console.answer(ctx.get_help())
+
+
+def main() -> None:
+    """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    app(prog_name="backprop")

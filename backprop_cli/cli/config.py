@@ -1,0 +1,68 @@
+"""`backprop config list | show | validate | schema`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from backprop_cli.cli import console
+from backprop_cli.cli.app import command_app
+
+app = command_app(no_args_is_help=True)
+
+EXAMPLES = """\
+\b
+Examples:
+  backprop config list
+  backprop config show quick               the whole config, every default written out
+  backprop config validate my.yaml
+  backprop config schema > backprop.schema.json
+"""
+
+Reference = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A bundled name, a file, or - for stdin.", show_default=False)]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")]
+
+
+@app.callback(epilog=EXAMPLES)
+def _group() -> None:
+    """List, show and check configs; print their JSON Schema."""
+
+
+@app.command("list")
+def list_configs() -> None:
+    """List the configs that come with the package, each with its first line."""
+    from backprop_cli.config import bundled_folder, bundled_names
+
+    names = bundled_names()
+    width = max(map(len, names))
+    for name in names:
+        first = (bundled_folder() / f"{name}.yaml").read_text("utf-8").partition("\n")[0]
+        console.answer(f"{name:<{width}}  {first.lstrip('# ')}")
+
+
+@app.command()
+def show(config: Reference, overrides: Overrides = None) -> None:
+    """Print a config with every default written out, as a run saves it."""
+    from backprop_cli.config import load_config
+
+    console.answer(load_config(config, overrides or [], stdin=sys.stdin).to_yaml().rstrip("\n"))
+
+
+@app.command()
+def validate(config: Reference, overrides: Overrides = None) -> None:
+    """Check a config: all mistakes at once, each with its line and key; exit code 2 if there is one."""
+    from backprop_cli.config import load_config
+
+    load_config(config, overrides or [], stdin=sys.stdin)
+    console.answer(f"{config}: valid")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema (2020-12) of a config, for editors."""
+    from backprop_cli.config import json_schema
+
+    console.answer(json.dumps(json_schema(), indent=2))

@@ -1,0 +1,110 @@
+"""How this program speaks: answers on stdout, the story on stderr; every outside text as text, never as markup."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from backprop_cli.errors import BackpropError
+from backprop_cli.store.files import clean
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+GOOD, BAD, WARNING, FAINT = "green", "red", "yellow", "dim"  # the colours, as Rich names them
+_ANSI = {BAD: "31", WARNING: "33"}
+
+SHADES = " ░▒▓█"
+
+
+class Voice:
+    """What the global options have set."""
+
+    verbose = False
+    quiet = False
+    debug = False
+
+
+def answer(text: str = "") -> None:
+    """Print a line of the result."""
+    _write(sys.stdout, text)
+
+
+def answer_json(schema: str, document: dict[str, Any]) -> None:
+    """Print the result as the one JSON document on stdout.
+
+    Args:
+        schema: Such as `train/1`.
+        document: Finite numbers, text, lists and mappings.
+    """
+    plain = {"schema": f"backprop.{schema}", **document}
+    _write(sys.stdout, json.dumps(plain, allow_nan=False, ensure_ascii=False))
+
+
+def story(text: str, *, detail: bool = False) -> None:
+    """Print a line about what goes on; not with `-q`, and a `detail` only with `-v`."""
+    if not Voice.quiet and (Voice.verbose or not detail):
+        _write(sys.stderr, text)
+
+
+def warn(text: str) -> None:
+    """Print a warning."""
+    if not Voice.quiet:
+        _write(sys.stderr, f"{_painted('warning:', WARNING)} {clean(text)}")
+
+
+def error(problem: BackpropError | str) -> None:
+    """Print an error; of several problems a line each."""
+    for line in str(problem).split("\n"):
+        _write(sys.stderr, f"{_painted('error:', BAD)} {clean(line)}")
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Return whether somebody is watching: a terminal, and neither CI nor a dumb one."""
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb" and os.environ.get("CI", "") in ("", "0", "false")
+
+
+def rich_console(stream: TextIO) -> Console:
+    """Return a Rich console for `stdout` or `stderr`; imported here, since it takes a tenth of a second."""
+    from rich.console import Console
+
+    return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=False)
+
+
+def drawn(grid: Iterable[Sequence[float]]) -> list[str]:
+    """Return a picture as lines of text, two characters a pixel.
+
+    Args:
+        grid: Rows of ink from 0 to 1.
+    """
+    top = len(SHADES) - 1
+    return ["".join(SHADES[min(top, max(0, round(ink * top)))] * 2 for ink in row) for row in grid]
+
+
+def side_by_side(pictures: Sequence[Sequence[str]], gap: str = "   ") -> list[str]:
+    """Return pictures of equal height beside each other."""
+    return [gap.join(parts).rstrip() for parts in zip(*pictures, strict=True)]
+
+
+def _painted(word: str, colour: str) -> str:
+    plain = os.environ.get("NO_COLOR") or not is_terminal(sys.stderr)
+    return word if plain else f"\x1b[1;{_ANSI[colour]}m{word}\x1b[0m"
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """Write a line; a reader that has left (`| head`) is no reason to stop working."""
+    try:
+        stream.write(text + "\n")
+        stream.flush()
+    except BrokenPipeError:
+        silence(stream)
+
+
+def silence(stream: TextIO) -> None:
+    """Send what else is written to a stream nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

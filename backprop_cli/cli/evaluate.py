@@ -1,0 +1,177 @@
+"""`backprop eval`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from backprop_cli.cli import console
+from backprop_cli.cli.app import command_app
+from backprop_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from backprop_cli.config import Config
+    from backprop_cli.data.dataset import Dataset, Rows
+    from backprop_cli.insight.metrics import Evaluation
+    from backprop_cli.predictor import Predictor
+
+app = command_app()
+
+EXAMPLES = """\
+\b
+Examples:
+  backprop eval                            the last run, on its test part
+  backprop eval -m runs/digits-1 --split validation --json
+  backprop eval --min-accuracy 0.95        exit code 1 below 95 %
+"""
+
+Split = Literal["test", "validation", "train"]
+
+
+@app.command(epilog=EXAMPLES)
+def evaluate(
+    model: Annotated[str | None, typer.Option("-m", "--model", metavar="RUN|FILE", help="Default: the last run.")] = None,
+    split: Annotated[Split, typer.Option("--split", help="Which part of the model's data.")] = "test",
+    source: Annotated[str | None, typer.Option("--data", metavar="SOURCE", help="Other data, all of it: digits or FILE.npz.")] = None,
+    errors: Annotated[int, typer.Option("--errors", min=0, max=100, help="How many of the worst to show.")] = 5,
+    min_accuracy: Annotated[float | None, typer.Option("--min-accuracy", min=0.0, max=1.0, help="Below it, exit code 1.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The result as one JSON document.")] = False,
+) -> None:
+    """Measure a model on a part of its data that it was not trained on."""
+    from backprop_cli.cli.models import load_predictor
+    from backprop_cli.config import config_of
+    from backprop_cli.insight import metrics
+
+    path, predictor = load_predictor(model)
+    config = config_of(predictor.model.config, where=f"{path}: config")
+    dataset, rows, about = _part(predictor, config, split, source)
+    probabilities = predictor.probabilities(dataset.pictures[rows])
+    result = metrics.evaluate(probabilities, dataset.labels[rows], predictor.classes)
+    worst = [
+        {
+            "sample": f"{dataset.name}:{rows[i]}",
+            "label": predictor.classes[dataset.labels[rows[i]]],
+            "predicted": predictor.classes[probabilities[i].argmax()],
+            "probability": float(probabilities[i].max()),
+        }
+        for i in result.worst[:errors]
+    ]
+    if as_json:
+        console.answer_json("eval/1", _document(result, str(path), source or split, worst))
+    else:
+        _show(result, about, predictor.classes)
+        _show_worst(worst, dataset, rows[result.worst[:errors]])
+    if min_accuracy is not None and result.accuracy < min_accuracy:
+        console.error(f"accuracy {result.accuracy:.4f} is below --min-accuracy {min_accuracy:g}")
+        raise typer.Exit(1)
+
+
+def _part(predictor: Predictor, config: Config, split: Split, source: str | None) -> tuple[Dataset, Rows, str]:
+    """Return what to measure on: a data set, its rows, and a sentence about them."""
+    import numpy as np
+
+    from backprop_cli.data.sources import load_source
+    from backprop_cli.experiment import load_material
+
+    if source is not None:
+        dataset = load_source(source)
+        if dataset.picture_size != predictor.picture_size or dataset.classes != predictor.classes:
+            raise UsageError(
+                f"--data {source}: the model reads {'x'.join(map(str, predictor.picture_size))} pictures of "
+                f"{', '.join(predictor.classes)}; this is something else"
+            )
+        return dataset, np.arange(len(dataset)), f"all {len(dataset):,} rows of {source}"
+    dataset, rows = load_material(config).part(split)
+    if len(rows) == 0:
+        raise UsageError(f"--split {split}: this model was trained without a {split} part")
+    return dataset, rows, _about(split, config, dataset)
+
+
+def _about(split: Split, config: Config, dataset: Dataset) -> str:
+    """Return a sentence about what a part of the data can and cannot tell."""
+    if split == "train":
+        return "the very rows the network was trained on: how well it remembers, not how well it reads"
+    if split == "validation":
+        return "the rows that the best epoch was chosen by: a little too kind"
+    if config.data.test_source is not None:
+        return f"all of {config.data.test_source}, which the network has never seen"
+    kind = config.data.split or ("stratified" if dataset.groups is None else "writers")
+    return {
+        "writers": "written by people the network has never seen",
+        "stratified": "drawn at random: other digits, but by the same people as in training",
+        "ordered": "the last rows, which the network has never seen",
+    }[kind]
+
+
+def _document(result: Evaluation, model: str, split: str, worst: list[dict[str, Any]]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "model": model,
+        "split": split,
+        "n": result.n,
+        "accuracy": result.accuracy,
+        "accuracy_interval": list(result.accuracy_interval),
+        "log_loss": result.log_loss,
+        "ece": result.ece,
+        "per_class": [asdict(figures) for figures in result.per_class],
+        "confusion_matrix": result.confusion_matrix.tolist(),
+        "reliability": [asdict(entry) for entry in result.reliability],
+        "worst": worst,
+    }
+
+
+def _show(result: Evaluation, about: str, classes: tuple[str, ...]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from backprop_cli.predictor import percent
+
+    low, high = result.accuracy_interval
+    n_right = round(result.accuracy * result.n)
+    console.answer(f"accuracy   {percent(result.accuracy)}   {n_right:,} of {result.n:,}; 95 % interval {100 * low:.1f} to {100 * high:.1f} %")
+    console.answer(f"log loss   {result.log_loss:.4f}")
+    console.answer(f"ECE        {100 * result.ece:.1f} %")
+    console.answer(f"test part  {about}" if "never" in about else f"these are  {about}")
+    console.answer()
+    screen = console.rich_console(sys.stdout)
+    if len(classes) <= 20:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in ("digit", "precision", "recall", "F1", "n"):
+            table.add_column(column, justify="right")
+        table.add_column("answers:", justify="right")
+        for name in classes:
+            table.add_column(Text(name), justify="right")
+        for k, figures in enumerate(result.per_class):
+            counts = [
+                Text(str(n) if n else "·", console.FAINT if not n else console.GOOD if j == k else console.BAD)
+                for j, n in enumerate(result.confusion_matrix[k])
+            ]
+            table.add_row(
+                Text(figures.label),
+                f"{figures.precision:.3f}",
+                f"{figures.recall:.3f}",
+                f"{figures.f1:.3f}",
+                str(figures.support),
+                "",
+                *counts,
+            )
+        screen.print(table)
+
+
+def _show_worst(worst: list[dict[str, Any]], dataset: Dataset, rows: Any) -> None:
+    if not worst:
+        return
+    console.answer()
+    console.answer("The digits whose truth was thought least likely:")
+    full = float(dataset.pictures[rows].max()) or 1.0
+    if dataset.picture_size[1] <= 16:
+        width = 2 * dataset.picture_size[1]
+        pictures = [[line.ljust(width) for line in console.drawn(dataset.pictures[row] / full)] for row in rows[:4]]
+        for line in console.side_by_side(pictures):
+            console.answer(line)
+    for entry in worst:
+        verdict = "right, but" if entry["label"] == entry["predicted"] else f"it is a {entry['label']};"
+        console.answer(f"  {entry['sample']}: {verdict} read as {entry['predicted']} with {100 * entry['probability']:.1f} %")

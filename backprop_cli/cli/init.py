@@ -1,0 +1,41 @@
+"""`backprop init`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backprop_cli.cli import console
+from backprop_cli.cli.app import command_app
+from backprop_cli.errors import UsageError
+from backprop_cli.store.files import write_atomic
+
+app = command_app()
+
+EXAMPLES = """\
+\b
+Examples:
+  backprop init                            writes backprop.yaml
+  backprop init mine.yaml --template quick
+"""
+
+
+@app.command(epilog=EXAMPLES)
+def init(
+    path: Annotated[Path, typer.Argument(metavar="[PATH]", help="Where to write it.")] = Path("backprop.yaml"),
+    template: Annotated[str, typer.Option("--template", metavar="NAME", help="A bundled config: see `backprop config list`.")] = "digits",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
+) -> None:
+    """Write a config to start from."""
+    from backprop_cli.config import bundled_folder, bundled_names
+
+    if template not in bundled_names():
+        raise UsageError(f"--template {template}: not one of {', '.join(bundled_names())}")
+    target = path / "backprop.yaml" if path.is_dir() else path
+    if target.exists() and not force:
+        raise UsageError(f"{target}: is there already; --force overwrites it")
+    write_atomic(target, (bundled_folder() / f"{template}.yaml").read_bytes())
+    console.answer(str(target))
+    console.story(f"next: backprop train -c {target}")

@@ -1,0 +1,122 @@
+"""Training as it happens: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from backprop_cli.cli import console
+from backprop_cli.engine.training import EpochResult, Progress
+from backprop_cli.predictor import percent
+
+if TYPE_CHECKING:
+    from backprop_cli.experiment import Experiment
+
+REFRESH_SECONDS = 0.1  # of the bar
+LINE_SECONDS = 1.0  # between two plain lines
+
+
+class View(AbstractContextManager["View"]):
+    """Shows nothing; the others show something."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return None
+
+    def update(self, event: Progress | EpochResult) -> None:
+        """Take note of an event."""
+
+
+class PlainView(View):
+    """One line per epoch, at most one a second, always the first and the last."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        super().__init__(experiment)
+        self.next_line = 0.0
+
+    def update(self, event: Progress | EpochResult) -> None:
+        """Print an epoch when a line is due."""
+        if not isinstance(event, EpochResult):
+            return
+        now = time.perf_counter()
+        if now >= self.next_line or event.stop_reason:
+            self.next_line = now + LINE_SECONDS
+            console.story(f"{self._network()}epoch {event.epoch}/{event.n_epochs}  {figures_of(event)}")
+
+    def _network(self) -> str:
+        n_networks = self.experiment.config.ensemble
+        return f"network {self.experiment.member + 1}/{n_networks}  " if n_networks > 1 else ""
+
+
+class RichView(View):
+    """A bar with the epoch, the figures, the pace and the time left."""
+
+    def __enter__(self) -> Self:
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        self.bar = Bar(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[figures]}", markup=False),
+            TimeRemainingColumn(compact=True),
+            console=console.rich_console(sys.stderr),
+            auto_refresh=False,
+        )
+        training = self.experiment.config.training
+        self.total = training.epochs * self.experiment.config.ensemble
+        self.task = self.bar.add_task("epoch", total=self.total, figures="")
+        self.next_refresh = 0.0
+        self.last: EpochResult | None = None
+        self.bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.last:
+            self._show(self.last, self.last.epoch)
+        self.bar.stop()
+
+    def update(self, event: Progress | EpochResult) -> None:
+        """Redraw when it is time."""
+        self.last = event if isinstance(event, EpochResult) else self.last
+        now = time.perf_counter()
+        if now >= self.next_refresh:
+            self.next_refresh = now + REFRESH_SECONDS
+            done = event.epoch if isinstance(event, EpochResult) else event.epoch - 1 + event.share
+            self._show(self.last, done)
+
+    def _show(self, result: EpochResult | None, epochs_done: float) -> None:
+        training, member = self.experiment.config.training, self.experiment.member
+        self.bar.update(
+            self.task,
+            completed=member * training.epochs + epochs_done,
+            description=f"epoch {int(epochs_done)}/{training.epochs}",
+            figures=figures_of(result, pace=True) if result else "",
+        )
+        self.bar.refresh()
+
+
+def figures_of(event: EpochResult, *, pace: bool = False) -> str:
+    """Return an epoch's figures on one line."""
+    text = f"loss {event.train_loss:.4f}"
+    if event.val_loss is not None and event.val_accuracy is not None:
+        text += f"  val loss {event.val_loss:.4f}  val accuracy {percent(event.val_accuracy)}"
+    text += f"  rate {event.learning_rate:.2g}"
+    return f"{text}  {event.n_rows / max(event.seconds, 1e-9):,.0f}/s" if pace else text
+
+
+def view_of(display: Literal["auto", "rich", "plain", "none"], experiment: Experiment) -> View:
+    """Return the view that `--progress` asks for."""
+    if display == "none" or console.Voice.quiet:
+        return View(experiment)
+    rich = display == "rich" or (display == "auto" and console.is_terminal(sys.stderr))
+    kinds: dict[bool, Any] = {True: RichView, False: PlainView}
+    view: View = kinds[rich](experiment)
+    return view

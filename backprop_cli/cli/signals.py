@@ -1,0 +1,36 @@
+"""Ctrl-C and SIGTERM while a training runs: a flag that is looked at between steps, so that nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import FrameType
+
+HANDLED = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupt:
+    """From its making on, the first signal only sets `signum`; a second one leaves at once.
+
+    Attributes:
+        signum: The signal that came, 0 before.
+    """
+
+    def __init__(self) -> None:
+        self.signum = 0
+        self._before = {number: signal.signal(number, self._note) for number in HANDLED}
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum:
+            os._exit(128 + signum)
+        self.signum = signum
+
+    @property
+    def exit_code(self) -> int:
+        """130 for Ctrl-C, 143 for SIGTERM."""
+        return 128 + self.signum
+
+    def restore(self) -> None:
+        """Give the signals back to whoever had them before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

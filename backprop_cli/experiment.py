@@ -1,0 +1,418 @@
+"""The one place that turns a config into live objects and a run directory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_cli import __version__
+from backprop_cli.config import Config, read_config
+from backprop_cli.data.dataset import Batches, Dataset, Rows, Scaling
+from backprop_cli.data.sources import load_source, split_dataset
+from backprop_cli.data.splits import Splits
+from backprop_cli.engine.network import Network, count_params
+from backprop_cli.engine.training import EpochResult, Progress, StopReason, TrainingState, train
+from backprop_cli.errors import ConfigError, DataError, ModelFileError
+from backprop_cli.insight.metrics import fit_temperature, log_loss
+from backprop_cli.store.model_file import Model
+from backprop_cli.store.run_directory import RunDirectory
+
+MAX_PARAMS = 50_000_000
+CHECKPOINT_SECONDS = 1.0
+
+SPLIT_NAMES = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a config's data section comes to.
+
+    Attributes:
+        dataset: Training and validation, and the test part where it is split off.
+        test_dataset: Where the test rows are; `dataset` itself without a test source.
+        splits: Row numbers; those of `test` belong to `test_dataset`.
+    """
+
+    dataset: Dataset
+    test_dataset: Dataset
+    splits: Splits
+
+    def part(self, name: str) -> tuple[Dataset, Rows]:
+        """Return the data set and the rows of `train`, `validation` or `test`."""
+        rows = {"train": self.splits.train, "validation": self.splits.val, "test": self.splits.test}[name]
+        return (self.test_dataset if name == "test" else self.dataset), rows
+
+
+def load_material(config: Config) -> Material:
+    """Read the data that a config names, and split it.
+
+    Raises:
+        DataError: It is not there, or not what it should be.
+    """
+    dataset = load_source(config.data.source)
+    splits = split_dataset(dataset, config.data)
+    if config.data.test_source is None:
+        return Material(dataset, dataset, splits)
+    test_dataset = load_source(config.data.test_source)
+    if test_dataset.picture_size != dataset.picture_size or test_dataset.classes != dataset.classes:
+        raise DataError(
+            f"data.test_source: {config.data.test_source}: pictures of {_by(test_dataset)} and the classes "
+            f"{', '.join(test_dataset.classes)} do not go with {_by(dataset)} and {', '.join(dataset.classes)}"
+        )
+    return Material(dataset, test_dataset, replace(splits, test=np.arange(len(test_dataset))))
+
+
+def _by(dataset: Dataset) -> str:
+    return "{}x{}".format(*dataset.picture_size)
+
+
+class Experiment:
+    """A config brought to life: data, scaling, networks, and the state of their training.
+
+    Args:
+        config: All settings.
+        material: Its data, where they are at hand already (cross-validation cuts its own splits).
+
+    Attributes:
+        networks: One for each member of the ensemble; after training each stands at its best epoch.
+        states: Where the training of each stands.
+        member: Which one is in training.
+        stop_reason: Why training ended; None while it has not.
+    """
+
+    def __init__(self, config: Config, material: Material | None = None) -> None:
+        self.config = config
+        self.material = material or load_material(config)
+        dataset, splits = self.material.dataset, self.material.splits
+        self.n_inputs = math.prod(dataset.picture_size)
+        self.n_params = count_params(config.network.layers, self.n_inputs, len(dataset.classes)) * config.ensemble
+        if self.n_params > MAX_PARAMS:
+            raise ConfigError(f"network.layers: {self.n_params:,} parameters are more than {MAX_PARAMS:,}")
+        max_value = config.data.max_value or dataset.max_value or float(dataset.pictures[splits.train].max()) or 1.0
+        self.scaling = Scaling.fit(config.data.scaling, dataset.pictures[splits.train], max_value)
+        self.networks: list[Network] = []
+        self.states: list[TrainingState] = []
+        for member in range(config.ensemble):
+            rngs = self._generators(member)
+            network = Network(
+                config.network.layers,
+                self.n_inputs,
+                len(dataset.classes),
+                rng=rngs.pop("init"),
+                initializer=config.network.initializer,
+            )
+            self.networks.append(network)
+            self.states.append(TrainingState.start(network, config.optimizer, rngs))
+        self.member = 0
+        self.seconds = 0.0
+        self.n_rows_written = 0
+        self._saved: list[int] = []
+
+    def _generators(self, member: int) -> dict[str, np.random.Generator]:
+        """Return independent generators for each use: switching dropout on does not change the order of the rows."""
+        seeds = np.random.SeedSequence([self.config.seed, member]).spawn(4)
+        names = ("init", "shuffle", "dropout", "augment")
+        return {name: np.random.Generator(np.random.PCG64(seed)) for name, seed in zip(names, seeds, strict=True)}
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Why training ended; None while it has not."""
+        reasons = [state.stop_reason for state in self.states]
+        return "diverged" if "diverged" in reasons else None if None in reasons else reasons[-1]
+
+    @property
+    def has_model(self) -> bool:
+        """Whether at least one epoch was finished."""
+        return self.states[0].epoch > 0
+
+    # ---- training --------------------------------------------------------------------------------------------------
+
+    def train(self, directory: RunDirectory | None = None) -> Iterator[Progress | EpochResult]:
+        """Train every network in turn; yield what happens.
+
+        However the consumer leaves (wrap this in `contextlib.closing`), the run directory holds a checkpoint of the
+        last finished epoch and the model of the best one.
+
+        Raises:
+            OSError: The run directory cannot be written.
+        """
+        started, self._saved = time.perf_counter(), [state.epoch for state in self.states]
+        last_checkpoint = started
+        try:
+            with _blas_threads(self.config.training.threads):
+                for self.member in range(self.config.ensemble):
+                    with closing(self._train_member()) as events:
+                        for event in events:
+                            if directory and isinstance(event, EpochResult) and event.stop_reason != "diverged":
+                                directory.append_metrics(self._metrics_row(event))
+                                self.n_rows_written += 1
+                                if time.perf_counter() - last_checkpoint > CHECKPOINT_SECONDS:
+                                    self._save_checkpoint(directory)
+                                    last_checkpoint = time.perf_counter()
+                            self.seconds = time.perf_counter() - started
+                            yield event
+                    if self.states[self.member].stop_reason == "diverged":
+                        return
+        except OSError:  # the disk refused: what it holds is whole, and asking again would not help
+            directory = None
+            raise
+        finally:
+            if directory is not None:
+                self._save_checkpoint(directory)
+                if self.has_model and self.stop_reason != "diverged":
+                    directory.save_model(self.model())
+
+    def _train_member(self) -> Iterator[Progress | EpochResult]:
+        config, state = self.config, self.states[self.member]
+        dataset, splits = self.material.dataset, self.material.splits
+        batch_size = config.training.batch_size
+        batches = Batches(
+            dataset.pictures,
+            dataset.labels,
+            splits.train,
+            self.scaling,
+            batch_size,
+            shuffle=state.rngs["shuffle"],
+            augment_settings=config.data.augment,
+            augment_rng=state.rngs["augment"],
+        )
+        validation = None
+        if len(splits.val):
+            validation = Batches(dataset.pictures, dataset.labels, splits.val, self.scaling, min(1024, len(splits.val)))
+        network = self.networks[self.member]
+        return train(
+            network,
+            config.loss,
+            config.optimizer,
+            config.schedule,
+            batches,
+            validation,
+            config.training,
+            state=state,
+        )
+
+    def _metrics_row(self, event: EpochResult) -> dict[str, object]:
+        row: dict[str, object] = {"epoch": event.epoch}
+        if self.config.ensemble > 1:
+            row["member"] = self.member
+        return row | {
+            "loss": event.train_loss,
+            "val_loss": event.val_loss,
+            "val_accuracy": event.val_accuracy,
+            "learning_rate": event.learning_rate,
+            "grad_norm": event.grad_norm,
+            "seconds": round(event.seconds, 6),
+        }
+
+    # ---- saving and going on ---------------------------------------------------------------------------------------
+
+    def _save_checkpoint(self, directory: RunDirectory) -> None:
+        """Write where every network stands, unless that is what was last written."""
+        epochs = [state.epoch for state in self.states]
+        if epochs == self._saved:
+            return
+        started = [state for state in self.states if state.epoch]
+        tensors = {
+            f"members.{k}.{name}": array for k, state in enumerate(started) for name, array in state.arrays().items()
+        }
+        directory.save_checkpoint(
+            tensors,
+            {
+                "config_digest": config_digest(self.config),
+                "metrics_rows": self.n_rows_written,
+                "members": [state.numbers() for state in started],
+            },
+        )
+        self._saved = epochs
+
+    def restore(self, directory: RunDirectory) -> None:
+        """Go back to where a run directory's checkpoint stands; without one, to the start.
+
+        Raises:
+            ModelFileError: The checkpoint is damaged or of another config.
+        """
+        stored = directory.load_checkpoint()
+        if stored is not None:
+            tensors, content = stored
+            try:
+                self._restore_states(tensors, content)
+            except (ValueError, TypeError, KeyError) as error:
+                way_out = "remove it to start again from epoch 1, or restore a copy"
+                raise ModelFileError(f"{directory.checkpoint_path}: does not fit this run: {error}; {way_out}") from error
+        directory.cut_metrics(self.n_rows_written)
+
+    def _restore_states(self, tensors: dict[str, NDArray[Any]], content: dict[str, Any]) -> None:
+        members, n_rows = content["members"], content["metrics_rows"]
+        if content["config_digest"] != config_digest(self.config):
+            raise ValueError("it was written with another config")
+        if not isinstance(members, list) or len(members) > len(self.states) or type(n_rows) is not int or n_rows < 0:
+            raise ValueError("members or metrics_rows are not what they should be")
+        for k, numbers in enumerate(members):
+            prefix = f"members.{k}."
+            arrays = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+            state = self.states[k]
+            state.restore(arrays, numbers)
+            self.networks[k].params[...] = state.best_params
+            if state.stop_reason == "completed" and state.epoch < self.config.training.epochs:
+                state.stop_reason = None  # the total was raised
+        self.n_rows_written = n_rows
+
+    # ---- what came of it -------------------------------------------------------------------------------------------
+
+    def model(self) -> Model:
+        """Return the model: every network that finished an epoch, at its best one."""
+        dataset = self.material.dataset
+        members = tuple(state.best_params.copy() for state in self.states if state.epoch)
+        return Model(
+            n_inputs=self.n_inputs,
+            layers=tuple(asdict(spec) for spec in self.config.network.layers),
+            classes=dataset.classes,
+            members=members,
+            loss=asdict(self.config.loss),
+            preprocessing={
+                "picture": list(dataset.picture_size),
+                "max_value": float(self.scaling.max_value),
+                "scale": float(self.scaling.scale),
+            },
+            mean=self.scaling.mean,
+            config=self.config.to_dict(),
+            summary=self.summary(),
+            temperature=self._temperature(len(members)),
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures of the best epoch (of an ensemble: of the mean answer, and the best member's epoch)."""
+        states = [state for state in self.states if state.epoch] or self.states[:1]
+        best = min(states, key=lambda state: state.best_val_loss)
+        has_val = best.best_val_accuracy is not None
+        val_loss, val_accuracy = best.best_val_loss if has_val else None, best.best_val_accuracy
+        if has_val and len(states) > 1:
+            labels = self.material.dataset.labels[self.material.splits.val]
+            logits = self._validation_logits(len(states))
+            probabilities = np.mean([self.config.loss.probabilities(z) for z in logits], axis=0)
+            val_loss = log_loss(probabilities, labels)
+            val_accuracy = float((probabilities.argmax(axis=1) == labels).mean())
+        return {
+            "epochs": sum(state.epoch for state in states) // len(states),
+            "best_epoch": best.best_epoch,
+            "n_parameters": self.n_params,
+            "train_loss": float(np.mean([state.best_train_loss for state in states])) if self.has_model else None,
+            "val_loss": val_loss,
+            "val_accuracy": val_accuracy,
+            "version": __version__,
+        }
+
+    def _validation_logits(self, n_members: int) -> list[NDArray[Any]]:
+        inputs = self.scaling.apply(self.material.dataset.pictures[self.material.splits.val])
+        logits = []
+        for network, state in zip(self.networks[:n_members], self.states, strict=False):
+            kept = network.params.copy()
+            network.params[...] = state.best_params
+            logits.append(network.logits(inputs))
+            network.params[...] = kept
+        return logits
+
+    def _temperature(self, n_members: int) -> float:
+        if self.config.calibration is None:
+            return 1.0
+        labels = self.material.dataset.labels[self.material.splits.val]
+        return fit_temperature(self._validation_logits(n_members), labels, self.config.loss.probabilities)
+
+
+def open_run(directory: RunDirectory, overrides: dict[str, Any] | None = None, *, epochs: int | None = None) -> Experiment:
+    """Return the experiment of a run directory, as its checkpoint left it.
+
+    Args:
+        directory: An opened run.
+        overrides: What the user asked for, as a resolved config: it must be the run's own, but for the epochs.
+        epochs: A new total.
+
+    Raises:
+        ConfigError: Settings differ; all of them are named.
+        ModelFileError: The checkpoint is damaged.
+    """
+    path = directory.path / "config.yaml"
+    config = read_config(directory.read_config(), where=str(path))
+    if overrides is not None:
+        epochs = overrides["training"]["epochs"] if epochs is None else epochs
+        differing = sorted(_differences(config.to_dict(), overrides))
+        differing = [key for key in differing if key not in ("training.epochs", "name")]
+        if differing:
+            raise ConfigError(f"{path}: a resumed run keeps its own settings; these differ: {', '.join(differing)}")
+    if epochs is not None and epochs != config.training.epochs:
+        if epochs < config.training.epochs:
+            raise ConfigError(f"{path}: training.epochs: may be raised from {config.training.epochs}, not lowered")
+        config = replace(config, training=replace(config.training, epochs=epochs))
+    experiment = Experiment(config)
+    experiment.restore(directory)
+    if directory.read_config() != config.to_yaml():
+        directory.write_config(config.to_yaml())
+    return experiment
+
+
+def _differences(left: Any, right: Any, path: str = "") -> Iterator[str]:
+    """Name the keys at which two resolved configs differ."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        for key in {**left, **right}:
+            yield from _differences(left.get(key), right.get(key), f"{path}.{key}" if path else key)
+    elif left != right:
+        yield path
+
+
+def config_digest(config: Config) -> str:
+    """Return a SHA-256 of every setting that a checkpoint depends on: all but the number of epochs and the name."""
+    plain = config.to_dict()
+    del plain["training"]["epochs"], plain["name"]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def environment(experiment: Experiment) -> dict[str, object]:
+    """Return what the last bits of a result depend on: versions, BLAS, threads, processor, data."""
+    dataset = experiment.material.dataset
+    digest = hashlib.sha256()
+    for array in (dataset.pictures, dataset.labels):
+        digest.update(np.ascontiguousarray(array).data)
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[call-overload,index]
+    return {
+        "backprop": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "blas": f"{blas.get('name')} {blas.get('version')}",
+        "threads": experiment.config.training.threads,
+        "blas_threads": os.environ.get("OPENBLAS_NUM_THREADS"),
+        "cpu": _processor(),
+        "data_sha256": digest.hexdigest(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+@contextmanager
+def _blas_threads(n_threads: int) -> Iterator[None]:
+    """Let BLAS use `n_threads` threads inside the block; one is what the command line starts with."""
+    if n_threads == 1:
+        yield
+        return
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(n_threads, user_api="blas"):
+        yield

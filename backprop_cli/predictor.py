@@ -1,0 +1,93 @@
+"""A model file and pictures in, probabilities out. Nothing but the model file decides how pictures are prepared."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_cli.data.dataset import Scaling
+from backprop_cli.engine.layers import LayerSpec
+from backprop_cli.engine.losses import CrossEntropy, Loss, MeanSquaredError
+from backprop_cli.engine.network import Network
+from backprop_cli.errors import ModelFileError
+from backprop_cli.store.model_file import Model, load_model
+
+Array = NDArray[np.floating[Any]]
+
+_LOSSES: dict[str, type[Loss]] = {"cross_entropy": CrossEntropy, "mse": MeanSquaredError}
+
+
+class Predictor:
+    """The networks of a model file, ready to answer.
+
+    Attributes:
+        model: What the file held.
+        networks: One for each member of the ensemble.
+        classes: Class names, in the order of the probabilities.
+        picture_size: Height and width of the pictures that the network sees.
+        scaling: How pictures become inputs.
+    """
+
+    def __init__(self, model: Model, where: str = "model") -> None:
+        """Build the networks.
+
+        Raises:
+            ModelFileError: The file names an activation or a loss that does not exist here.
+        """
+        self.model, self.classes = model, model.classes
+        height, width = model.preprocessing["picture"]
+        self.picture_size = (height, width)
+        self.scaling = Scaling(model.preprocessing["max_value"], model.mean, model.preprocessing["scale"])
+        try:
+            specs = [LayerSpec(**layer) for layer in model.layers]
+            settings = dict(model.loss)
+            self.loss: Loss = _LOSSES[settings["name"]](**settings)
+        except (TypeError, ValueError, KeyError) as error:
+            raise ModelFileError(f"{where}: this version cannot build its network: {error}") from error
+        self.networks = []
+        for params in model.members:
+            network = Network(specs, model.n_inputs, len(model.classes))
+            network.params[...] = params
+            self.networks.append(network)
+
+    @classmethod
+    def load(cls, path: Path) -> Predictor:
+        """Return the predictor of a model file.
+
+        Raises:
+            ModelFileError: The file is damaged, hostile or of a newer version.
+        """
+        return cls(load_model(path), str(path))
+
+    def probabilities(self, pictures: NDArray[Any]) -> Array:
+        """Return the mean answer of the networks, (n, n_classes), each row's sum 1.
+
+        Args:
+            pictures: (n, height, width), ink high, from 0 to the `max_value` of the model.
+        """
+        inputs = self.scaling.apply(pictures)
+        temperature = self.model.temperature
+        with np.errstate(over="ignore"):
+            members = [self.loss.probabilities(network.logits(inputs) / temperature) for network in self.networks]
+        return np.asarray(sum(members[1:], members[0]) / len(members))
+
+    def describe(self, probabilities: Array) -> tuple[str, float]:
+        """Return the name and the probability of the likeliest class of one answer, (n_classes,)."""
+        best = int(probabilities.argmax())
+        return self.classes[best], float(probabilities[best])
+
+    def doubts(self, probabilities: Array) -> list[str]:
+        """Return what speaks against one answer, (n_classes,), in words."""
+        _, sure = self.describe(probabilities)
+        if sure < 0.5:
+            return [f"the network is not sure ({100 * sure:.0f} %)"]
+        return []
+
+
+def percent(share: float) -> str:
+    """Return `97.3 %`; never a rounded-up `100.0 %` for what is less."""
+    return f"{math.floor(share * 1000) / 10 if share < 1 else 100.0:.1f} %"
