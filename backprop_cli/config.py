@@ -76,7 +76,10 @@ class Config:
         if not 1 <= self.ensemble <= 100:
             raise ValueError(f"ensemble: {self.ensemble} is not in 1 to 100")
         if not self.data.validation_size:
-            for key, value in (("training.early_stopping", self.training.early_stopping), ("calibration", self.calibration)):
+            for key, value in (
+                ("training.early_stopping", self.training.early_stopping),
+                ("calibration", self.calibration),
+            ):
                 if value is not None:
                     raise ValueError(f"{key}: needs a validation part; set data.validation_size above 0")
 
@@ -166,7 +169,7 @@ class _Loader(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise yaml.MarkedYAMLError(problem="anchors and aliases are not allowed", problem_mark=event.start_mark)
         if getattr(event, "tag", None):
@@ -174,7 +177,7 @@ class _Loader(yaml.SafeLoader):
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise yaml.MarkedYAMLError(problem=f"more than {MAX_DEPTH} levels", problem_mark=event.start_mark)
-        node = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        node = super().compose_node(parent, index)
         self.depth -= 1
         return node
 
@@ -185,7 +188,7 @@ class _Dumper(yaml.SafeDumper):
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,39})")
 _FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]{0,39})(\.[0-9]{0,400})?|\.[0-9]{1,400})([eE][-+]?[0-9]{1,4})?")
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))  # type: ignore[no-untyped-call]
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 _WORDS: dict[str, Any] = {
     **dict.fromkeys(("", "~", "null"), None),
     **dict.fromkeys(("true", "yes", "on"), True),
@@ -227,7 +230,7 @@ def _parse(text: str, where: str, *, numbered: bool = True) -> _Source:
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key = key_node.value
-            if not isinstance(key_node, yaml.ScalarNode) or key == "<<" and key_node.style is None:
+            if not isinstance(key_node, yaml.ScalarNode) or (key == "<<" and key_node.style is None):
                 problems.append(f"{place(key_node)}: {_dotted(path)}: a plain word is wanted as a key")
             elif key in mapping:
                 problems.append(f"{place(key_node)}: {_dotted((*path, key))}: given twice")
@@ -239,7 +242,7 @@ def _parse(text: str, where: str, *, numbered: bool = True) -> _Source:
     problems: list[str] = []
     try:
         loader = _Loader(text)
-        node = loader.get_single_node()  # type: ignore[no-untyped-call]
+        node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark and numbered else ""
@@ -347,11 +350,15 @@ def _explain(error: ValidationError, source: _Source, where: str) -> Iterator[st
         message = _message(item, path, source)
         if item["type"].startswith("union_tag_"):
             path = (*path, "name")
-        if item["type"] == "value_error":  # "units: 0 is not in ...", from a settings class: the key belongs to the path
+        if (
+            item["type"] == "value_error"
+        ):  # "units: 0 is not in ...", from a settings class: the key belongs to the path
             key, _, message = str(item["ctx"]["error"]).partition(": ")
             path = (*path, *key.split("."))
             if "is not one of" in message:
-                message += _did_you_mean(str(_value_at(source.data, path)), message.split("is not one of ")[1].split(", "))
+                message += _did_you_mean(
+                    str(_value_at(source.data, path)), message.split("is not one of ")[1].split(", ")
+                )
         yield f"{_place(source, path, where)}: {_dotted(path)}: {message}"
 
 
@@ -452,8 +459,10 @@ def _settings_at(path: Sequence[str | int], data: Any) -> Any:
             hint = settings
         data = _value_at(data, [part])
         name = data.get("name") if isinstance(data, dict) else None
-        candidates = [c for c in _classes_in(hint)]
-        settings = next((c for c in candidates if getattr(c, "name", None) == name), candidates[0] if candidates else None)
+        candidates = list(_classes_in(hint))
+        settings = next(
+            (c for c in candidates if getattr(c, "name", None) == name), candidates[0] if candidates else None
+        )
     return settings
 
 

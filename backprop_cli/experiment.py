@@ -8,7 +8,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -139,7 +139,7 @@ class Experiment:
 
     # ---- training --------------------------------------------------------------------------------------------------
 
-    def train(self, directory: RunDirectory | None = None) -> Iterator[Progress | EpochResult]:
+    def train(self, directory: RunDirectory | None = None) -> Generator[Progress | EpochResult]:
         """Train every network in turn; yield what happens.
 
         However the consumer leaves (wrap this in `contextlib.closing`), the run directory holds a checkpoint of the
@@ -152,7 +152,8 @@ class Experiment:
         last_checkpoint = started
         try:
             with _blas_threads(self.config.training.threads):
-                for self.member in range(self.config.ensemble):
+                for member in range(self.config.ensemble):
+                    self.member = member
                     with closing(self._train_member()) as events:
                         for event in events:
                             if directory and isinstance(event, EpochResult) and event.stop_reason != "diverged":
@@ -174,7 +175,7 @@ class Experiment:
                 if self.has_model and self.stop_reason != "diverged":
                     directory.save_model(self.model())
 
-    def _train_member(self) -> Iterator[Progress | EpochResult]:
+    def _train_member(self) -> Generator[Progress | EpochResult]:
         config, state = self.config, self.states[self.member]
         dataset, splits = self.material.dataset, self.material.splits
         batch_size = config.training.batch_size
@@ -250,7 +251,9 @@ class Experiment:
                 self._restore_states(tensors, content)
             except (ValueError, TypeError, KeyError) as error:
                 way_out = "remove it to start again from epoch 1, or restore a copy"
-                raise ModelFileError(f"{directory.checkpoint_path}: does not fit this run: {error}; {way_out}") from error
+                raise ModelFileError(
+                    f"{directory.checkpoint_path}: does not fit this run: {error}; {way_out}"
+                ) from error
         directory.cut_metrics(self.n_rows_written)
 
     def _restore_states(self, tensors: dict[str, NDArray[Any]], content: dict[str, Any]) -> None:
@@ -331,7 +334,9 @@ class Experiment:
         return fit_temperature(self._validation_logits(n_members), labels, self.config.loss.probabilities)
 
 
-def open_run(directory: RunDirectory, overrides: dict[str, Any] | None = None, *, epochs: int | None = None) -> Experiment:
+def open_run(
+    directory: RunDirectory, overrides: dict[str, Any] | None = None, *, epochs: int | None = None
+) -> Experiment:
     """Return the experiment of a run directory, as its checkpoint left it.
 
     Args:
@@ -384,7 +389,7 @@ def environment(experiment: Experiment) -> dict[str, object]:
     digest = hashlib.sha256()
     for array in (dataset.pictures, dataset.labels):
         digest.update(np.ascontiguousarray(array).data)
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[call-overload,index]
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {
         "backprop": __version__,
         "python": platform.python_version(),

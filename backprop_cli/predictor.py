@@ -16,7 +16,7 @@ from backprop_cli.engine.network import Network
 from backprop_cli.errors import ModelFileError
 from backprop_cli.store.model_file import Model, load_model
 
-Array = NDArray[np.floating[Any]]
+Array = NDArray[Any]  # of floats
 
 _LOSSES: dict[str, type[Loss]] = {"cross_entropy": CrossEntropy, "mse": MeanSquaredError}
 

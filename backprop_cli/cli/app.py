@@ -11,16 +11,16 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Annotated, Any
 
-# One BLAS thread unless the user has said otherwise: two are slower on small networks. Before NumPy is imported.
-for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
 import typer
 from typer.core import TyperGroup
 
 from backprop_cli import __version__
 from backprop_cli.cli import console
 from backprop_cli.errors import BackpropError
+
+# One BLAS thread unless the user has said otherwise: two are slower on small networks. Before NumPy is imported.
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
 
 # name -> (module, the first line of its help; a test holds it equal to the module's own)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -101,7 +101,15 @@ class BackpropGroup(TyperGroup):
         except MemoryError as problem:
             console.error("not enough memory; a smaller network, batch or picture would need less")
             raise typer.Exit(1) from problem
-        except (RuntimeError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, ImportError) as problem:
+        except (
+            RuntimeError,
+            ArithmeticError,
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            ImportError,
+        ) as problem:
             if console.Voice.debug or _is_usage_error(problem):
                 raise
             console.error(f"a bug in backprop: {type(problem).__name__}: {problem}; --debug shows where")

@@ -22,8 +22,12 @@ Examples:
   backprop config schema > backprop.schema.json
 """
 
-Reference = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A bundled name, a file, or - for stdin.", show_default=False)]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")]
+Reference = Annotated[
+    str, typer.Argument(metavar="NAME|FILE", help="A bundled name, a file, or - for stdin.", show_default=False)
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
+]
 
 
 @app.callback(epilog=EXAMPLES)

@@ -32,7 +32,9 @@ def _group() -> None:
 @app.command(epilog=EXAMPLES)
 def show(
     config: Annotated[str, typer.Option("-c", "--config", help="A file, a bundled name, or - for stdin.")] = "digits",
-    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
+    ] = None,
     index: Annotated[int | None, typer.Option("--index", min=0, help="One row of the data set.")] = None,
     augmented: Annotated[bool, typer.Option("--augmented", help="As training sees it: randomly warped.")] = False,
 ) -> None:
@@ -75,7 +77,9 @@ def _show_classes(experiment: Experiment, augmented: bool) -> None:
         f"{len(splits.test):,} test"
     )
     labels = dataset.labels[splits.train]
-    first = [int(splits.train[np.flatnonzero(labels == k)[0]]) for k in range(len(dataset.classes)) if (labels == k).any()]
+    first = [
+        int(splits.train[np.flatnonzero(labels == k)[0]]) for k in range(len(dataset.classes)) if (labels == k).any()
+    ]
     for start in range(0, min(10, len(first)), 5):
         rows = first[start : start + 5]
         console.answer()

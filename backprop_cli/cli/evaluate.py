@@ -32,11 +32,17 @@ Split = Literal["test", "validation", "train"]
 
 @app.command(epilog=EXAMPLES)
 def evaluate(
-    model: Annotated[str | None, typer.Option("-m", "--model", metavar="RUN|FILE", help="Default: the last run.")] = None,
+    model: Annotated[
+        str | None, typer.Option("-m", "--model", metavar="RUN|FILE", help="Default: the last run.")
+    ] = None,
     split: Annotated[Split, typer.Option("--split", help="Which part of the model's data.")] = "test",
-    source: Annotated[str | None, typer.Option("--data", metavar="SOURCE", help="Other data, all of it: digits or FILE.npz.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--data", metavar="SOURCE", help="Other data, all of it: digits or FILE.npz.")
+    ] = None,
     errors: Annotated[int, typer.Option("--errors", min=0, max=100, help="How many of the worst to show.")] = 5,
-    min_accuracy: Annotated[float | None, typer.Option("--min-accuracy", min=0.0, max=1.0, help="Below it, exit code 1.")] = None,
+    min_accuracy: Annotated[
+        float | None, typer.Option("--min-accuracy", min=0.0, max=1.0, help="Below it, exit code 1.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The result as one JSON document.")] = False,
 ) -> None:
     """Measure a model on a part of its data that it was not trained on."""
@@ -131,17 +137,19 @@ def _show(result: Evaluation, about: str, classes: tuple[str, ...]) -> None:
 
     low, high = result.accuracy_interval
     n_right = round(result.accuracy * result.n)
-    console.answer(f"accuracy   {percent(result.accuracy)}   {n_right:,} of {result.n:,}; 95 % interval {100 * low:.1f} to {100 * high:.1f} %")
+    console.answer(
+        f"accuracy   {percent(result.accuracy)}   {n_right:,} of {result.n:,}; "
+        f"95 % interval {100 * low:.1f} to {100 * high:.1f} %"
+    )
     console.answer(f"log loss   {result.log_loss:.4f}")
     console.answer(f"ECE        {100 * result.ece:.1f} %")
     console.answer(f"test part  {about}" if "never" in about else f"these are  {about}")
     console.answer()
     screen = console.rich_console(sys.stdout)
     if len(classes) <= 20:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in ("digit", "precision", "recall", "F1", "n"):
-            table.add_column(column, justify="right")
-        table.add_column("answers:", justify="right")
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+        for column in ("digit", "precision", "recall", "F1", "n", "read as"):
+            table.add_column(column, justify="right", no_wrap=True)
         for name in classes:
             table.add_column(Text(name), justify="right")
         for k, figures in enumerate(result.per_class):
@@ -174,4 +182,6 @@ def _show_worst(worst: list[dict[str, Any]], dataset: Dataset, rows: Any) -> Non
             console.answer(line)
     for entry in worst:
         verdict = "right, but" if entry["label"] == entry["predicted"] else f"it is a {entry['label']};"
-        console.answer(f"  {entry['sample']}: {verdict} read as {entry['predicted']} with {100 * entry['probability']:.1f} %")
+        console.answer(
+            f"  {entry['sample']}: {verdict} read as {entry['predicted']} with {100 * entry['probability']:.1f} %"
+        )

@@ -25,7 +25,9 @@ Examples:
 @app.command(epilog=EXAMPLES)
 def init(
     path: Annotated[Path, typer.Argument(metavar="[PATH]", help="Where to write it.")] = Path("backprop.yaml"),
-    template: Annotated[str, typer.Option("--template", metavar="NAME", help="A bundled config: see `backprop config list`.")] = "digits",
+    template: Annotated[
+        str, typer.Option("--template", metavar="NAME", help="A bundled config: see `backprop config list`.")
+    ] = "digits",
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
 ) -> None:
     """Write a config to start from."""

@@ -45,11 +45,18 @@ class Reading:
 
 @app.command(epilog=EXAMPLES)
 def predict(
-    pictures: Annotated[list[str], typer.Argument(metavar="PICTURE...", help="Files, folders, - for stdin, digits:N.", show_default=False)],
-    model: Annotated[str | None, typer.Option("-m", "--model", metavar="RUN|FILE", help="Default: the last run.")] = None,
+    pictures: Annotated[
+        list[str],
+        typer.Argument(metavar="PICTURE...", help="Files, folders, - for stdin, digits:N.", show_default=False),
+    ],
+    model: Annotated[
+        str | None, typer.Option("-m", "--model", metavar="RUN|FILE", help="Default: the last run.")
+    ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="How many answers to give for each picture.")] = 2,
     show: Annotated[bool, typer.Option("--show", help="Draw what the network saw.")] = False,
-    save_input: Annotated[Path | None, typer.Option("--save-input", metavar="FILE", help="Save what the network saw as a PNG.")] = None,
+    save_input: Annotated[
+        Path | None, typer.Option("--save-input", metavar="FILE", help="Save what the network saw as a PNG.")
+    ] = None,
     invert: Annotated[Invert, typer.Option("--invert", help="yes: light ink on dark; no: dark ink on light.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="The result as one JSON document.")] = False,
 ) -> None:
@@ -79,7 +86,9 @@ def _expand(names: list[str]) -> list[str]:
         if name != "-" and folder.is_dir():
             inside = sorted(str(p) for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
             if not inside:
-                raise UsageError(f"{name}: no pictures in this folder (it may hold {', '.join(sorted(PICTURE_SUFFIXES))})")
+                raise UsageError(
+                    f"{name}: no pictures in this folder (it may hold {', '.join(sorted(PICTURE_SUFFIXES))})"
+                )
             expanded += inside
         else:
             expanded.append(name)
@@ -120,7 +129,7 @@ def _answers(readings: list[Reading], predictor: Predictor) -> list[dict[str, An
     import numpy as np
 
     grids = [reading.grid for reading in readings if reading.error is None]
-    rows = iter(predictor.probabilities(np.stack(grids)) if grids else ())
+    rows = iter(predictor.probabilities(np.stack(grids)) if grids else np.empty((0, 0)))
     answers: list[dict[str, Any]] = []
     for reading in readings:
         if reading.error is not None:

@@ -35,7 +35,7 @@ def runs(as_json: Annotated[bool, typer.Option("--json", help="The result as one
                 "best_epoch": run.best_epoch,
                 "val_loss": run.val_loss,
                 "val_accuracy": run.val_accuracy,
-                "finished": run.finished,
+                "finished": run.is_finished,
             }
             for run in found
         ]
@@ -50,5 +50,5 @@ def runs(as_json: Annotated[bool, typer.Option("--json", help="The result as one
         loss = f"{run.val_loss:.4f}" if run.val_loss is not None else "-"
         accuracy = f"{100 * run.val_accuracy:.1f} %" if run.val_accuracy is not None else "-"
         best = run.best_epoch if run.best_epoch is not None else "-"
-        state = "" if run.finished else "  no model yet"
+        state = "" if run.is_finished else "  no model yet"
         console.answer(f"{clean(run.name):<{width}}  {run.epochs:>6}  {best:>4}  {loss:>8}  {accuracy:>12}{state}")

@@ -35,14 +35,24 @@ Display = Literal["auto", "rich", "plain", "none"]
 
 @app.command(epilog=EXAMPLES)
 def train(
-    config: Annotated[str | None, typer.Option("-c", "--config", help="A file, a bundled name, or - for stdin. Default: digits.")] = None,
-    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")] = None,
+    config: Annotated[
+        str | None, typer.Option("-c", "--config", help="A file, a bundled name, or - for stdin. Default: digits.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
+    ] = None,
     run_dir: Annotated[Path | None, typer.Option("--run-dir", help="Where to write. Default: runs/NAME-N.")] = None,
-    resume: Annotated[str | None, typer.Option("--resume", metavar="RUN", help="Go on with a run from its last checkpoint.")] = None,
+    resume: Annotated[
+        str | None, typer.Option("--resume", metavar="RUN", help="Go on with a run from its last checkpoint.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs in all.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of weights, order, dropout, augmentation.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Seed of weights, order, dropout, augmentation.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
-    progress: Annotated[Display, typer.Option("--progress", help="How to show it. auto: rich on a terminal, else plain.")] = "auto",
+    progress: Annotated[
+        Display, typer.Option("--progress", help="How to show it. auto: rich on a terminal, else plain.")
+    ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="The result as one JSON document.")] = False,
 ) -> None:
     """Train a network from a YAML config."""
@@ -191,15 +201,14 @@ def _describe(experiment: Experiment, as_json: bool) -> None:
         layers[-1]["activation"] = loss.output
     if as_json:
         console.answer_json(
-            "dry_run/1", {"n_inputs": experiment.n_inputs, "layers": layers, "n_parameters": experiment.n_params, **sizes}
+            "dry_run/1",
+            {"n_inputs": experiment.n_inputs, "layers": layers, "n_parameters": experiment.n_params, **sizes},
         )
         return
     console.answer(f"{'inputs':<10}{experiment.n_inputs:>8,}")
     for k, layer in enumerate(layers, 1):
-        dropout = f", dropout {layer['dropout']:g}" if layer["dropout"] else ""
-        console.answer(
-            f"{f'layer {k}':<10}{layer['units']:>8,}  {layer['n_parameters']:>12,} parameters  {layer['activation']}{dropout}"
-        )
+        kind = layer["activation"] + (f", dropout {layer['dropout']:g}" if layer["dropout"] else "")
+        console.answer(f"{f'layer {k}':<10}{layer['units']:>8,}  {layer['n_parameters']:>12,} parameters  {kind}")
     networks = f" in {experiment.config.ensemble} networks" if experiment.config.ensemble > 1 else ""
     console.answer(f"{'in all':<10}{'':>8}  {experiment.n_params:>12,} parameters{networks}")
     console.answer("rows      " + ", ".join(f"{n:,} {name}" for name, n in sizes.items()))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-Array = NDArray[np.floating[Any]]
+Array = NDArray[Any]  # of floats
 
 ELASTIC_GRID = 4  # the elastic field is given at 4x4 points and interpolated in between
 
@@ -67,7 +67,7 @@ def augment(pictures: Array, settings: AugmentSettings, rng: Generator) -> Array
         (n, height, width), float32, from 0 to 1.
     """
     n, height, width = pictures.shape
-    changed = rng.random(n, dtype=np.float32) < settings.probability
+    changed = np.less(rng.random(n, dtype=np.float32), settings.probability)
     coefficients = _draw_coefficients(n, settings, rng)
     coefficients[:, ~changed] = 0.0
     positions = coefficients.reshape(2 * n, -1) @ _basis(height, width)
@@ -117,16 +117,14 @@ def _basis(height: int, width: int) -> Array:
     y, x = np.mgrid[:height, :width].astype(np.float32)
     y -= (height - 1) / 2.0
     x -= (width - 1) / 2.0
-    fields = np.einsum("iy,jx->ijyx", _hats(height), _hats(width))
-    return np.concatenate([np.stack([np.ones_like(y), y, x]), fields.reshape(-1, height, width)]).reshape(
-        3 + ELASTIC_GRID * ELASTIC_GRID, -1
-    )
+    fields = np.einsum("iy,jx->ijyx", _hats(height), _hats(width)).reshape(-1, height * width)
+    return np.vstack([np.ones_like(y).ravel(), y.ravel(), x.ravel(), fields])
 
 
 def _hats(length: int) -> Array:
     """Return linear interpolation from the grid's points to `length` pixels, (4, length); each column sums to 1."""
     where = np.linspace(0.0, ELASTIC_GRID - 1.0, length, dtype=np.float32)
-    return np.maximum(0.0, 1.0 - np.abs(where[None, :] - np.arange(ELASTIC_GRID, dtype=np.float32)[:, None]))
+    return np.asarray(np.maximum(0.0, 1.0 - np.abs(where[None, :] - np.arange(ELASTIC_GRID, dtype=np.float32)[:, None])))
 
 
 def _look_up(pictures: Array, offsets: Array) -> Array:

@@ -17,7 +17,7 @@ from backprop_cli.data.augment import AugmentSettings, augment
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-Array = NDArray[np.floating[Any]]
+Array = NDArray[Any]  # of floats
 Labels = NDArray[np.integer[Any]]
 Rows = NDArray[np.integer[Any]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -95,16 +96,14 @@ def _load_npz(path: Path) -> Dataset:
             found = {name: arrays[name] for name in ("images", "labels", "groups") if name in arrays}
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file") from error
-    except (zipfile.BadZipFile, ValueError, EOFError, KeyError, NotImplementedError, zipfile.zlib.error) as error:
+    except (zipfile.BadZipFile, ValueError, EOFError, KeyError, NotImplementedError, zlib.error) as error:
         raise DataError(f"{path}: not an npz file of plain arrays ({error})") from error
     if not {"images", "labels"} <= found.keys():
         raise DataError(f"{path}: needs the arrays images and labels")
     return dataset_of(str(path), **found)
 
 
-def dataset_of(
-    name: str, images: NDArray[Any], labels: NDArray[Any], groups: NDArray[Any] | None = None
-) -> Dataset:
+def dataset_of(name: str, images: NDArray[Any], labels: NDArray[Any], groups: NDArray[Any] | None = None) -> Dataset:
     """Return a checked data set; classes are the labels that occur, in order, as text.
 
     Raises:

@@ -53,7 +53,7 @@ def split(
     Raises:
         DataError: No groups for `writers`, or nothing left to train on.
     """
-    rows = np.arange(len(labels))
+    rows: Rows = np.arange(len(labels))
     if kind == "writers":
         if groups is None:
             raise DataError("data.split: writers needs to know who wrote what; use stratified or ordered here")
@@ -83,7 +83,7 @@ def _last_groups(rows: Rows, groups: Rows, size: float, n_all: int | None = None
     wanted = size * (n_all or len(rows))
     mine = groups[rows]
     order = list(dict.fromkeys(mine.tolist()))  # as they first appear
-    best: Rows = mine == order[-1]
+    best: NDArray[np.bool_] = mine == order[-1]
     for start in range(len(order) - 1, -1, -1):
         chosen = np.isin(mine, order[start:])
         if abs(chosen.sum() - wanted) < abs(best.sum() - wanted):

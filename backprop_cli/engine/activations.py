@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.floating[Any]]
+Array = NDArray[Any]  # of floats
 Activation = Callable[[Array, Array, Array], None]
 
 LEAKY_SLOPE = 0.01

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.floating[Any]]
+Array = NDArray[Any]  # of floats
 
 
 class RowBuffers:
@@ -41,8 +41,8 @@ def softmax(logits: Array, out: Array | None = None, buffers: RowBuffers | None 
 
     Source: Goodfellow et al. 2016, section 4.1 and equation 6.29.
     """
-    buffers = buffers or RowBuffers(*logits.shape, logits.dtype)
-    np.maximum.reduce(logits, 1, None, buffers.row, True)
+    buffers = buffers or RowBuffers(len(logits), logits.shape[1], logits.dtype)
+    np.max(logits, axis=1, keepdims=True, out=buffers.row)
     out = np.subtract(logits, buffers.row, out=out)
     np.exp(out, out=out)
     np.dot(out, buffers.ones, out=buffers.row)  # a product sums short rows faster than `sum`
@@ -58,7 +58,7 @@ def one_hot(labels: NDArray[np.integer[Any]], n_classes: int, dtype: Any = np.fl
         n_classes: The number of columns.
         dtype: The floating type of the result.
     """
-    return np.eye(n_classes, dtype=dtype)[labels]
+    return np.asarray(np.eye(n_classes, dtype=dtype)[labels])
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class CrossEntropy:
         floor = np.finfo(outputs.dtype).tiny  # a probability that underflowed to 0 counts as the smallest number
         log_probabilities = np.log(np.maximum(outputs, floor))
         log_probabilities *= targets
-        return -log_probabilities.sum(axis=1)
+        return np.asarray(-log_probabilities.sum(axis=1))
 
     def gradient(self, outputs: Array, targets: Array, out: Array, buffers: RowBuffers | None = None) -> Array:
         """Write dLoss/dlogits = (probabilities - targets) / batch into `out`, (batch, n_classes)."""
@@ -150,14 +150,14 @@ class MeanSquaredError:
     def values(self, outputs: Array, targets: Array) -> Array:
         """Return the loss of every example, (batch,)."""
         difference = outputs - targets
-        return 0.5 * np.einsum("ik,ik->i", difference, difference)
+        return np.asarray(0.5 * np.einsum("ik,ik->i", difference, difference))
 
     def gradient(self, outputs: Array, targets: Array, out: Array, buffers: RowBuffers | None = None) -> Array:
         """Write dLoss/dlogits into `out`, (batch, n_classes).
 
         With g = (outputs - targets) / batch: g o (1 - o) for sigmoid units, o (g - sum_k g_k o_k) for softmax units.
         """
-        buffers = buffers or RowBuffers(*outputs.shape, outputs.dtype)
+        buffers = buffers or RowBuffers(len(outputs), outputs.shape[1], outputs.dtype)
         np.subtract(outputs, targets, out=out)
         out *= 1.0 / len(out)
         if self.output == "sigmoid":

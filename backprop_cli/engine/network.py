@@ -177,14 +177,10 @@ class Network:
         self._bind(state["_params"].copy())
 
 
-def layer_shapes(
-    specs: Sequence[LayerSpec], n_inputs: int, n_classes: int
-) -> list[tuple[LayerSpec | None, int, int]]:
+def layer_shapes(specs: Sequence[LayerSpec], n_inputs: int, n_classes: int) -> list[tuple[LayerSpec | None, int, int]]:
     """Return (spec, fan_in, fan_out) of each layer; the output layer, last, has no spec."""
     sizes = [n_inputs, *(spec.units for spec in specs), n_classes]
-    return [
-        (spec, fan_in, fan_out) for spec, (fan_in, fan_out) in zip([*specs, None], pairwise(sizes), strict=True)
-    ]
+    return [(spec, fan_in, fan_out) for spec, (fan_in, fan_out) in zip([*specs, None], pairwise(sizes), strict=True)]
 
 
 def count_params(specs: Sequence[LayerSpec], n_inputs: int, n_classes: int) -> int:

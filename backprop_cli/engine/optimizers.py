@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.floating[Any]]
+Array = NDArray[Any]  # of floats
 
 BLOCK = 65_536  # parameters updated at a time: the vectors of one block stay in the cache from operation to operation
 

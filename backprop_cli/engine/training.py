@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -23,7 +23,7 @@ from backprop_cli.engine.optimizers import Optimizer, OptimizerState
 from backprop_cli.engine.schedules import Schedule
 
 if TYPE_CHECKING:
-    from numpy.random import Generator
+    from numpy.random import Generator as RandomGenerator
 
 PROGRESS_SECONDS = 0.1
 
@@ -114,7 +114,7 @@ class TrainingState:
 
     params: Array
     optimizer: OptimizerState
-    rngs: dict[str, Generator]
+    rngs: dict[str, RandomGenerator]
     best_params: Array
     rng_states: dict[str, Any] = field(default_factory=dict)
     epoch: int = 0
@@ -127,7 +127,7 @@ class TrainingState:
     stop_reason: StopReason | None = None
 
     @classmethod
-    def start(cls, network: Network, optimizer: Optimizer, rngs: dict[str, Generator]) -> TrainingState:
+    def start(cls, network: Network, optimizer: Optimizer, rngs: dict[str, RandomGenerator]) -> TrainingState:
         """Return the state before the first epoch."""
         state = cls(
             params=network.params.copy(),
@@ -274,7 +274,7 @@ def train(
     settings: TrainingSettings,
     *,
     state: TrainingState,
-) -> Iterator[Progress | EpochResult]:
+) -> Generator[Progress | EpochResult]:
     """Train the network in place, from where `state` stands; yield an `EpochResult` per epoch, `Progress` in between.
 
     Args:
@@ -383,7 +383,7 @@ class _Steps:
         memory: OptimizerState,
         settings: TrainingSettings,
         n_steps: int,
-        rng: Generator | None,
+        rng: RandomGenerator | None,
     ) -> None:
         self.network, self.loss, self.optimizer, self.schedule = network, loss, optimizer, schedule
         self.memory, self.settings, self.n_steps = memory, settings, n_steps
