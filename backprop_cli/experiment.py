@@ -215,6 +215,7 @@ class Experiment:
             "learning_rate": event.learning_rate,
             "grad_norm": event.grad_norm,
             "seconds": round(event.seconds, 6),
+            "stop_reason": event.stop_reason,
         }
 
     # ---- saving and going on ---------------------------------------------------------------------------------------

@@ -110,8 +110,9 @@ def _resume(
             wanted = read_config(directory.read_config(), where=where, overrides=settings).to_dict()
         experiment = open_run(directory, wanted)
         now, then = environment(experiment), directory.read_environment()
-        changed = [name for name in now if now[name] != then.get(name)]
-        if changed:
+        if not then:  # killed before it was written
+            directory.write_environment(now)
+        elif changed := [name for name in now if now[name] != then.get(name)]:
             console.warn(f"{', '.join(changed)}: not as when the run began; the last bits may differ")
         if experiment.stop_reason is None:
             console.story(f"going on after epoch {experiment.states[experiment.member].epoch} of {directory.path}")

@@ -1,0 +1,29 @@
+PYTHON ?= python3
+BIN = .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: setup train test lint format types check clean
+
+setup: .venv/ready          ## make .venv with everything that training, tests and checks need
+.venv/ready: pyproject.toml
+	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --editable '.[dev]' && touch $@
+
+train: .venv/ready          ## train the default config, then measure it on people it has never seen
+	$(BIN)/backprop train && $(BIN)/backprop eval && echo 'next: .venv/bin/backprop predict data/samples'
+
+test: .venv/ready           ## all tests
+	$(BIN)/python -m pytest
+
+lint: .venv/ready           ## style and formatting
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: .venv/ready         ## put it in order
+	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+types: .venv/ready          ## mypy --strict
+	$(BIN)/mypy
+
+check: lint types test      ## what CI runs
+
+clean:                      ## remove what was made here, but no runs
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis && find . -name __pycache__ -prune -exec rm -rf {} +
