@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -89,5 +88,5 @@ class Predictor:
 
 
 def percent(share: float) -> str:
-    """Return `97.3 %`; never a rounded-up `100.0 %` for what is less."""
-    return f"{math.floor(share * 1000) / 10 if share < 1 else 100.0:.1f} %"
+    """Return `97.3 %`; what is less than all is never rounded up to `100.0 %`."""
+    return f"{100.0 if share >= 1.0 else min(100.0 * share, 99.9):.1f} %"

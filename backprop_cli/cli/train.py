@@ -14,6 +14,7 @@ from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
 from backprop_cli.cli.signals import Interrupt
 from backprop_cli.errors import DivergenceError, UsageError
+from backprop_cli.store.files import clean
 
 if TYPE_CHECKING:
     from backprop_cli.experiment import Experiment
@@ -115,9 +116,10 @@ def _resume(
         elif changed := [name for name in now if now[name] != then.get(name)]:
             console.warn(f"{', '.join(changed)}: not as when the run began; the last bits may differ")
         if experiment.stop_reason is None:
-            console.story(f"going on after epoch {experiment.states[experiment.member].epoch} of {directory.path}")
+            state = next(state for state in experiment.states if state.stop_reason is None)
+            console.story(f"going on after epoch {state.epoch} of {clean(directory.path)}")
         else:
-            console.story(f"{directory.path} was finished; it stays as it is (more --epochs would go on)")
+            console.story(f"{clean(directory.path)} was finished; it stays as it is (more --epochs would go on)")
         _run(experiment, directory, progress, as_json, interrupt)
 
 
@@ -147,7 +149,7 @@ def _run(
             f"which is {experiment.config.optimizer.learning_rate:g}"
         )
     if stop_reason == "interrupted":
-        console.story(f"interrupted; go on with: backprop train --resume {directory.path}")
+        console.story(f"interrupted; go on with: backprop train --resume {clean(directory.path)}")
         raise typer.Exit(interrupt.exit_code)
 
 
@@ -176,7 +178,7 @@ def _report(
     validation = "none: the last epoch is kept"
     if figures["val_loss"] is not None:
         validation = f"loss {figures['val_loss']:.4f}, accuracy {percent(figures['val_accuracy'])} of {n_val:,}"
-    console.answer(f"run         {directory.path}")
+    console.answer(f"run         {clean(directory.path)}")
     console.answer(f"best epoch  {figures['best_epoch']} of {figures['epochs']} ({stop_reason.replace('_', ' ')})")
     console.answer(f"validation  {validation}")
     console.answer(f"time        {experiment.seconds:.1f} s")

@@ -241,8 +241,7 @@ def test_a_config_or_environment_that_cannot_be_read_is_a_clear_error() -> None:
                 RunDirectoryError, match=r"^runs/digits-1/config.yaml: (not UTF-8 text|larger than 1 MB)$"
             ):
                 run.read_config()
-        with pytest.raises(RunDirectoryError, match="No such file"):
-            run.read_environment()
+        assert run.read_environment() == {}  # killed before it was written
         for text in ("[]", "{", '{"a": NaN}', "[" * 100_000):
             (run.path / "environment.json").write_text(text)
             with pytest.raises(RunDirectoryError, match="not a JSON object"):
