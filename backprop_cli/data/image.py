@@ -1,0 +1,301 @@
+"""Any picture -> ink: decode a file safely, then find which way round it is and what stands out from its ground.
+
+    file -> decode -> grey, 0 black .. 1 white -> ink_of -> ink, 0 ground .. 1 drawn -> normalize.py
+
+Pillow is imported only when a file is read, so that work on arrays does without it.
+"""
+
+import io
+import logging
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_cli.errors import PictureError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Array = NDArray[np.float32]
+Invert = Literal["auto", "yes", "no"]
+
+FORMATS = ("PNG", "JPEG", "PPM", "GIF", "BMP", "TIFF", "WEBP")
+"""Pillow's names of the formats that are read, in the order tried: the last two load all its readers first."""
+
+MAX_BYTES = 50_000_000
+"""Largest file that is read."""
+
+MAX_PIXELS = 100_000_000
+"""Largest picture that is decoded, width x height."""
+
+LONG_SIDE = 320
+"""Pixels to which the longer side of a large picture shrinks: enough for one digit, quick to work on."""
+
+SHORT_SIDE = 96
+"""Pixels to which the shorter side of a small picture grows, so that outlines are smooth."""
+
+LEAST_CONTRAST = 0.04
+"""Strongest ink below which a picture counts as blank, as a share of its ground."""
+
+_KNOWN = "expected PNG, JPEG, BMP, GIF, TIFF, WebP or PNM"
+
+
+def read_picture(source: Path | bytes, *, invert: Invert = "auto") -> Array:
+    """Read one picture and return its ink.
+
+    Args:
+        source: A file, or the content of one (as it comes from standard input).
+        invert: "no" for dark ink on a light ground, "yes" for light on dark, "auto" to find out.
+
+    Returns:
+        Bright ink on 0, in [0, 1], (height, width).
+
+    Raises:
+        PictureError: If the picture cannot be read, or is blank.
+    """
+    grey = decode(source)
+    try:
+        return ink_of(grey, invert)
+    except PictureError as error:
+        raise PictureError(f"{_where(source)}: {error}") from None
+
+
+def decode(source: Path | bytes) -> Array:
+    """Read one picture and return it in grey, of a size to work on.
+
+    Args:
+        source: A file, or the content of one (as it comes from standard input).
+
+    Returns:
+        Grey levels from 0 (black) to 1 (white), (height, width), the longer side at most 320.
+
+    Raises:
+        PictureError: If the file cannot be read, is too large, no picture, damaged, animated or of several pages.
+    """
+    where = _where(source)
+    content = source if isinstance(source, bytes) else _file_content(source)
+    if len(content) > MAX_BYTES:
+        raise PictureError(f"{where}: larger than 50 MB; save the picture smaller")
+    # A picture's oddities are either an error of ours or of no interest, and no other thread decodes meanwhile.
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with _opened(content, where) as image:
+            try:
+                levels = _grey_levels(image)
+            except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+                raise PictureError(f"{where}: damaged picture ({_reason(error)}); save it again") from None
+    if not np.isfinite(levels).all():
+        raise PictureError(f"{where}: some pixels are not finite numbers; save it as PNG")
+    return levels
+
+
+def ink_of(grey: NDArray[np.floating], invert: Invert = "auto") -> Array:
+    """Find the ink of a picture: what stands out from its ground, stretched so that strokes reach 1.
+
+    Args:
+        grey: Grey levels from 0 (black) to 1 (white), (height, width).
+        invert: "no" for dark ink on a light ground, "yes" for light on dark, "auto" to find out.
+
+    Returns:
+        Bright ink on 0, in [0, 1], (height, width); one half lies where ink and ground part.
+
+    Raises:
+        PictureError: If nothing stands out (the caller knows the file's name and puts it in front).
+    """
+    light_ink = _has_light_ink(grey) if invert == "auto" else invert == "yes"
+    paper = np.asarray(1 - grey if light_ink else grey, dtype=np.float32)  # dark ink on a light ground
+    ground = float(np.median(_border(paper)))
+    contrast = np.maximum(ground - paper, 0) / max(ground, LEAST_CONTRAST)
+    if contrast.max() < LEAST_CONTRAST:
+        raise PictureError("blank: no ink found; the digit must stand out from its ground")
+    threshold = _otsu_threshold(contrast)
+    strokes = float(contrast[contrast > threshold].mean())
+    return _stretched(contrast, threshold, strokes)
+
+
+def _where(source: Path | bytes) -> str:
+    """Name a source in messages."""
+    return "-" if isinstance(source, bytes) else str(source)
+
+
+def _file_content(path: Path) -> bytes:
+    """Read a regular file of at most 50 MB (one byte more if it is larger), never waiting for a pipe or device."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise PictureError(f"{path}: not a regular file; give a picture file")
+            with open(descriptor, "rb", closefd=False) as file:
+                return file.read(MAX_BYTES + 1)
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PictureError(f"{path}: {reason}; give a picture file") from None
+
+
+def _opened(content: bytes, where: str) -> "Image":
+    """Read a picture's header and refuse what is too large or has several pictures."""
+    from PIL import Image, UnidentifiedImageError
+
+    too_large = f"{where}: more than 100 megapixels; save the picture smaller"
+    try:
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        several = image.width * image.height <= MAX_PIXELS and _has_several_pictures(image)
+    except UnidentifiedImageError:
+        kind = "empty file" if not content else "not a picture, or a damaged one"
+        raise PictureError(f"{where}: {kind}; {_KNOWN}") from None
+    except Image.DecompressionBombError:
+        raise PictureError(too_large) from None
+    except Exception as error:  # as above
+        raise PictureError(f"{where}: damaged picture ({_reason(error)}); {_KNOWN}") from None
+    if image.width * image.height > MAX_PIXELS:
+        raise PictureError(too_large)
+    if several:
+        raise PictureError(f"{where}: animated or of several pages; save one of its pictures by itself")
+    return image
+
+
+def _has_several_pictures(image: "Image") -> bool:
+    """Tell animations and multi-page files; the second picture of a phone's photo (MPO) is only a preview."""
+    return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+
+
+def _reason(error: Exception) -> str:
+    """Return one short line about an error inside Pillow."""
+    lines = str(error).splitlines()
+    return lines[0][:100] if lines else type(error).__name__
+
+
+def _grey_levels(image: "Image") -> Array:
+    """Decode, turn, scale and turn to grey in [0, 1] (non-finite where a float picture is), (height, width)."""
+    from PIL import ImageOps
+
+    image.draft(image.mode, (LONG_SIDE, LONG_SIDE))  # large JPEGs are decoded at 1/2 .. 1/8
+    with _silenced_stderr() if image.format == "TIFF" else nullcontext():
+        image.load()
+    with suppress(Exception):  # damaged EXIF data: the picture is read as it lies
+        ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith(("I", "F")):
+        return _scaled_numbers(image)
+    transparent = image.has_transparency_data
+    mode = "RGBA" if transparent else "L" if image.mode in ("1", "L") else "RGB"
+    pixels = np.asarray(_resized(image if image.mode == mode else image.convert(mode)), dtype=np.float32)
+    channels = pixels.reshape(*pixels.shape[:2], -1) / np.float32(255)  # (height, width, 1, 3 or 4)
+    return _best_grey(_on_ground(channels) if transparent else channels)
+
+
+@contextmanager
+def _silenced_stderr() -> Iterator[None]:
+    """Drop what is written to standard error meanwhile: libtiff prints there what it finds damaged."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # standard error is closed already
+        yield
+        return
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _resized(image: "Image") -> "Image":
+    """Bring the longer side to at most 320 and the shorter to at least 96 if the longer allows it."""
+    from PIL import Image
+
+    long, short = max(image.size), min(image.size)
+    factor = min(LONG_SIDE / long, max(1.0, SHORT_SIDE / short))
+    if factor == 1:
+        return image
+    size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
+    return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+
+
+def _scaled_numbers(image: "Image") -> Array:
+    """Scale 16-bit, 32-bit and float pictures: the smallest usual range that holds all pixels becomes 0..1."""
+    image = image.convert("F")
+    low, high = (float(level) for level in cast("tuple[float, float]", image.getextrema()))
+    low = min(low, 0.0)
+    top = next((top for top in (1.0, 255.0, 65535.0) if high <= top), high)
+    numbers = np.asarray(_resized(image), dtype=np.float32)
+    levels: Array = np.clip((numbers - np.float32(low)) / np.float32(top - low), 0, 1)
+    return levels
+
+
+def _on_ground(channels: Array) -> Array:
+    """Lay a transparent picture, RGBA in [0, 1], over white or black and return RGB.
+
+    Strokes on nothing need a ground they contrast with; a picture that is mostly opaque brings its own ground,
+    which is continued, unless nothing would show then.
+    """
+    colours, alpha = channels[:, :, :3], channels[:, :, 3:]
+    brightness = float((colours * alpha).sum()) / (3 * max(float(alpha.sum()), 1e-6))
+    is_strokes = float(alpha.mean()) < 0.5
+    ground = np.float32((brightness < 0.5) == is_strokes)
+    laid: Array = colours * alpha + ground * (1 - alpha)
+    if np.ptp(laid) < LEAST_CONTRAST:
+        laid = colours * alpha + (1 - ground) * (1 - alpha)
+    return laid
+
+
+def _best_grey(channels: Array) -> Array:
+    """Return the brightness, or the one colour channel that shows far more than brightness does."""
+    if channels.shape[2] == 1:
+        return channels[:, :, 0]
+    grey = channels @ np.array([0.299, 0.587, 0.114], np.float32)
+    ranges = np.ptp(channels, axis=(0, 1))
+    if ranges.max() > 2 * np.ptp(grey):  # yellow on white, red on a green of the same brightness
+        return channels[:, :, int(ranges.argmax())]
+    return grey
+
+
+def _border(picture: Array) -> Array:
+    """Return the pixels along the four edges, (n,)."""
+    return np.concatenate([picture[0], picture[-1], picture[1:-1, 0], picture[1:-1, -1]])
+
+
+def _has_light_ink(grey: NDArray[np.floating]) -> bool:
+    """Vote by the border: ground is what most of it is; if it is undecided, what most of the picture is."""
+    levels = np.asarray(grey, dtype=np.float32)
+    light = levels > _otsu_threshold(levels)
+    share = float(_border(light.astype(np.float32)).mean())
+    if 0.4 < share < 0.6:
+        share = float(light.mean())
+    return share < 0.5
+
+
+def _otsu_threshold(values: Array) -> float:
+    """Return the level that parts values in two groups with the least spread within.
+
+    Source: Otsu 1979, a threshold selection method from gray-level histograms.
+    """
+    low, high = float(values.min()), float(values.max())
+    if high == low:
+        return high
+    bins = ((values - low) * (255.999 / (high - low))).astype(np.int64)
+    histogram = np.bincount(bins.ravel(), minlength=256).astype(np.float64)
+    levels = np.arange(256)
+    below = np.cumsum(histogram)[:-1]  # (255,), pixels up to each level
+    above = histogram.sum() - below
+    sum_below = np.cumsum(histogram * levels)[:-1]
+    sum_above = (histogram * levels).sum() - sum_below
+    between = (sum_below * above - sum_above * below) ** 2 / (below * above)  # the outer bins are never empty
+    best = np.flatnonzero(between >= between.max() * (1 - 1e-9))
+    return low + (float(best.mean()) + 1) / 256 * (high - low)  # the middle of an empty valley
+
+
+def _stretched(contrast: Array, threshold: float, strokes: float) -> Array:
+    """Map 0 to 0, the threshold to one half, and the usual contrast of strokes to 1, straight in between."""
+    return np.interp(contrast, (0.0, threshold, max(strokes, threshold * 1.01)), (0.0, 0.5, 1.0)).astype(np.float32)

@@ -1,0 +1,293 @@
+"""Ink -> the grid of counts the data set has, and back: counts -> a plausible bitmap; for whole batches.
+
+The digits of the data set were size-normalised by NIST to bitmaps of 32x32, in which the ink fills the height, is
+about 20 wide, upright, and covers about 313 of the 1024 pixels whatever the digit; the numbers 0..16 count the ink
+in blocks of 4x4. Undoing exactly that is what makes a foreign picture readable for a network trained on them.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+Level = TypeVar("Level", np.float32, np.bool_)
+Slant = Literal["edges", "moments", "none"]
+
+BLOCK = 4
+"""Bitmap pixels along one side of a counted block, so that counts reach 16."""
+
+_INK = 0.5
+"""Ink from which a pixel counts as drawn, in (0, 1)."""
+
+_MASS = (280 / 1024, 345 / 1024)
+"""Share of the bitmap that ink covers in the data set (313 +- 35 of 1024)."""
+
+_WIDTH = (4 / 32, 20 / 32)
+"""Least and usual width of a digit, as shares of the bitmap's width."""
+
+_STRETCH = 1.5
+"""How much wider a narrow digit may become, against its own proportions."""
+
+_BLUR = 0.7 / 32
+"""Standard deviation of the smoothing before the threshold, as a share of the bitmap's height."""
+
+_LARGEST_SLANT = 0.7
+"""Columns per row that the deskew by moments moves at most."""
+
+_SIZE_STEP = 32
+"""Pictures are padded to multiples of this to be worked on together."""
+
+_CHUNK_PIXELS = 2_000_000
+"""Pixels worked on at once: about 100 MB of intermediate arrays."""
+
+
+def normalize(ink: NDArray[np.floating], *, picture: tuple[int, int] = (8, 8), slant: Slant = "edges") -> Array:
+    """Bring pictures of one size to the form of the data set.
+
+    Args:
+        ink: Pictures with bright ink on 0, in [0, 1], (n, H, W).
+        picture: Rows and columns of the result.
+        slant: "edges" lines up the left ends of a digit's top and bottom rows, as in the data set; "moments" takes
+            the slant out before the digit is cropped; "none" leaves it.
+
+    Returns:
+        Counts of ink, whole numbers in [0, 16], (n, *picture); all 0 where a picture has no ink.
+
+    Source: Garris et al. 1994, NIST form-based handprint recognition system (the normalisation that is copied here).
+    """
+    if ink.ndim != 3:
+        raise ValueError(f"ink: shape {ink.shape}; expected (n, height, width)")
+    counts = np.zeros((len(ink), *picture), np.float32)
+    size = max(ink.shape[1] * ink.shape[2], BLOCK * BLOCK * picture[0] * picture[1])
+    step = max(1, _CHUNK_PIXELS // size)
+    for start in range(0, len(ink), step):
+        chunk = np.asarray(ink[start : start + step], dtype=np.float32)
+        counts[start : start + step] = block_counts(_normalized_bitmaps(chunk, picture, slant))
+    return counts
+
+
+def normalize_many(
+    inks: Sequence[NDArray[np.floating]], *, picture: tuple[int, int] = (8, 8), slant: Slant = "edges"
+) -> Array:
+    """Bring pictures of any sizes, each (height, width), to the form of the data set; see `normalize`."""
+    counts = np.zeros((len(inks), *picture), np.float32)
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for index, ink in enumerate(inks):
+        groups[_padded(ink.shape[0]), _padded(ink.shape[1])].append(index)
+    for shape, members in groups.items():
+        batch = np.zeros((len(members), *shape), np.float32)
+        for row, index in zip(batch, members, strict=True):
+            height, width = inks[index].shape
+            row[:height, :width] = inks[index]
+        counts[members] = normalize(batch, picture=picture, slant=slant)
+    return counts
+
+
+def _padded(side: int) -> int:
+    """Round up, so that pictures of nearly the same size share a batch."""
+    return -(-side // _SIZE_STEP) * _SIZE_STEP
+
+
+def block_counts(bitmaps: NDArray[np.bool_]) -> Array:
+    """Count the ink in blocks of 4x4: (n, 4 H, 4 W) -> whole numbers in [0, 16], (n, H, W)."""
+    n, height, width = bitmaps.shape
+    blocks = bitmaps.reshape(n, height // BLOCK, BLOCK, width // BLOCK, BLOCK)
+    counts: Array = blocks.sum(axis=(2, 4), dtype=np.float32)
+    return counts
+
+
+def bitmap(counts: NDArray[np.floating], *, rounds: int = 30) -> NDArray[np.bool_]:
+    """Return the smoothest bitmaps that have exactly these block counts.
+
+    Blurs and, in every block, keeps the `count` highest pixels, again and again with a narrowing blur.
+
+    Args:
+        counts: Whole numbers in [0, 16], (n, H, W).
+        rounds: How often to blur and choose.
+
+    Returns:
+        Ink, (n, 4 H, 4 W).
+    """
+    numbers = np.asarray(counts)
+    if numbers.ndim != 3 or not np.array_equal(numbers, np.clip(np.rint(numbers), 0, BLOCK * BLOCK)):
+        raise ValueError(f"counts: shape {numbers.shape}; expected whole numbers 0..16 of shape (n, rows, columns)")
+    bitmaps = np.zeros((len(numbers), BLOCK * numbers.shape[1], BLOCK * numbers.shape[2]), np.bool_)
+    step = max(1, _CHUNK_PIXELS // max(1, bitmaps[:1].size))
+    for start in range(0, len(numbers), step):
+        bitmaps[start : start + step] = _smoothest_bitmaps(numbers[start : start + step].astype(np.int8), rounds)
+    return bitmaps
+
+
+def _smoothest_bitmaps(counts: NDArray[np.int8], rounds: int) -> NDArray[np.bool_]:
+    """Alternate blur and choice, from a bicubic enlargement of the counts, (n, H, W), on."""
+    height, width = BLOCK * counts.shape[1], BLOCK * counts.shape[2]
+    rows = _resampling(np.zeros(1), np.array([counts.shape[1]]), np.array([height]), counts.shape[1], height)[0]
+    columns = _resampling(np.zeros(1), np.array([counts.shape[2]]), np.array([width]), counts.shape[2], width)[0]
+    levels = rows @ counts.astype(np.float32) @ columns.T  # (n, 4 H, 4 W)
+    ink = np.zeros(levels.shape, np.bool_)
+    for sigma in (0.7, *np.linspace(1.6, 0.9, rounds - 1)):
+        ink = _highest_per_block(_blurred(levels, sigma), counts)
+        levels = ink.astype(np.float32)
+    return ink
+
+
+def _highest_per_block(levels: Array, counts: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """Mark the `counts` highest pixels of every 4x4 block; among equal ones the first."""
+    n, height, width = counts.shape
+    blocks = levels.reshape(n, height, BLOCK, width, BLOCK).transpose(2, 4, 0, 1, 3).reshape(BLOCK * BLOCK, -1)
+    above = np.zeros(blocks.shape, np.int8)  # how many pixels of its block come before each one
+    for k in range(1, BLOCK * BLOCK):
+        behind = blocks[:k] >= blocks[k]  # (k, n H W): pixel k comes after these
+        above[k] += behind.sum(axis=0, dtype=np.int8)
+        above[:k] += ~behind
+    chosen = above < counts.reshape(-1)
+    return chosen.reshape(BLOCK, BLOCK, n, height, width).transpose(2, 3, 0, 4, 1).reshape(levels.shape)
+
+
+def _normalized_bitmaps(ink: Array, picture: tuple[int, int], slant: Slant) -> NDArray[np.bool_]:
+    """Crop, scale, set the stroke mass, straighten and centre: (n, H, W) -> (n, 4 rows, 4 columns)."""
+    height, width = BLOCK * picture[0], BLOCK * picture[1]
+    if slant == "moments":
+        ink = _deskewed(ink)
+    drawn = ink >= _INK
+    top, tall = _extent(np.any(drawn, axis=2))
+    left, wide = _extent(np.any(drawn, axis=1))
+    least, usual = (share * width for share in _WIDTH)
+    new_wide = np.rint(np.clip(_STRETCH * height * wide / tall, least, usual))
+    rows = _resampling(top, tall, np.full(len(ink), height), ink.shape[1], height)  # (n, height, H)
+    columns = _resampling(left, wide, new_wide, ink.shape[2], width)  # (n, width, W)
+    scaled = rows @ ink @ columns.swapaxes(1, 2)  # (n, height, width)
+    levels = _blurred(np.clip(scaled, 0, 1), _BLUR * height)
+    return _centred(_with_usual_mass(levels) & np.any(drawn, axis=(1, 2), keepdims=True), straighten=slant == "edges")
+
+
+def _extent(drawn: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first true place of each row of (n, length) and how many places lead to the last (all if none)."""
+    first = drawn.argmax(axis=1)
+    last = drawn.shape[1] - 1 - drawn[:, ::-1].argmax(axis=1)
+    return first, last - first + 1
+
+
+def _resampling(
+    start: NDArray[np.number], length: NDArray[np.number], size: NDArray[np.number], n_inputs: int, n_outputs: int
+) -> Array:
+    """Return matrices that draw inputs [start, start + length) on the middle `size` outputs, one for each picture.
+
+    Bicubic (a = -0.5), widened where the picture shrinks, so that every input counts (antialiasing).
+
+    Args:
+        start: First input, (n,).
+        length: Number of inputs, (n,).
+        size: Number of outputs, (n,).
+        n_inputs: Columns of each matrix.
+        n_outputs: Rows of each matrix.
+
+    Returns:
+        Weights that sum to 1 over each output within `size`, else 0, (n, n_outputs, n_inputs).
+
+    Source: Keys 1981, cubic convolution interpolation.
+    """
+    # Boxes repeat within a batch: each different one is worked out once.
+    code = (np.asarray(start) * (n_inputs + 1) + length) * (n_outputs + 1) + size
+    _, chosen, inverse = np.unique(code, return_index=True, return_inverse=True)
+    start, length, size = (np.asarray(values, np.float32)[chosen, None] for values in (start, length, size))
+
+    places = np.arange(n_outputs, dtype=np.float32) + 0.5 - np.floor((n_outputs - size) / 2)  # (unique, n_outputs)
+    scale = length / size
+    centres = start + places * scale
+    inputs = np.arange(n_inputs, dtype=np.float32) + 0.5
+    weights = _cubic((inputs - centres[:, :, None]) / np.maximum(scale, 1)[:, :, None])
+    weights *= ((inputs > start) & (inputs < start + length))[:, None, :]
+    total = weights.sum(axis=2, keepdims=True)
+    used = ((places > 0) & (places < size))[:, :, None]
+    matrices: Array = np.divide(weights, total, out=np.zeros_like(weights), where=used)
+    return matrices[inverse]
+
+
+def _cubic(distance: Array) -> Array:
+    """Return the cubic convolution kernel with a = -0.5, 0 from 2 on."""
+    x = np.minimum(np.abs(distance), 2)
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return np.where(x < 1, near, far).astype(np.float32)
+
+
+def _blurred(levels: Array, sigma: float) -> Array:
+    """Blur pictures, (n, H, W), with a Gaussian of standard deviation `sigma` pixels that is cut at the edges."""
+    down, across = _gaussian(levels.shape[1], sigma), _gaussian(levels.shape[2], sigma)
+    blurred: Array = np.matmul(down @ levels, across.T)
+    return blurred
+
+
+def _gaussian(length: int, sigma: float) -> Array:
+    """Return the matrix that blurs a column of `length`; its rows sum to 1."""
+    places = np.arange(length)
+    weights = np.exp(-0.5 * ((places[:, None] - places) / sigma) ** 2)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return np.asarray(weights, np.float32)
+
+
+def _with_usual_mass(levels: Array) -> NDArray[np.bool_]:
+    """Threshold at one half, or where the mass of ink comes inside the usual range, (n, H, W)."""
+    n, height, width = levels.shape
+    flat = levels.reshape(n, -1)
+    least, most = (round(share * height * width) for share in _MASS)
+    mass = np.clip((flat >= _INK).sum(axis=1), least, most)
+    faintest = np.take_along_axis(np.sort(flat, axis=1), height * width - mass[:, None], axis=1)
+    return ((flat >= faintest) & (flat > 0)).reshape(levels.shape)
+
+
+def _deskewed(ink: Array) -> Array:
+    """Take the slant out, x += a (y - mean y) with a = Sxy / Syy, on pictures padded so that nothing is lost."""
+    height = ink.shape[1]
+    margin = int(np.ceil(_LARGEST_SLANT * height / 2))
+    padded = np.pad(ink, ((0, 0), (0, 0), (margin, margin + 1)))
+    y = np.arange(height, dtype=np.float32)[:, None]
+    x = np.arange(padded.shape[2], dtype=np.float32)
+    mass = np.maximum(ink.sum(axis=(1, 2)), 1e-6)[:, None, None]
+    mean_y = (padded * y).sum(axis=(1, 2), keepdims=True) / mass
+    mean_x = (padded * x).sum(axis=(1, 2), keepdims=True) / mass
+    dy = y - mean_y  # (n, height, 1)
+    sxy = (padded * dy * (x - mean_x)).sum(axis=(1, 2), keepdims=True)
+    syy = (padded * dy * dy).sum(axis=(1, 2), keepdims=True)
+    slope = np.clip(sxy / np.maximum(syy, 1e-6), -_LARGEST_SLANT, _LARGEST_SLANT)
+    return _rows_moved(padded, slope * dy)
+
+
+def _rows_moved(pictures: Array, moves: Array) -> Array:
+    """Read every row, (n, H, W), `moves` pixels further right, (n, H, 1); between pixels linearly, outside is 0."""
+    whole = np.floor(moves)
+    part = moves - whole
+    columns = np.arange(pictures.shape[2]) + whole.astype(np.int64)  # (n, H, W)
+    return (1 - part) * _taken(pictures, columns) + part * _taken(pictures, columns + 1)
+
+
+def _taken(pictures: NDArray[Level], columns: NDArray[np.int64]) -> NDArray[Level]:
+    """Read the given columns of every row, (n, H, W); those outside the picture are 0."""
+    width = pictures.shape[2]
+    values: NDArray[Level] = np.take_along_axis(pictures, np.clip(columns, 0, width - 1), axis=2)
+    values[(columns < 0) | (columns >= width)] = 0
+    return values
+
+
+def _centred(ink: NDArray[np.bool_], *, straighten: bool) -> NDArray[np.bool_]:
+    """Move rows so that the digit stands in the middle, upright along its left edge if asked, (n, H, W)."""
+    n, height, width = ink.shape
+    left, wide = (values.reshape(n, height) for values in _extent(ink.reshape(n * height, width)))
+    has_ink = np.any(ink, axis=2)  # (n, H)
+    shift = np.zeros((n, height), np.int64)
+    if straighten:
+        top, tall = _extent(has_ink)
+        bottom = top + tall - 1
+        pictures = np.arange(n)
+        ends = left[pictures, top], left[pictures, bottom]
+        lean = (ends[1] - ends[0]) / np.maximum(tall - 1, 1)
+        shift = np.rint(lean[:, None] * (np.arange(height) - top[:, None])).astype(np.int64)
+    first = np.where(has_ink, left - shift, width).min(axis=1)
+    behind = np.where(has_ink, left + wide - shift, -width).max(axis=1)
+    offset = (first + behind - width) // 2
+    columns = np.arange(width) + (shift + offset[:, None])[:, :, None]  # (n, H, W)
+    return _taken(ink, columns)
