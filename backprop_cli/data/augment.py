@@ -124,7 +124,9 @@ def _basis(height: int, width: int) -> Array:
 def _hats(length: int) -> Array:
     """Return linear interpolation from the grid's points to `length` pixels, (4, length); each column sums to 1."""
     where = np.linspace(0.0, ELASTIC_GRID - 1.0, length, dtype=np.float32)
-    return np.asarray(np.maximum(0.0, 1.0 - np.abs(where[None, :] - np.arange(ELASTIC_GRID, dtype=np.float32)[:, None])))
+    return np.asarray(
+        np.maximum(0.0, 1.0 - np.abs(where[None, :] - np.arange(ELASTIC_GRID, dtype=np.float32)[:, None]))
+    )
 
 
 def _look_up(pictures: Array, offsets: Array) -> Array:

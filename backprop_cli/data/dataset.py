@@ -175,12 +175,15 @@ class Batches:
         augment_settings: AugmentSettings | None = None,
         augment_rng: Generator | None = None,
     ) -> None:
-        self.pictures, self.labels, self.rows, self.scaling = pictures, labels, rows, scaling
+        self.pictures, self.labels, self.rows, self.scaling = pictures, labels[rows], rows, scaling
         self.shuffle, self.augment_settings, self.augment_rng = shuffle, augment_settings, augment_rng
         self.n_rows = len(rows)
         n_inputs = int(np.prod(pictures.shape[1:]))
         chunk = batch_size * max(1, CHUNK_FLOATS // (batch_size * (n_inputs + 1)))
-        self.buffer = np.ones((min(chunk, self.n_rows), n_inputs + 1), np.float32)
+        buffer = np.ones((min(chunk, self.n_rows), n_inputs + 1), np.float32)
+        sizes = {len(buffer), self.n_rows % len(buffer)} if self.n_rows else set()
+        self.chunks = {size: buffer[:size] for size in sizes}  # the same objects each time: views of them stay good
+        self.chunk_size = len(buffer)
         self.scaled: Array | None = None  # every row of this part as inputs, where they are few and stay as they are
         if augment_settings is None and self.n_rows * n_inputs <= PRESCALED_FLOATS:
             self.scaled = np.ones((self.n_rows, n_inputs + 1), np.float32)
@@ -188,14 +191,14 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Array, Labels]]:
         order = self.shuffle.permutation(self.n_rows) if self.shuffle else np.arange(self.n_rows)
-        for start in range(0, self.n_rows, len(self.buffer)):
-            picked = order[start : start + len(self.buffer)]
-            inputs = self.buffer[: len(picked)]
+        for start in range(0, self.n_rows, self.chunk_size):
+            picked = order[start : start + self.chunk_size]
+            inputs = self.chunks[len(picked)]
             if self.scaled is not None:
                 np.take(self.scaled, picked, axis=0, out=inputs, mode="clip")
             else:
                 self._fill(inputs[:, :-1], self.rows[picked])
-            yield inputs, self.labels[self.rows[picked]]
+            yield inputs, self.labels.take(picked)
 
     def _fill(self, inputs: Array, rows: Rows) -> None:
         """Write the given rows of the data set as inputs, augmented where that is asked for."""

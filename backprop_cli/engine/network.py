@@ -59,6 +59,8 @@ class Workspace:
 
     def __init__(self, network: Network, batch_size: int) -> None:
         self.layers = [LayerBuffers(batch_size, layer) for layer in network.layers]
+        self.upwards = list(zip(network.layers, self.layers, strict=True))  # layer, its own buffers
+        self.downwards = list(zip(network.layers[:0:-1], self.layers[-2::-1], strict=True))  # layer, buffers below it
         self.inputs: Array = np.empty((0, network.n_inputs + 1), network.params.dtype)
         self.grad_inputs: Array | None = None
 
@@ -136,7 +138,7 @@ class Network:
             rng: Given in training only: dropout is on.
         """
         workspace.inputs = inputs
-        for layer, buffers in zip(self.layers, workspace.layers, strict=True):
+        for layer, buffers in workspace.upwards:
             inputs = layer.forward(inputs, buffers, rng)
         return inputs
 
@@ -152,7 +154,7 @@ class Network:
             dLoss/dinputs, (batch, n_inputs), when asked for.
         """
         delta = grad_logits
-        for layer, below in zip(self.layers[:0:-1], workspace.layers[-2::-1], strict=True):
+        for layer, below in workspace.downwards:
             layer.backward(below.outputs, delta, below.delta)
             below.delta *= below.slope
             delta = below.delta

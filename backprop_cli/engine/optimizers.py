@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -24,13 +24,22 @@ Array = NDArray[Any]  # of floats
 BLOCK = 65_536  # parameters updated at a time: the vectors of one block stay in the cache from operation to operation
 
 
-@dataclass
 class OptimizerState:
-    """What an optimiser remembers: a step count, and vectors as long as the parameters (moments) by name."""
+    """What an optimiser remembers: a step count, and vectors as long as the parameters (moments) by name.
 
-    step: int = 0
-    moments: dict[str, Array] = field(default_factory=dict)
-    scratch: Array = field(default_factory=lambda: np.empty(0))
+    Attributes:
+        step: Steps made.
+        moments: The vectors, each (n_params,).
+        scratch: Room for one block's intermediate values.
+        numbers: The step's scalars by name, as 0-d arrays of the parameters' type: NumPy takes in a Python float
+            three times slower.
+    """
+
+    def __init__(self, n_params: int, moments: Sequence[str], numbers: dict[str, float], dtype: Any) -> None:
+        self.step = 0
+        self.moments: dict[str, Array] = {name: np.zeros(n_params, dtype) for name in moments}
+        self.scratch: Array = np.empty(min(n_params, BLOCK), dtype)
+        self.numbers: dict[str, Array] = {name: np.array(value, dtype) for name, value in numbers.items()}
 
     def copy_from(self, other: OptimizerState) -> None:
         """Take over the step count and the moments of another state of the same optimiser."""
@@ -50,13 +59,17 @@ class _Optimizer(ABC):
         _check(self, "learning_rate", low=0.0, open_low=True)
         _check(self, "weight_decay", low=0.0)
 
-    def moment_names(self) -> tuple[str, ...]:
-        return ()
-
+    @abstractmethod
     def init(self, n_params: int, dtype: Any = np.float32) -> OptimizerState:
         """Return the state before the first step: all moments zero, each (n_params,)."""
-        moments = {name: np.zeros(n_params, dtype) for name in self.moment_names()}
-        return OptimizerState(0, moments, np.empty(min(n_params, BLOCK), dtype))
+
+    @abstractmethod
+    def set_numbers(self, numbers: dict[str, Array], step: int, learning_rate: float) -> None:
+        """Set the scalars of this step, counted from 1."""
+
+    @abstractmethod
+    def update(self, params: Array, grads: Array, scratch: Array, numbers: dict[str, Array], *moments: Array) -> None:
+        """Make the step on one block of each vector, in place."""
 
     def step(
         self,
@@ -81,19 +94,16 @@ class _Optimizer(ABC):
             keep = 1.0 - learning_rate * self.weight_decay
             for part in decayed:
                 params[part] *= keep
-        update = self.rule(state.step, learning_rate)
-        moments = state.moments.values()
+        numbers = state.numbers
+        self.set_numbers(numbers, state.step, learning_rate)
         if len(params) <= BLOCK:
-            update(params, grads, *moments, state.scratch)
+            self.update(params, grads, state.scratch, numbers, *state.moments.values())
             return
         for start in range(0, len(params), BLOCK):
             block = slice(start, start + BLOCK)
             scratch = state.scratch[: len(params) - start]
-            update(params[block], grads[block], *(moment[block] for moment in moments), scratch)
-
-    @abstractmethod
-    def rule(self, step: int, learning_rate: float) -> Any:
-        """Return the update of one block: a function of (params, grads, *moments, scratch), all in place."""
+            moments = (moment[block] for moment in state.moments.values())
+            self.update(params[block], grads[block], scratch, numbers, *moments)
 
 
 def _check(settings: Any, name: str, *, low: float, high: float = math.inf, open_low: bool = False) -> None:
@@ -130,27 +140,28 @@ class SGD(_Optimizer):
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov: needs a momentum above 0")
 
-    def moment_names(self) -> tuple[str, ...]:
-        """Return the names of the vectors that `init` makes."""
-        return ("velocity",) if self.momentum else ()
+    def init(self, n_params: int, dtype: Any = np.float32) -> OptimizerState:
+        """Return the state before the first step."""
+        moments = ("velocity",) if self.momentum else ()
+        return OptimizerState(n_params, moments, {"rate": 0.0, "momentum": self.momentum, "ahead": 0.0}, dtype)
 
-    def rule(self, step: int, learning_rate: float) -> Any:
-        """Return the update of one block."""
+    def set_numbers(self, numbers: dict[str, Array], step: int, learning_rate: float) -> None:
+        """Set the step's scalars: the rate, and the rate times the momentum."""
+        numbers["rate"][()] = learning_rate
+        numbers["ahead"][()] = learning_rate * self.momentum
 
-        def plain(params: Array, grads: Array, scratch: Array) -> None:
-            grads *= learning_rate
-            params -= grads
-
-        def with_momentum(params: Array, grads: Array, velocity: Array, scratch: Array) -> None:
-            velocity *= self.momentum
+    def update(self, params: Array, grads: Array, scratch: Array, numbers: dict[str, Array], *moments: Array) -> None:
+        """Make the step on one block, in place."""
+        rate = numbers["rate"]
+        if self.momentum:
+            (velocity,) = moments
+            velocity *= numbers["momentum"]
             velocity += grads
-            np.multiply(velocity, self.momentum * learning_rate if self.nesterov else learning_rate, out=scratch)
+            np.multiply(velocity, numbers["ahead"] if self.nesterov else rate, out=scratch)
             params -= scratch
-            if self.nesterov:
-                grads *= learning_rate
-                params -= grads
-
-        return with_momentum if self.momentum else plain
+        if self.nesterov or not self.momentum:
+            grads *= rate
+            params -= grads
 
 
 @dataclass(frozen=True)
@@ -178,25 +189,27 @@ class RMSprop(_Optimizer):
         _check(self, "decay", low=0.0, high=1.0)
         _check(self, "eps", low=0.0, open_low=True)
 
-    def moment_names(self) -> tuple[str, ...]:
-        """Return the names of the vectors that `init` makes."""
-        return ("mean_square",)
+    def init(self, n_params: int, dtype: Any = np.float32) -> OptimizerState:
+        """Return the state before the first step."""
+        numbers = {"decay": self.decay, "rest": 1.0 - self.decay, "eps": self.eps, "rate": 0.0}
+        return OptimizerState(n_params, ("mean_square",), numbers, dtype)
 
-    def rule(self, step: int, learning_rate: float) -> Any:
-        """Return the update of one block."""
+    def set_numbers(self, numbers: dict[str, Array], step: int, learning_rate: float) -> None:
+        """Set the step's only scalar."""
+        numbers["rate"][()] = learning_rate
 
-        def update(params: Array, grads: Array, mean_square: Array, scratch: Array) -> None:
-            np.multiply(grads, grads, out=scratch)
-            scratch *= 1.0 - self.decay
-            mean_square *= self.decay
-            mean_square += scratch
-            np.sqrt(mean_square, out=scratch)
-            scratch += self.eps
-            grads *= learning_rate
-            grads /= scratch
-            params -= grads
-
-        return update
+    def update(self, params: Array, grads: Array, scratch: Array, numbers: dict[str, Array], *moments: Array) -> None:
+        """Make the step on one block, in place."""
+        (mean_square,) = moments
+        np.multiply(grads, grads, out=scratch)
+        scratch *= numbers["rest"]
+        mean_square *= numbers["decay"]
+        mean_square += scratch
+        np.sqrt(mean_square, out=scratch)
+        scratch += numbers["eps"]
+        grads *= numbers["rate"]
+        grads /= scratch
+        params -= grads
 
 
 @dataclass(frozen=True)
@@ -220,27 +233,30 @@ class _AdaptiveMoments(_Optimizer):
         _check(self, "beta2", low=0.0, high=1.0)
         _check(self, "eps", low=0.0, open_low=True)
 
-    def moment_names(self) -> tuple[str, ...]:
-        return ("mean", "mean_square")
+    def init(self, n_params: int, dtype: Any = np.float32) -> OptimizerState:
+        """Return the state before the first step."""
+        numbers = {"beta1": self.beta1, "beta2": self.beta2, "rate": 0.0, "eps": 0.0}
+        return OptimizerState(n_params, ("mean", "mean_square"), numbers, dtype)
 
-    def rule(self, step: int, learning_rate: float) -> Any:
+    def set_numbers(self, numbers: dict[str, Array], step: int, learning_rate: float) -> None:
+        """Fold the constants and both corrections into `rate` and `eps`."""
         scale = math.sqrt((1.0 - self.beta2) / (1.0 - self.beta2**step))  # sqrt(v_hat) = scale sqrt(v')
-        rate = learning_rate * (1.0 - self.beta1) / (1.0 - self.beta1**step) / scale
-        eps = self.eps / scale
+        numbers["rate"][()] = learning_rate * (1.0 - self.beta1) / ((1.0 - self.beta1**step) * scale)
+        numbers["eps"][()] = self.eps / scale
 
-        def update(params: Array, grads: Array, mean: Array, mean_square: Array, scratch: Array) -> None:
-            mean *= self.beta1
-            mean += grads
-            np.multiply(grads, grads, out=scratch)
-            mean_square *= self.beta2
-            mean_square += scratch
-            np.sqrt(mean_square, out=scratch)
-            scratch += eps
-            np.divide(mean, scratch, out=scratch)
-            scratch *= rate
-            params -= scratch
-
-        return update
+    def update(self, params: Array, grads: Array, scratch: Array, numbers: dict[str, Array], *moments: Array) -> None:
+        """Make the step on one block, in place."""
+        mean, mean_square = moments
+        mean *= numbers["beta1"]
+        mean += grads
+        np.multiply(grads, grads, out=scratch)
+        mean_square *= numbers["beta2"]
+        mean_square += scratch
+        np.sqrt(mean_square, out=scratch)
+        scratch += numbers["eps"]
+        np.divide(mean, scratch, out=scratch)
+        scratch *= numbers["rate"]
+        params -= scratch
 
 
 @dataclass(frozen=True)

@@ -371,6 +371,22 @@ def _finish_epoch(
     return is_best
 
 
+class _Chunk:
+    """A chunk cut into minibatches: the views of every array that a step needs, made once."""
+
+    def __init__(self, inputs: Array, steps: _Steps) -> None:
+        n_rows, size = len(inputs), steps.settings.batch_size
+        self.inputs = inputs
+        self.targets = np.empty((n_rows, steps.network.n_classes), inputs.dtype)
+        self.outputs = np.empty_like(self.targets)
+        parts = [slice(start, start + size) for start in range(0, n_rows, size)]
+        self.minibatches = [
+            (inputs[rows], self.targets[rows], self.outputs[rows], *steps.workspace(len(inputs[rows])))
+            for rows in parts
+        ]
+        self.last_targets = self.minibatches[-1][1] if parts else None
+
+
 class _Steps:
     """The minibatch steps of one training run, with every array they need made beforehand."""
 
@@ -388,46 +404,39 @@ class _Steps:
         self.network, self.loss, self.optimizer, self.schedule = network, loss, optimizer, schedule
         self.memory, self.settings, self.n_steps = memory, settings, n_steps
         self.rng = rng if any(layer.dropout for layer in network.layers) else None
+        self.params, self.grads = network.params, network.grads
         self.workspaces: dict[int, tuple[Workspace, RowBuffers]] = {}
         self.target_of = loss.targets(np.arange(network.n_classes), network.n_classes, network.params.dtype)
+        self.chunk = _Chunk(np.empty((0, network.n_inputs + 1), network.params.dtype), self)
         self.before = network.params.copy()  # the parameters before the last step of a chunk
         self.learning_rate = self.grad_norm = 0.0
         self.last_rows = 0
 
     def run(self, inputs: Array, labels: NDArray[np.integer[Any]]) -> float:
         """Make one step for each minibatch of the chunk; return the sum of the examples' losses."""
-        network, loss, size = self.network, self.loss, self.settings.batch_size
-        targets = self.target_of[labels]  # (rows, n_classes)
-        outputs = np.empty_like(targets)
+        if inputs is not self.chunk.inputs:  # the data's chunks share their memory, so this is rare
+            self.chunk = _Chunk(inputs, self)
+        network, loss, rng, chunk = self.network, self.loss, self.rng, self.chunk
+        np.take(self.target_of, labels, axis=0, out=chunk.targets, mode="clip")
         with np.errstate(all="ignore"):  # a step that overflows is found, and said, at the end of the epoch
-            for start in range(0, len(inputs), size):
-                rows = slice(start, start + size)
-                batch = inputs[rows]  # (batch, n_inputs + 1)
-                workspace, buffers = self.workspace(len(batch))
-                logits = network.forward(batch, workspace, rng=self.rng)
-                guess = loss.outputs(logits, outputs[rows], buffers)
-                grad_logits = loss.gradient(guess, targets[rows], workspace.layers[-1].delta, buffers)
+            for batch, targets, outputs, workspace, buffers in chunk.minibatches:
+                logits = network.forward(batch, workspace, rng=rng)
+                loss.outputs(logits, outputs, buffers)
+                grad_logits = loss.gradient(outputs, targets, workspace.layers[-1].delta, buffers)
                 network.backward(grad_logits, workspace)
-                if start + size >= len(inputs):
+                if targets is chunk.last_targets:
                     self.note_last_step(len(batch))
                 self.correct()
-            return float(loss.values(outputs, targets).sum(dtype=np.float64))
+            return float(loss.values(chunk.outputs, chunk.targets).sum(dtype=np.float64))
 
     def correct(self) -> None:
         """Clip the gradient where that is asked for, and let the optimiser change the parameters."""
-        network, clip = self.network, self.settings.gradient_clip
-        grads = network.grads
+        grads, clip, memory = self.grads, self.settings.gradient_clip, self.memory
         if clip is not None and (norm := _norm(grads)) > clip:
             grads *= clip / norm
-        factor = self.schedule.factor_at(self.memory.step, self.n_steps)
-        self.learning_rate = self.optimizer.learning_rate * factor
-        self.optimizer.step(
-            network.params,
-            grads,
-            self.memory,
-            learning_rate=self.learning_rate,
-            decayed=network.weight_slices,
-        )
+        rate = self.optimizer.learning_rate * self.schedule.factor_at(memory.step, self.n_steps)
+        self.optimizer.step(self.params, grads, memory, learning_rate=rate, decayed=self.network.weight_slices)
+        self.learning_rate = rate
 
     def evaluate(self, validation: Chunks) -> tuple[float, float]:
         """Return the mean loss and the accuracy over the validation part."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.floating[Any]]
+Array = NDArray[Any]  # of floats
 Labels = NDArray[np.integer[Any]]
 
 CALIBRATION_BINS = 10
