@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-import platform
+import sys
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
@@ -25,7 +25,6 @@ from backprop_cli.data.splits import Splits
 from backprop_cli.engine.network import Network, count_params
 from backprop_cli.engine.training import EpochResult, Progress, StopReason, TrainingState, train
 from backprop_cli.errors import ConfigError, DataError, ModelFileError
-from backprop_cli.insight.metrics import fit_temperature, log_loss
 from backprop_cli.store.model_file import Model
 from backprop_cli.store.run_directory import RunDirectory
 
@@ -303,6 +302,8 @@ class Experiment:
         has_val = best.best_val_accuracy is not None
         val_loss, val_accuracy = best.best_val_loss if has_val else None, best.best_val_accuracy
         if has_val and len(states) > 1:
+            from backprop_cli.insight.metrics import log_loss
+
             labels = self.material.dataset.labels[self.material.splits.val]
             logits = self._validation_logits(len(states))
             probabilities = np.mean([self.config.loss.probabilities(z) for z in logits], axis=0)
@@ -331,6 +332,8 @@ class Experiment:
     def _temperature(self, n_members: int) -> float:
         if self.config.calibration is None:
             return 1.0
+        from backprop_cli.insight.metrics import fit_temperature
+
         labels = self.material.dataset.labels[self.material.splits.val]
         return fit_temperature(self._validation_logits(n_members), labels, self.config.loss.probabilities)
 
@@ -393,7 +396,7 @@ def environment(experiment: Experiment) -> dict[str, object]:
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {
         "backprop": __version__,
-        "python": platform.python_version(),
+        "python": sys.version.split()[0],
         "numpy": np.__version__,
         "blas": f"{blas.get('name')} {blas.get('version')}",
         "threads": experiment.config.training.threads,
@@ -407,9 +410,9 @@ def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
     except OSError:
-        return platform.processor() or platform.machine()
+        return "unknown"
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    return names[0] if names else "unknown"
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from backprop_cli.errors import BackpropError
 # One BLAS thread unless the user has said otherwise: two are slower on small networks. Before NumPy is imported.
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # none has a part here, and looking for them takes time
 
 # name -> (module, the first line of its help; a test holds it equal to the module's own)
 COMMANDS: dict[str, tuple[str, str]] = {
