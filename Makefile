@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup train test lint format types check clean
+.PHONY: setup train test lint format types check bench clean
 
 setup: .venv/ready          ## make .venv with everything that training, tests and checks need
 .venv/ready: pyproject.toml
@@ -24,6 +24,9 @@ types: .venv/ready          ## mypy --strict
 	$(BIN)/mypy
 
 check: lint types test      ## what CI runs
+
+bench: .venv/ready          ## our speed against others; writes benchmarks/RESULTS.md (torch and jax: pip install -e '.[bench]')
+	$(BIN)/python -m benchmarks.bench
 
 clean:                      ## remove what was made here, but no runs
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis && find . -name __pycache__ -prune -exec rm -rf {} +

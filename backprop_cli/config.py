@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import json
 import math
+import os
 import re
 import types
 import typing
@@ -29,11 +30,13 @@ from backprop_cli.engine.network import NetworkSettings
 from backprop_cli.engine.optimizers import Adam, Optimizer
 from backprop_cli.engine.schedules import Constant, Schedule
 from backprop_cli.engine.training import TrainingSettings
-from backprop_cli.errors import ConfigError
+from backprop_cli.errors import ConfigError, require
 
 MAX_CHARACTERS = 1_000_000
 MAX_DEPTH = 20
 MAX_PROBLEMS = 12
+
+_DEFAULT_KINDS: dict[str, Any] = {"loss": CrossEntropy, "optimizer": Adam, "schedule": Constant}
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
@@ -56,32 +59,27 @@ class Config:
     """
 
     name: str = "run"
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     data: DataSettings = field(default_factory=DataSettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
     loss: Annotated[Loss, Field(discriminator="name")] = field(default_factory=CrossEntropy)
     optimizer: Annotated[Optimizer, Field(discriminator="name")] = field(default_factory=Adam)
     schedule: Annotated[Schedule, Field(discriminator="name")] = field(default_factory=Constant)
     training: TrainingSettings = field(default_factory=TrainingSettings)
-    ensemble: int = 1
+    ensemble: Annotated[int, Field(ge=1, le=100)] = 1
     calibration: Literal["temperature"] | None = None
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ValueError("name: must be 1 to 64 letters, digits, dots, dashes or underlines, no dot first")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed: {self.seed} is not in 0 to 2^63 - 1")
-        if not 1 <= self.ensemble <= 100:
-            raise ValueError(f"ensemble: {self.ensemble} is not in 1 to 100")
-        if not self.data.validation_size:
-            for key, value in (
-                ("training.early_stopping", self.training.early_stopping),
-                ("calibration", self.calibration),
-            ):
-                if value is not None:
-                    raise ValueError(f"{key}: needs a validation part; set data.validation_size above 0")
+        has_val = self.data.validation_size > 0
+        needs = "needs a validation part; set data.validation_size above 0"
+        name = "name: must be 1 to 64 letters, digits, dots, dashes or underlines, no dot first"
+        require(
+            (bool(_NAME.fullmatch(self.name)), name),
+            (has_val or self.training.early_stopping is None, f"training.early_stopping: {needs}"),
+            (has_val or self.calibration is None, f"calibration: {needs}"),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain mappings, lists, numbers and text."""
@@ -90,7 +88,7 @@ class Config:
 
     def to_yaml(self) -> str:
         """Return YAML that `read_config` reads back as this very config."""
-        return yaml.dump(self.to_dict(), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+        return yaml.dump(self.to_dict(), Dumper=_Dumper, sort_keys=False)
 
 
 # ---- reading -------------------------------------------------------------------------------------------------------
@@ -128,10 +126,15 @@ def read_config(
     for override in overrides:
         _override(source, override)
     source.data.setdefault("name", default_name if _NAME.fullmatch(default_name) else "run")
-    for key, default in (("loss", CrossEntropy), ("optimizer", Adam), ("schedule", Constant)):
+    for key, default in _DEFAULT_KINDS.items():
         if isinstance(section := source.data.get(key), dict):
             section.setdefault("name", default.name)
     _resolve_paths(source.data.get("data"), folder)
+    return _validated(source, where)
+
+
+def _validated(source: _Source, where: str) -> Config:
+    """Return the config, or raise a ConfigError that explains what is wrong with it."""
     try:
         return _adapter().validate_json(json.dumps(source.data))
     except ValidationError as error:
@@ -147,7 +150,7 @@ def config_of(plain: dict[str, Any], *, where: str) -> Config:
     Raises:
         ConfigError: It is not one of this version.
     """
-    return read_config(json.dumps(plain), where=where)
+    return _validated(_Source(plain, {}, {}), where)
 
 
 def _adapter() -> TypeAdapter[Config]:
@@ -160,7 +163,7 @@ def _resolve_paths(data: Any, folder: Path | None) -> None:
         for key in ("source", "test_source"):
             value = data.get(key)
             if isinstance(value, str) and value not in ("", "digits"):
-                data[key] = str(((folder or Path()) / value).resolve())
+                data[key] = os.path.abspath((folder or Path()) / value)  # noqa: PTH100  (`resolve` asks the disk)
 
 
 class _Loader(yaml.SafeLoader):
@@ -189,7 +192,7 @@ class _Dumper(yaml.SafeDumper):
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,39})")
 _FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]{0,39})(\.[0-9]{0,400})?|\.[0-9]{1,400})([eE][-+]?[0-9]{1,4})?")
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
-_WORDS: dict[str, Any] = {
+_LOWER_WORDS: dict[str, Any] = {
     **dict.fromkeys(("", "~", "null"), None),
     **dict.fromkeys(("true", "yes", "on"), True),
     **dict.fromkeys(("false", "no", "off"), False),
@@ -197,6 +200,7 @@ _WORDS: dict[str, Any] = {
     "-.inf": -math.inf,
     ".nan": math.nan,
 }
+_WORDS = {form: value for word, value in _LOWER_WORDS.items() for form in (word, word.capitalize(), word.upper())}
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:
@@ -204,8 +208,8 @@ def _scalar(node: yaml.ScalarNode) -> Any:
     text = node.value
     if node.style is not None:  # quoted, or a block: text
         return text
-    if text.lower() in _WORDS:
-        return _WORDS[text.lower()]
+    if text in _WORDS:
+        return _WORDS[text]
     if _INTEGER.fullmatch(text):
         return int(text)
     return float(text) if _FLOAT.fullmatch(text) else text
@@ -347,19 +351,16 @@ def _explain(error: ValidationError, source: _Source, where: str) -> Iterator[st
     """Give one line for each mistake: where, key, what is wrong, what would be right."""
     for item in error.errors(include_url=False):
         path = _without_tags(item["loc"], source.data)
-        message = _message(item, path, source)
-        if item["type"].startswith("union_tag_"):
-            path = (*path, "name")
-        if (
-            item["type"] == "value_error"
-        ):  # "units: 0 is not in ...", from a settings class: the key belongs to the path
-            key, _, message = str(item["ctx"]["error"]).partition(": ")
-            path = (*path, *key.split("."))
-            if "is not one of" in message:
-                message += _did_you_mean(
-                    str(_value_at(source.data, path)), message.split("is not one of ")[1].split(", ")
-                )
-        yield f"{_place(source, path, where)}: {_dotted(path)}: {message}"
+        if item["type"] == "value_error":  # from a settings class: lines such as "units: 0 is not in 1 to 65,536"
+            found = [line.partition(": ")[::2] for line in str(item["ctx"]["error"]).split("\n")]
+        else:
+            found = [("name" if item["type"].startswith("union_tag_") else "", _message(item, path, source))]
+        for key, message in found:
+            whole = (*path, *key.split(".")) if key else path
+            if item["type"] == "value_error" and "is not one of" in message:
+                names = message.split("is not one of ")[1].split(", ")
+                message += _did_you_mean(str(_value_at(source.data, whole)), names)
+            yield f"{_place(source, whole, where)}: {_dotted(whole)}: {message}"
 
 
 def _place(source: _Source, path: tuple[str | int, ...], where: str) -> str:
@@ -398,11 +399,11 @@ def _value_at(data: Any, path: Sequence[str | int]) -> Any:
 
 def _message(item: Any, path: tuple[str | int, ...], source: _Source) -> str:
     kind, value = item["type"], item["input"]
-    text = source.texts.get(path, json.dumps(value))
+    text = " ".join(source.texts.get(path, json.dumps(value)).split())[:80]
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"unknown key{_nearest_key(path, source.data)}"
     if kind.startswith("union_tag_"):
-        names, tag = _names_of(path[0]), str(value["name"])
+        names, tag = _names_of(path[0]), source.texts.get((*path, "name"), json.dumps(value["name"]))
         return f'"{tag}" is not one of {", ".join(names)}{_did_you_mean(tag, names)}'
     if kind == "literal_error":
         names = re.findall(r"'([^']*)'", item["ctx"]["expected"])
@@ -423,7 +424,7 @@ def _message(item: Any, path: tuple[str | int, ...], source: _Source) -> str:
         return f"a mapping is wanted, not {text}"
     if kind in ("tuple_type", "list_type"):
         return f"a list is wanted, such as [{{units: 64}}], not {text}"
-    return str(item["msg"])
+    return str(item["msg"]).replace("Input", text)
 
 
 def _no_quotes(value: Any) -> str:
@@ -444,6 +445,8 @@ def _nearest_key(path: tuple[str | int, ...], data: Any) -> str:
     known = _ELSEWHERE.get(str(key).lower())
     if known and known.rpartition(".")[2] in here:
         known = _dotted([*parent, known.rpartition(".")[2]])
+    if known == _dotted(path):
+        known = None
     close = difflib.get_close_matches(str(key), here, n=1, cutoff=0.7)
     meant = _dotted([*parent, close[0]]) if close else known
     return f"; did you mean {meant}?" if meant else f"; known here: {', '.join(here)}"
@@ -497,6 +500,10 @@ def json_schema() -> dict[str, Any]:
         for key, text in _attribute_docs(settings).items():
             if key in part["properties"]:
                 part["properties"][key]["description"] = text
+    for key, default in _DEFAULT_KINDS.items():  # the others need their name
+        for settings in _classes_in(typing.get_type_hints(Config)[key]):
+            if settings is not default:
+                schema["$defs"][settings.__name__].setdefault("required", []).append("name")
     schema["$defs"]["LayerSpec"]["properties"]["activation"]["enum"] = list(ACTIVATIONS)
     schema["$defs"]["NetworkSettings"]["properties"]["initializer"]["enum"] = list(INITIALIZERS)
     return schema

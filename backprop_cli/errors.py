@@ -44,3 +44,14 @@ class DivergenceError(BackpropError):
     """Training that left the finite numbers."""
 
     exit_code = 1
+
+
+def require(*rules: tuple[bool, str]) -> None:
+    """Raise one ValueError for all the rules that do not hold, a line each.
+
+    Args:
+        rules: What must hold, and what is wrong otherwise: `key: what is wrong; what would be right`.
+    """
+    broken = [message for holds, message in rules if not holds]
+    if broken:
+        raise ValueError("\n".join(broken))

@@ -401,12 +401,13 @@ def environment(experiment: Experiment) -> dict[str, object]:
         "blas": f"{blas.get('name')} {blas.get('version')}",
         "threads": experiment.config.training.threads,
         "blas_threads": os.environ.get("OPENBLAS_NUM_THREADS"),
-        "cpu": _processor(),
+        "cpu": processor_name(),
         "data_sha256": digest.hexdigest(),
     }
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """Return what the processor calls itself, where Linux tells."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
     except OSError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -83,41 +84,50 @@ class BackpropGroup(TyperGroup):
         args = [arg for arg in args[:end] if arg not in _GLOBAL_FLAGS] + args[end:]
         return super().parse_args(ctx, args)
 
+    def make_context(self, *args: Any, **attributes: Any) -> Any:
+        """Read the options before the command; here a mistake in them, or a reader of --help that has left, ends it."""
+        with _errors_as_exit_codes():
+            return super().make_context(*args, **attributes)
+
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; a user's mistake is a line and its exit code, a mistake of this program is 70."""
-        try:
+        """Run a command."""
+        with _errors_as_exit_codes():
             return super().invoke(ctx)
-        except BackpropError as problem:
-            console.error(problem)
-            raise typer.Exit(problem.exit_code) from problem
-        except BrokenPipeError as problem:
-            console.silence(sys.stdout)
-            raise typer.Exit(0) from problem
-        except OSError as problem:
-            console.error(f"{problem.filename or 'system'}: {problem.strerror or problem}")
-            raise typer.Exit(1) from problem
-        except KeyboardInterrupt as problem:
-            console.error("interrupted")
-            raise typer.Exit(130) from problem
-        except MemoryError as problem:
-            console.error("not enough memory; a smaller network, batch or picture would need less")
-            raise typer.Exit(1) from problem
-        except (
-            RuntimeError,
-            ArithmeticError,
-            LookupError,
-            TypeError,
-            ValueError,
-            AttributeError,
-            ImportError,
-        ) as problem:
-            if console.Voice.debug or _is_usage_error(problem):
-                raise
-            console.error(f"a bug in backprop: {type(problem).__name__}: {problem}; --debug shows where")
-            raise typer.Exit(70) from problem
 
 
-def _is_usage_error(problem: BaseException) -> bool:
+@contextmanager
+def _errors_as_exit_codes() -> Iterator[None]:
+    """Turn a user's mistake into a line and its exit code; a mistake of this program is 70."""
+    try:
+        yield
+    except BackpropError as problem:
+        console.error(problem)
+        raise typer.Exit(problem.exit_code) from problem
+    except BrokenPipeError as problem:
+        console.silence(sys.stdout)
+        raise typer.Exit(0) from problem
+    except OSError as problem:
+        console.error(f"{problem.filename or 'system'}: {problem.strerror or problem}")
+        raise typer.Exit(1) from problem
+    except KeyboardInterrupt as problem:
+        console.error("interrupted")
+        raise typer.Exit(130) from problem
+    except MemoryError as problem:
+        console.error("not enough memory; a smaller network, batch or picture would need less")
+        raise typer.Exit(1) from problem
+    except Exception as problem:
+        if _is_typers(problem) and hasattr(problem, "format_message") and problem.format_message():
+            context = getattr(problem, "ctx", None)
+            command = context.command_path if context else "backprop"
+            console.error(f"{problem.format_message().rstrip('.')}; see {command} --help")
+            raise typer.Exit(2) from problem
+        if console.Voice.debug or _is_typers(problem):
+            raise
+        console.error(f"a bug in backprop: {type(problem).__name__}: {problem}; --debug shows where")
+        raise typer.Exit(70) from problem
+
+
+def _is_typers(problem: BaseException) -> bool:
     """Return whether Typer itself raised this, to end the program or to explain its usage."""
     return type(problem).__module__.partition(".")[0] == "typer"
 

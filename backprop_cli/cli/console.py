@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from backprop_cli.errors import BackpropError
+from backprop_cli.errors import BackpropError, ConfigError
 from backprop_cli.store.files import clean
 
 if TYPE_CHECKING:
@@ -57,15 +57,15 @@ def warn(text: str) -> None:
 
 
 def error(problem: BackpropError | str) -> None:
-    """Print an error; of several problems a line each."""
-    for line in str(problem).split("\n"):
+    """Print an error; of a config's several problems a line each."""
+    for line in problem.problems if isinstance(problem, ConfigError) else (str(problem),):
         _write(sys.stderr, f"{_painted('error:', BAD)} {clean(line)}")
 
 
-def is_terminal(stream: TextIO) -> bool:
+def is_terminal(stream: TextIO | None) -> bool:
     """Return whether somebody is watching: a terminal, and neither CI nor a dumb one."""
-    if os.environ.get("FORCE_COLOR"):
-        return True
+    if stream is None or os.environ.get("FORCE_COLOR"):
+        return stream is not None
     return stream.isatty() and os.environ.get("TERM") != "dumb" and os.environ.get("CI", "") in ("", "0", "false")
 
 
@@ -96,8 +96,10 @@ def _painted(word: str, colour: str) -> str:
     return word if plain else f"\x1b[1;{_ANSI[colour]}m{word}\x1b[0m"
 
 
-def _write(stream: TextIO, text: str) -> None:
-    """Write a line; a reader that has left (`| head`) is no reason to stop working."""
+def _write(stream: TextIO | None, text: str) -> None:
+    """Write a line; a reader that has left (`| head`), or was never there, is no reason to stop working."""
+    if stream is None:
+        return
     try:
         stream.write(text + "\n")
         stream.flush()

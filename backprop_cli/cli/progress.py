@@ -64,7 +64,7 @@ class RichView(View):
 
         self.bar = Bar(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=10),
             TextColumn("{task.fields[figures]}", markup=False),
             TimeRemainingColumn(compact=True),
             console=console.rich_console(sys.stderr),
@@ -98,18 +98,18 @@ class RichView(View):
             self.task,
             completed=member * training.epochs + epochs_done,
             description=f"epoch {int(epochs_done)}/{training.epochs}",
-            figures=figures_of(result, pace=True) if result else "",
+            figures=figures_of(result, wide=self.bar.console.width >= 110) if result else "",
         )
         self.bar.refresh()
 
 
-def figures_of(event: EpochResult, *, pace: bool = False) -> str:
-    """Return an epoch's figures on one line."""
+def figures_of(event: EpochResult, *, wide: bool = True) -> str:
+    """Return an epoch's figures on one line; the rate and the pace only where it may be wide."""
     text = f"loss {event.train_loss:.4f}"
     if event.val_loss is not None and event.val_accuracy is not None:
         text += f"  val loss {event.val_loss:.4f}  val accuracy {percent(event.val_accuracy)}"
-    text += f"  rate {event.learning_rate:.2g}"
-    return f"{text}  {event.n_rows / max(event.seconds, 1e-9):,.0f}/s" if pace else text
+    pace = event.n_rows / max(event.seconds, 1e-9)
+    return f"{text}  rate {event.learning_rate:.2g}  {pace:,.0f}/s" if wide else text
 
 
 def view_of(display: Literal["auto", "rich", "plain", "none"], experiment: Experiment) -> View:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from contextlib import closing
@@ -140,7 +141,8 @@ def _run(
         try:
             write_latest(directory.path)
         except OSError as problem:
-            console.warn(f"{problem.filename}: {problem.strerror}; the next commands need -m {directory.path}")
+            model = shlex.quote(clean(directory.path))
+            console.warn(f"{problem.filename}: {problem.strerror}; the next commands need -m {model}")
     _report(experiment, directory, stop_reason or "completed", wrote_model, as_json)
     if stop_reason == "diverged":
         epoch = experiment.states[experiment.member].epoch + 1
@@ -149,7 +151,7 @@ def _run(
             f"which is {experiment.config.optimizer.learning_rate:g}"
         )
     if stop_reason == "interrupted":
-        console.story(f"interrupted; go on with: backprop train --resume {clean(directory.path)}")
+        console.story(f"interrupted; go on with: backprop train --resume {shlex.quote(clean(directory.path))}")
         raise typer.Exit(interrupt.exit_code)
 
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli.errors import require
+
 if TYPE_CHECKING:
     from numpy.random import Generator
 
@@ -50,9 +52,10 @@ class AugmentSettings:
 
     def __post_init__(self) -> None:
         limits = {"rotation": 180.0, "log_scale": 2.0, "shear": 2.0, "shift": 100.0, "elastic": 100.0, "gamma": 3.0}
-        for name, high in {**limits, "noise": 1.0, "probability": 1.0}.items():
-            if not 0.0 <= getattr(self, name) <= high:
-                raise ValueError(f"{name}: {getattr(self, name)} is not in 0 to {high:g}")
+        found = [
+            (name, getattr(self, name), high) for name, high in {**limits, "noise": 1.0, "probability": 1.0}.items()
+        ]
+        require(*((0.0 <= value <= high, f"{name}: {value} is not in 0 to {high:g}") for name, value, high in found))
 
 
 def augment(pictures: Array, settings: AugmentSettings, rng: Generator) -> Array:

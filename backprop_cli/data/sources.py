@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from backprop_cli.data.augment import AugmentSettings
 from backprop_cli.data.dataset import Dataset, load_digits
 from backprop_cli.data.splits import SplitKind, Splits, split
-from backprop_cli.errors import DataError
+from backprop_cli.errors import DataError, require
 
 MAX_UNPACKED = 4 * 1024**3  # bytes
 
@@ -47,18 +47,25 @@ class DataSettings:
     augment: AugmentSettings | None = None
 
     def __post_init__(self) -> None:
-        for name in ("validation_size", "test_size"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ValueError(f"{name}: {getattr(self, name)} is not in [0, 1)")
-        if self.validation_size + self.test_size >= 1.0:
-            raise ValueError("test_size: together with validation_size it leaves nothing to train on")
-        if not 0 <= self.split_seed < 2**32:
-            raise ValueError(f"split_seed: {self.split_seed} is not in 0 to 4,294,967,295")
-        if self.max_value is not None and not 0.0 < self.max_value <= 1e9:
-            raise ValueError(f"max_value: {self.max_value} is not above 0 and at most 1e9")
-        for name in ("source", "test_source"):
-            if getattr(self, name) == "":
-                raise ValueError(f"{name}: empty; digits or a file is wanted")
+        val, test, full = self.validation_size, self.test_size, self.max_value or 1.0
+        left = "test_size: together with validation_size it leaves nothing to train on"
+        require(
+            *_usable("source", self.source),
+            *_usable("test_source", self.test_source),
+            (0.0 <= val < 1.0, f"validation_size: {val} is not in [0, 1)"),
+            (0.0 <= test < 1.0, f"test_size: {test} is not in [0, 1)"),
+            (not (val < 1.0 and test < 1.0) or val + test < 1.0, left),
+            (0 <= self.split_seed < 2**32, f"split_seed: {self.split_seed} is not in 0 to 4,294,967,295"),
+            (self.max_value != 0 and 0.0 < full <= 1e9, f"max_value: {self.max_value} is not above 0 and at most 1e9"),
+        )
+
+
+def _usable(key: str, source: str | None) -> list[tuple[bool, str]]:
+    """Return the rules that a source may be a file name."""
+    return [
+        (source != "", f"{key}: empty; digits or a file is wanted"),
+        ("\0" not in (source or ""), f"{key}: a file's name cannot hold a NUL character"),
+    ]
 
 
 def load_source(source: str) -> Dataset:
@@ -90,17 +97,37 @@ def split_dataset(dataset: Dataset, settings: DataSettings) -> Splits:
 def _load_npz(path: Path) -> Dataset:
     try:
         with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MAX_UNPACKED:
-                raise DataError(f"{path}: more than 4 GB unpacked")
+            _check_headers(path, archive)
         with np.load(path, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in ("images", "labels", "groups") if name in arrays}
+    except DataError:
+        raise
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file") from error
-    except (zipfile.BadZipFile, ValueError, EOFError, KeyError, NotImplementedError, zlib.error) as error:
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}; a file of plain arrays is wanted") from error
+    except Exception as error:  # zipfile and NumPy raise a dozen kinds for a broken file
         raise DataError(f"{path}: not an npz file of plain arrays ({error})") from error
     if not {"images", "labels"} <= found.keys():
         raise DataError(f"{path}: needs the arrays images and labels")
     return dataset_of(str(path), **found)
+
+
+def _check_headers(path: Path, archive: zipfile.ZipFile) -> None:
+    """Refuse arrays that are larger than allowed, or than their own file, before anything is allocated for them."""
+    if sum(entry.file_size for entry in archive.infolist()) > MAX_UNPACKED:
+        raise DataError(f"{path}: more than 4 GB unpacked")
+    for entry in archive.infolist():
+        if entry.filename not in ("images.npy", "labels.npy", "groups.npy"):
+            continue
+        with archive.open(entry) as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+            if dtype.hasobject:
+                raise ValueError("Object arrays cannot be loaded")
+            if math.prod(shape) * dtype.itemsize != entry.file_size - file.tell():
+                raise ValueError(f"the size of {entry.filename} is not what its header says")
 
 
 def dataset_of(name: str, images: NDArray[Any], labels: NDArray[Any], groups: NDArray[Any] | None = None) -> Dataset:

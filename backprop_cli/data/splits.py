@@ -78,7 +78,7 @@ def _count(size: float, n_rows: int) -> int:
 
 def _last_groups(rows: Rows, groups: Rows, size: float, n_all: int | None = None) -> tuple[Rows, Rows]:
     """Cut the last whole groups off `rows`: at least one, as many as come nearest to the wanted number of rows."""
-    if not size:
+    if not size or not len(rows):
         return rows, rows[:0]
     wanted = size * (n_all or len(rows))
     mine = groups[rows]

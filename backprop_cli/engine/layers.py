@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backprop_cli.engine.activations import ACTIVATIONS, Array
+from backprop_cli.errors import require
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -46,12 +47,12 @@ class LayerSpec:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.units <= 65_536:
-            raise ValueError(f"units: {self.units} is not in 1 to 65,536")
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f'activation: "{self.activation}" is not one of {", ".join(ACTIVATIONS)}')
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"dropout: {self.dropout} is not in [0, 1)")
+        names = ", ".join(ACTIVATIONS)
+        require(
+            (1 <= self.units <= 65_536, f"units: {self.units} is not in 1 to 65,536"),
+            (self.activation in ACTIVATIONS, f'activation: "{self.activation}" is not one of {names}'),
+            (0.0 <= self.dropout < 1.0, f"dropout: {self.dropout} is not in [0, 1)"),
+        )
 
 
 def _normal(variance: Callable[[int, int], float]) -> Initializer:

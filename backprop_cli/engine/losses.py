@@ -14,6 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli.errors import require
+
 Array = NDArray[Any]  # of floats
 
 
@@ -81,8 +83,7 @@ class CrossEntropy:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.label_smoothing < 1.0:
-            raise ValueError(f"label_smoothing: {self.label_smoothing} is not in [0, 1)")
+        require((0.0 <= self.label_smoothing < 1.0, f"label_smoothing: {self.label_smoothing} is not in [0, 1)"))
 
     def targets(self, labels: NDArray[np.integer[Any]], n_classes: int, dtype: Any = np.float32) -> Array:
         """Return the distribution to reach for each label, (batch, n_classes): one-hot, smoothed."""
@@ -129,8 +130,7 @@ class MeanSquaredError:
     output: Literal["softmax", "sigmoid"] = "softmax"
 
     def __post_init__(self) -> None:
-        if self.output not in ("softmax", "sigmoid"):
-            raise ValueError(f'output: "{self.output}" is not one of softmax, sigmoid')
+        require((self.output in ("softmax", "sigmoid"), f'output: "{self.output}" is not one of softmax, sigmoid'))
 
     def targets(self, labels: NDArray[np.integer[Any]], n_classes: int, dtype: Any = np.float32) -> Array:
         """Return one-hot targets, (batch, n_classes)."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from backprop_cli.engine.activations import Array
 from backprop_cli.engine.layers import INITIALIZERS, Dense, LayerBuffers, LayerSpec
+from backprop_cli.errors import require
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -42,10 +43,11 @@ class NetworkSettings:
     initializer: str = "he_normal"
 
     def __post_init__(self) -> None:
-        if len(self.layers) > 63:
-            raise ValueError(f"layers: {len(self.layers)} are more than 63")
-        if self.initializer not in INITIALIZERS:
-            raise ValueError(f'initializer: "{self.initializer}" is not one of {", ".join(INITIALIZERS)}')
+        names = ", ".join(INITIALIZERS)
+        require(
+            (len(self.layers) <= 63, f"layers: {len(self.layers)} are more than 63"),
+            (self.initializer in INITIALIZERS, f'initializer: "{self.initializer}" is not one of {names}'),
+        )
 
 
 class Workspace:

@@ -19,6 +19,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli.errors import require
+
 Array = NDArray[Any]  # of floats
 
 BLOCK = 65_536  # parameters updated at a time: the vectors of one block stay in the cache from operation to operation
@@ -56,8 +58,16 @@ class _Optimizer(ABC):
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        _check(self, "learning_rate", low=0.0, open_low=True)
-        _check(self, "weight_decay", low=0.0)
+        decay = self.weight_decay
+        require(
+            *_positive(self, "learning_rate"),
+            (0.0 <= decay < math.inf, f"weight_decay: {decay} is not in [0, inf)"),
+            *self.rules(),
+        )
+
+    @abstractmethod
+    def rules(self) -> list[tuple[bool, str]]:
+        """Return what must hold for the settings of this very optimiser."""
 
     @abstractmethod
     def init(self, n_params: int, dtype: Any = np.float32) -> OptimizerState:
@@ -106,11 +116,16 @@ class _Optimizer(ABC):
             self.update(params[block], grads[block], scratch, numbers, *moments)
 
 
-def _check(settings: Any, name: str, *, low: float, high: float = math.inf, open_low: bool = False) -> None:
-    value = getattr(settings, name)
-    if not (low < value if open_low else low <= value) or not value < high:
-        interval = f"{'(' if open_low else '['}{low:g}, {high:g})"
-        raise ValueError(f"{name}: {value} is not in {interval}")
+def _positive(settings: Any, *names: str) -> list[tuple[bool, str]]:
+    """Return the rules that these settings are finite and above 0."""
+    values = [(name, getattr(settings, name)) for name in names]
+    return [(0.0 < value < math.inf, f"{name}: {value} is not in (0, inf)") for name, value in values]
+
+
+def _shares(settings: Any, *names: str) -> list[tuple[bool, str]]:
+    """Return the rules that these settings are in [0, 1)."""
+    values = [(name, getattr(settings, name)) for name in names]
+    return [(0.0 <= value < 1.0, f"{name}: {value} is not in [0, 1)") for name, value in values]
 
 
 @dataclass(frozen=True)
@@ -134,11 +149,10 @@ class SGD(_Optimizer):
     momentum: float = 0.0
     nesterov: bool = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check(self, "momentum", low=0.0, high=1.0)
-        if self.nesterov and not self.momentum:
-            raise ValueError("nesterov: needs a momentum above 0")
+    def rules(self) -> list[tuple[bool, str]]:
+        """Return what must hold for these settings."""
+        needed = (not self.nesterov or self.momentum != 0.0, "nesterov: needs a momentum above 0")
+        return [*_shares(self, "momentum"), needed]
 
     def init(self, n_params: int, dtype: Any = np.float32) -> OptimizerState:
         """Return the state before the first step."""
@@ -184,10 +198,9 @@ class RMSprop(_Optimizer):
     decay: float = 0.9
     eps: float = 1e-8
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check(self, "decay", low=0.0, high=1.0)
-        _check(self, "eps", low=0.0, open_low=True)
+    def rules(self) -> list[tuple[bool, str]]:
+        """Return what must hold for these settings."""
+        return [*_shares(self, "decay"), *_positive(self, "eps")]
 
     def init(self, n_params: int, dtype: Any = np.float32) -> OptimizerState:
         """Return the state before the first step."""
@@ -227,11 +240,9 @@ class _AdaptiveMoments(_Optimizer):
     beta2: float = 0.999
     eps: float = 1e-8
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check(self, "beta1", low=0.0, high=1.0)
-        _check(self, "beta2", low=0.0, high=1.0)
-        _check(self, "eps", low=0.0, open_low=True)
+    def rules(self) -> list[tuple[bool, str]]:
+        """Return what must hold for these settings."""
+        return [*_shares(self, "beta1", "beta2"), *_positive(self, "eps")]
 
     def init(self, n_params: int, dtype: Any = np.float32) -> OptimizerState:
         """Return the state before the first step."""

@@ -10,10 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-
-def _check_share(name: str, value: float) -> None:
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name}: {value} is not in [0, 1]")
+from backprop_cli.errors import require
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class WarmupCosine:
     warmup: float = 0.1
 
     def __post_init__(self) -> None:
-        _check_share("warmup", self.warmup)
+        require((0.0 <= self.warmup <= 1.0, f"warmup: {self.warmup} is not in [0, 1]"))
 
     def factor_at(self, step: int, n_steps: int) -> float:
         """Return the factor at `step` in [0, n_steps)."""
@@ -68,7 +65,7 @@ class OneCycle:
     warmup: float = 0.3
 
     def __post_init__(self) -> None:
-        _check_share("warmup", self.warmup)
+        require((0.0 <= self.warmup <= 1.0, f"warmup: {self.warmup} is not in [0, 1]"))
 
     def factor_at(self, step: int, n_steps: int) -> float:
         """Return the factor at `step` in [0, n_steps)."""
@@ -100,13 +97,15 @@ class Step:
     gamma: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("every", "gamma"):
-            if not 0.0 < getattr(self, name) <= 1.0:
-                raise ValueError(f"{name}: {getattr(self, name)} is not in (0, 1]")
+        require(
+            (0.0 < self.every <= 1.0, f"every: {self.every} is not in (0, 1]"),
+            (0.0 < self.gamma <= 1.0, f"gamma: {self.gamma} is not in (0, 1]"),
+        )
 
     def factor_at(self, step: int, n_steps: int) -> float:
         """Return the factor at `step` in [0, n_steps)."""
-        return float(self.gamma ** int(step / (self.every * n_steps)))
+        n_drops = min(step / (self.every * n_steps), 1e6)
+        return float(self.gamma ** int(n_drops))
 
 
 Schedule = Constant | WarmupCosine | OneCycle | Step

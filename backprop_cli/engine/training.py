@@ -21,6 +21,7 @@ from backprop_cli.engine.losses import Loss, RowBuffers
 from backprop_cli.engine.network import Network, Workspace
 from backprop_cli.engine.optimizers import Optimizer, OptimizerState
 from backprop_cli.engine.schedules import Schedule
+from backprop_cli.errors import require
 
 if TYPE_CHECKING:
     from numpy.random import Generator as RandomGenerator
@@ -47,10 +48,10 @@ class EarlyStopping:
     min_delta: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.patience < 1:
-            raise ValueError(f"patience: {self.patience} is not at least 1")
-        if not 0.0 <= self.min_delta < math.inf:
-            raise ValueError(f"min_delta: {self.min_delta} is not in [0, inf)")
+        require(
+            (self.patience >= 1, f"patience: {self.patience} is not at least 1"),
+            (0.0 <= self.min_delta < math.inf, f"min_delta: {self.min_delta} is not in [0, inf)"),
+        )
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,13 @@ class TrainingSettings:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        for name, high in (("epochs", 1_000_000), ("batch_size", 1_000_000), ("threads", 256)):
-            if not 1 <= getattr(self, name) <= high:
-                raise ValueError(f"{name}: {getattr(self, name)} is not in 1 to {high:,}")
-        if self.gradient_clip is not None and not 0.0 < self.gradient_clip < math.inf:
-            raise ValueError(f"gradient_clip: {self.gradient_clip} is not above 0")
+        clip = 1.0 if self.gradient_clip is None else self.gradient_clip
+        require(
+            (1 <= self.epochs <= 1_000_000, f"epochs: {self.epochs} is not in 1 to 1,000,000"),
+            (1 <= self.batch_size <= 1_000_000, f"batch_size: {self.batch_size} is not in 1 to 1,000,000"),
+            (0.0 < clip < math.inf, f"gradient_clip: {clip} is not above 0"),
+            (1 <= self.threads <= 256, f"threads: {self.threads} is not in 1 to 256"),
+        )
 
 
 class Chunks(Protocol):

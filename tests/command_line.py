@@ -1,0 +1,116 @@
+"""How tests run the command line: in this process where they can, as a process of its own where that matters."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from typer.testing import CliRunner, Result
+
+import backprop_cli
+from backprop_cli.cli.app import app
+
+CHECKOUT = Path(backprop_cli.__file__).parents[1]
+SAMPLES = CHECKOUT / "data" / "samples"
+PROGRAM = (sys.executable, "-W", "error", "-m", "backprop_cli")
+
+_UNSET = ("CI", "FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES", "TERM", "GITHUB_ACTIONS", "PYTHONWARNINGS")
+
+
+def backprop(*args: str | Path, stdin: bytes | None = None) -> Result:
+    """Run a command in this process; warnings are errors here, as in every test."""
+    unset: dict[str, str | None] = dict.fromkeys(_UNSET)
+    return CliRunner(env=unset).invoke(app, [str(arg) for arg in args], input=stdin, prog_name="backprop")
+
+
+def answer(*args: str | Path, code: int = 0) -> str:
+    """Run a command that must end with this code; return its stdout."""
+    result = backprop(*args)
+    assert result.exit_code == code, (args, result.exit_code, result.output)
+    return result.stdout
+
+
+def document(*args: str | Path, code: int = 0) -> dict[str, Any]:
+    """Run a command with --json; return the one document that is all of its stdout."""
+    return parsed(answer(*args, "--json", code=code))
+
+
+def parsed(stdout: str) -> dict[str, Any]:
+    """Return the one JSON document that `stdout` must be, checked for numbers that are none."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} in JSON")
+
+    assert stdout.endswith("}\n"), stdout[-200:]
+    value: dict[str, Any] = json.loads(stdout, parse_constant=refuse)
+    assert all(map(math.isfinite, numbers_in(value)))
+    return value
+
+
+def numbers_in(value: Any) -> list[float]:
+    """Return every number inside a JSON value."""
+    if isinstance(value, dict | list):
+        inside = value.values() if isinstance(value, dict) else value
+        return [number for item in inside for number in numbers_in(item)]
+    return [value] if isinstance(value, int | float) else []
+
+
+def refusal(*args: str | Path, stdin: bytes | None = None) -> str:
+    """Run a command that must be refused: exit code 2, nothing on stdout, no traceback; return its stderr."""
+    result = backprop(*args, stdin=stdin)
+    assert result.exit_code == 2, (args, result.exit_code, result.output)
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return the environment of a process of its own: this one's without what steers a terminal, and `more`."""
+    kept = {name: value for name, value in os.environ.items() if name not in _UNSET}
+    return kept | {"PYTHONPATH": str(CHECKOUT)} | more
+
+
+def process(
+    *args: str | Path,
+    cwd: Path,
+    program: Sequence[str] = PROGRAM,
+    env: dict[str, str] | None = None,
+    stdout: int | BinaryIO = subprocess.PIPE,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command as a process of its own to its end."""
+    return subprocess.run(
+        [*program, *map(str, args)],
+        cwd=cwd,
+        env=environment(**(env or {})),
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+
+
+def started(*args: str | Path, cwd: Path, program: Sequence[str] = PROGRAM) -> subprocess.Popen[bytes]:
+    """Start a command as a process of its own."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*program, *map(str, args)], cwd=cwd, env=environment(), stdout=pipe, stderr=pipe)
+
+
+def wait_until(happened: Callable[[], bool], *, seconds: float = 20.0) -> None:
+    """Wait for something another process does."""
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.005)
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """Return every file below a directory, to see later that nothing changed."""
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}

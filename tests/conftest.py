@@ -1,0 +1,39 @@
+"""What the tests of the command line share: an empty working directory, and one with two trained runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command_line import answer
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty directory, which is the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, before = tmp_path_factory.mktemp("trained"), Path.cwd()
+    os.chdir(folder)
+    try:
+        for config in ("quick", "digits"):
+            answer("train", "-c", config)
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def trained(trained_once: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give the working directory that holds runs/quick-1 and runs/digits-1, the latest; only to be read."""
+    monkeypatch.chdir(trained_once)
+    yield trained_once
+    left = {path.name for path in (trained_once / "runs").iterdir()}
+    assert left == {"latest", "quick-1", "digits-1"}
+    assert (trained_once / "runs/latest").read_text() == "digits-1\n"

@@ -1,0 +1,168 @@
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from backprop_cli.data.augment import AugmentSettings, augment
+from backprop_cli.data.dataset import load_digits
+
+Array = NDArray[Any]
+
+PICTURES = (load_digits().pictures[:200] / np.float32(16.0)).astype(np.float32)
+EVERYTHING = AugmentSettings(rotation=20, log_scale=0.2, shear=0.2, shift=1, elastic=0.7, gamma=0.5, noise=0.1)
+
+
+class ChosenRng:
+    """Draws what it is told: every uniform number at one end of its interval, every normal number `normal`."""
+
+    def __init__(self, *, low: bool = False, normal: float = 0.0) -> None:
+        self.uniform = np.float32(0.0) if low else np.nextafter(np.float32(1.0), np.float32(0.0))
+        self.normal = np.float32(normal)
+
+    def random(self, shape: Any, dtype: Any) -> Array:
+        return np.full(shape, self.uniform, dtype)
+
+    def standard_normal(self, shape: Any, dtype: Any) -> Array:
+        return np.full(shape, self.normal, dtype)
+
+
+def dot(*places: tuple[int, int], size: int = 9) -> Array:
+    """Return a picture with full ink at some (row, column), seen from its centre; down and right are positive."""
+    picture = np.zeros((size, size), np.float32)
+    for row, column in places:
+        picture[size // 2 + row, size // 2 + column] = 1.0
+    return picture
+
+
+def warped(picture: Array, *, low: bool = False, normal: float = 0.0, **settings: float) -> Array:
+    rng: Any = ChosenRng(low=low, normal=normal)
+    return np.asarray(augment(picture[None], AugmentSettings(**settings), rng)[0])
+
+
+@pytest.mark.parametrize("low", [False, True])
+def test_a_shift_moves_ink_up_and_left_or_down_and_right(low: bool) -> None:
+    moved = dot((2, 1)) if low else dot((-2, -3))
+    np.testing.assert_allclose(warped(dot((0, -1)), low=low, shift=2.0), moved, atol=1e-5)
+
+
+def test_half_a_pixel_of_shift_spreads_ink_over_four() -> None:
+    expected = np.zeros((9, 9))
+    expected[3:5, 3:5] = 0.25
+    np.testing.assert_allclose(warped(dot((0, 0)), shift=0.5), expected, atol=1e-5)
+
+
+def test_what_is_shifted_out_is_gone_and_what_comes_in_is_0() -> None:
+    assert warped(np.ones((5, 5), np.float32), shift=100.0).max() < 0.002
+    np.testing.assert_allclose(warped(np.ones((5, 5), np.float32), shift=4.0), dot((-2, -2), size=5), atol=2e-3)
+
+
+@pytest.mark.parametrize("size", [8, 9])
+@pytest.mark.parametrize(("degrees", "low", "quarters"), [(90, False, 1), (90, True, -1), (180, False, 2)])
+def test_a_rotation_by_quarters_turns_the_picture_about_its_centre(
+    degrees: int, low: bool, quarters: int, size: int
+) -> None:
+    picture = np.random.default_rng(0).random((size, size), dtype=np.float32)
+    np.testing.assert_allclose(warped(picture, low=low, rotation=degrees), np.rot90(picture, quarters), atol=1e-4)
+
+
+def test_a_rotation_by_45_degrees_brings_an_axis_to_a_diagonal() -> None:
+    turned = warped(dot((0, 4)), rotation=45.0)  # 4 to the right: 4 / sqrt(2) = 2.83 up and to the right
+    np.testing.assert_allclose(np.unravel_index(turned.argmax(), turned.shape), (1, 7))
+
+
+@pytest.mark.parametrize(("low", "before", "after"), [(False, 4, 2), (True, 2, 4)])
+def test_a_scale_of_2_halves_or_doubles_distances_from_the_centre(low: bool, before: int, after: int) -> None:
+    scaled = warped(dot((0, before), (before, 0)), low=low, log_scale=math.log(2.0))
+    np.testing.assert_allclose(scaled[4 + after, 4], 1.0, atol=1e-4)
+    np.testing.assert_allclose(scaled[4, 4 + after], 1.0, atol=1e-4)
+
+
+def test_a_shear_of_1_makes_an_upright_line_a_diagonal() -> None:
+    upright = dot(*((row, 0) for row in range(-4, 5)))
+    np.testing.assert_allclose(warped(upright, shear=1.0), np.fliplr(np.eye(9)), atol=1e-4)
+    np.testing.assert_allclose(warped(upright, low=True, shear=1.0), np.eye(9), atol=1e-4)
+
+
+def test_a_shear_leaves_the_rows_where_they_are() -> None:
+    np.testing.assert_allclose(warped(dot((0, -2), (0, 3)), shear=1.0), dot((0, -2), (0, 3)), atol=1e-5)
+
+
+def test_an_elastic_field_that_is_the_same_everywhere_is_a_shift() -> None:
+    np.testing.assert_allclose(warped(dot((0, -1)), elastic=2.0), dot((-2, -3)), atol=1e-5)
+
+
+def test_an_elastic_field_bends() -> None:
+    bent = augment(PICTURES[:1], AugmentSettings(elastic=1.0), np.random.default_rng(0))
+    assert np.abs(bent - PICTURES[:1]).max() > 0.1
+
+
+@pytest.mark.parametrize(("low", "exponent"), [(False, 2.0), (True, 0.5)])
+def test_gamma_raises_every_pixel_to_a_power(low: bool, exponent: float) -> None:
+    picture = np.array([[0.0, 0.25], [0.5, 1.0]], np.float32)
+    np.testing.assert_allclose(warped(picture, low=low, gamma=math.log(2.0)), picture**exponent, atol=1e-5)
+
+
+@pytest.mark.parametrize(("normal", "expected"), [(1.0, [0.2, 0.7, 1.0]), (-2.0, [0.0, 0.1, 0.6])])
+def test_noise_is_added_to_every_pixel_and_cut_off_at_both_ends(normal: float, expected: list[float]) -> None:
+    picture = np.array([[0.0, 0.5, 1.0]], np.float32)
+    np.testing.assert_allclose(warped(picture, normal=normal, noise=0.2), [expected], atol=1e-6)
+
+
+def test_noise_has_its_standard_deviation() -> None:
+    grey = np.full((200, 8, 8), 0.5, np.float32)
+    noise = augment(grey, AugmentSettings(noise=0.1), np.random.default_rng(0)) - grey
+    assert noise.std() == pytest.approx(0.1, rel=0.02)
+    assert abs(noise.mean()) < 0.005
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+def test_a_share_of_the_pictures_is_changed_and_the_others_are_left_alone(probability: float) -> None:
+    settings = AugmentSettings(**{**vars(EVERYTHING), "probability": probability})
+    changed = (augment(PICTURES, settings, np.random.default_rng(0)) != PICTURES).any(axis=(1, 2))
+    assert changed.mean() == pytest.approx(probability, abs=0.08)
+
+
+def test_pixels_stay_between_0_and_1_and_the_given_pictures_as_they_are() -> None:
+    given = PICTURES.copy()
+    changed = augment(given, EVERYTHING, np.random.default_rng(0))
+    assert changed.dtype == np.float32
+    assert changed.shape == PICTURES.shape
+    assert ((changed >= 0.0) & (changed <= 1.0)).all()
+    np.testing.assert_array_equal(given, PICTURES)
+
+
+def test_the_generator_decides_everything() -> None:
+    one, same, other = (augment(PICTURES, EVERYTHING, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one - other).max() > 0.1
+
+
+def test_every_picture_is_warped_in_its_own_way() -> None:
+    same = np.repeat(PICTURES[:1], 20, axis=0)
+    changed = augment(same, AugmentSettings(rotation=20.0), np.random.default_rng(0))
+    assert len({picture.tobytes() for picture in changed}) == 20
+
+
+def test_a_picture_need_not_be_square() -> None:
+    picture = np.random.default_rng(0).random((5, 11), dtype=np.float32)
+    np.testing.assert_allclose(warped(picture, rotation=180.0), picture[::-1, ::-1], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rotation": 181.0}, "rotation: 181.0 is not in 0 to 180"),
+        ({"log_scale": -0.1}, "log_scale: -0.1 is not in 0 to 2"),
+        ({"shear": 2.5}, "shear: 2.5 is not in 0 to 2"),
+        ({"shift": math.inf}, "shift: inf is not in 0 to 100"),
+        ({"elastic": math.nan}, "elastic: nan is not in 0 to 100"),
+        ({"gamma": 4.0}, "gamma: 4.0 is not in 0 to 3"),
+        ({"noise": 1.5}, "noise: 1.5 is not in 0 to 1"),
+        ({"probability": 1.5}, "probability: 1.5 is not in 0 to 1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        AugmentSettings(**settings)

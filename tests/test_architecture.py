@@ -1,0 +1,156 @@
+"""Who may import whom (design: imports point down), what is never used, and what each command may load."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command_line import CHECKOUT, SAMPLES, environment
+
+PACKAGE = CHECKOUT / "backprop_cli"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# A room or file -> the rooms and files below it, and the packages it may use beside the standard library.
+RULES: dict[str, tuple[set[str], set[str]]] = {
+    "errors": (set(), set()),
+    "engine": ({"errors"}, {"numpy"}),
+    "insight": ({"engine", "errors"}, {"numpy"}),
+    "data": ({"errors"}, {"numpy", "PIL", "scipy", "sklearn"}),
+    "store": ({"errors"}, {"numpy", "safetensors"}),
+    "config": ({"engine", "data", "store", "errors"}, {"yaml", "pydantic"}),
+    "experiment": ({"config", "engine", "data", "store", "insight", "errors"}, {"numpy", "threadpoolctl"}),
+    "predictor": ({"store", "engine", "data", "errors"}, {"numpy"}),
+    "cross_validation": ({"experiment", "config", "engine", "data", "insight", "errors"}, {"numpy"}),
+    "estimator": ({"engine", "data", "errors"}, {"numpy", "sklearn"}),
+    "cli": (
+        {"config", "experiment", "predictor", "cross_validation", "insight", "engine", "data", "store", "errors"},
+        {"typer", "rich", "numpy", "PIL"},
+    ),
+    "__main__": ({"cli"}, set()),
+    "__init__": (set(), set()),
+}
+# Inside the engine, in reading order: each imports only from those before it.
+ENGINE = ["activations", "losses", "layers", "network", "optimizers", "schedules", "training", "gradient_check"]
+FORBIDDEN = {"pickle", "joblib", "click", "marshal", "shelve", "dill", "cloudpickle"}
+SEEDED = {"np.random.default_rng", "np.random.Generator", "np.random.PCG64", "np.random.SeedSequence"}
+
+
+def nodes(path: Path) -> Iterator[ast.AST]:
+    return ast.walk(ast.parse(path.read_text("utf-8")))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Return every module that a file imports anywhere in it, with the names taken from a package of ours."""
+    for node in nodes(path):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            for alias in node.names if node.module and node.module.startswith("backprop_cli") else []:
+                yield f"{node.module}.{alias.name}"
+            yield node.module or ""
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    below, packages = RULES[room(path)]
+    for name in imports(path):
+        first, *rest = name.split(".")
+        if first == "backprop_cli":
+            assert not rest or rest[0] in below | {room(path), "__version__"}, f"{path} imports {name}"
+        else:
+            assert first in sys.stdlib_module_names | packages, f"{path} imports {name}"
+            assert first not in FORBIDDEN, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if room(path) == "engine"], ids=lambda path: path.stem)
+def test_the_engine_is_read_from_top_to_bottom(path: Path) -> None:
+    before = ENGINE[: ENGINE.index(path.stem)] if path.stem != "__init__" else []
+    ours = {name.split(".")[2] for name in imports(path) if name.startswith("backprop_cli.engine.")}
+    assert ours <= set(before)
+
+
+@pytest.mark.parametrize("room_name", ["engine", "insight"])
+def test_the_engine_and_insight_take_no_files_and_print_nothing(room_name: str) -> None:
+    for path in FILES:
+        if room(path) == room_name:
+            assert not {"os", "pathlib", "io", "sys", "logging", "json"} & {n.split(".")[0] for n in imports(path)}
+
+
+def calls(path: Path) -> Iterator[tuple[str, set[str | None]]]:
+    """Return what a file calls, as text, with the names of the keywords."""
+    for node in nodes(path):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), {word.arg for word in node.keywords if ast.unparse(word.value) != "False"}
+
+
+def test_nothing_unpickles_evaluates_or_prints() -> None:
+    for path in FILES:
+        for name, keywords in calls(path):
+            assert name not in {"eval", "exec", "compile", "__import__", "breakpoint"}, f"{path}: {name}"
+            assert name != "print" or room(path) == "cli", f"{path}: {name}"
+            assert name not in {"yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load"}, f"{path}: {name}"
+            assert "allow_pickle" not in keywords, f"{path}: {name}(allow_pickle=...)"
+            assert not name.endswith(("sys.stdout.write", "sys.stderr.write", "warnings.warn")), f"{path}: {name}"
+            assert not name.startswith("np.random.") or name.partition("(")[0] in SEEDED, f"{path}: {name}"
+
+
+def test_modules_are_only_imported_by_name_where_the_names_are_ours() -> None:
+    found = {path.stem for path in FILES for name, _ in calls(path) if name.endswith("import_module")}
+    assert found <= {"app"}  # from its table of commands
+
+
+# ---- what a command loads ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def loaded_by_numpy() -> set[str]:
+    return loaded("-c", "import numpy", cwd=CHECKOUT)
+
+
+def loaded(*args: str, cwd: Path) -> set[str]:
+    """Return the modules that a Python process imports."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *args], cwd=cwd, env=environment(), capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-500:]
+    lines = [line for line in done.stderr.decode().splitlines() if line.startswith("import time:")]
+    return {line.rpartition("|")[2].strip() for line in lines}
+
+
+@pytest.mark.parametrize(
+    ("command", "never"),
+    [
+        (["--help"], {"numpy", "sklearn", "pydantic", "scipy", "yaml", "rich.progress", "PIL", "safetensors"}),
+        (["--version"], {"numpy", "sklearn", "pydantic", "scipy", "yaml", "rich.progress", "PIL", "safetensors"}),
+        (["train", "--help"], {"numpy", "sklearn", "scipy", "yaml", "rich.progress", "PIL", "safetensors"}),
+        (["config", "schema"], {"sklearn", "scipy", "PIL", "rich.progress", "safetensors"}),
+        (["runs"], {"sklearn", "scipy", "numpy", "yaml", "PIL"}),
+        (["train", "-c", "quick", "--epochs", "1", "--dry-run"], {"sklearn", "scipy", "PIL", "rich.progress"}),
+        (["eval"], {"sklearn", "scipy", "PIL", "rich.progress"}),
+        (["predict", "digits:3"], {"sklearn", "scipy", "numpy.random", "yaml", "PIL", "rich.progress"}),
+        (["predict", str(SAMPLES / "1-1416.png")], {"sklearn", "scipy", "numpy.random", "yaml", "rich.progress"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_command_loads_only_what_it_needs(
+    trained: Path, loaded_by_numpy: set[str], command: list[str], never: set[str]
+) -> None:
+    found = loaded("-m", "backprop_cli", *command, cwd=trained)
+    assert "backprop_cli.cli.app" in found
+    allowed = loaded_by_numpy - {"numpy"} if "numpy" in found else set()
+    assert not (found - allowed) & never
+
+
+def test_training_does_not_load_sklearn_or_scipy(work: Path) -> None:
+    found = loaded("-m", "backprop_cli", "train", "--epochs", "1", cwd=work)
+    assert "backprop_cli.engine.training" in found
+    assert not found & {"sklearn", "scipy", "PIL", "rich.progress"}
