@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from backprop_cli import __version__
 from backprop_cli.config import Config, read_config
-from backprop_cli.data.dataset import Batches, Dataset, Rows, Scaling
+from backprop_cli.data.dataset import Batches, Dataset, Rows, Scaling, largest
 from backprop_cli.data.sources import load_source, split_dataset
 from backprop_cli.data.splits import Splits
 from backprop_cli.engine.network import Network, count_params
@@ -99,8 +99,8 @@ class Experiment:
         self.n_params = count_params(config.network.layers, self.n_inputs, len(dataset.classes)) * config.ensemble
         if self.n_params > MAX_PARAMS:
             raise ConfigError(f"network.layers: {self.n_params:,} parameters are more than {MAX_PARAMS:,}")
-        max_value = config.data.max_value or dataset.max_value or float(dataset.pictures[splits.train].max()) or 1.0
-        self.scaling = Scaling.fit(config.data.scaling, dataset.pictures[splits.train], max_value)
+        max_value = config.data.max_value or dataset.max_value or largest(dataset.pictures, splits.train) or 1.0
+        self.scaling = Scaling.fit(config.data.scaling, dataset.pictures, max_value, splits.train)
         self.networks: list[Network] = []
         self.states: list[TrainingState] = []
         for member in range(config.ensemble):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,25 +118,29 @@ class Scaling:
     scale: float
 
     @classmethod
-    def fit(cls, kind: Literal["centered", "unit"], pictures: NDArray[Any], max_value: float) -> Scaling:
+    def fit(
+        cls, kind: Literal["centered", "unit"], pictures: NDArray[Any], max_value: float, rows: Rows | None = None
+    ) -> Scaling:
         """Return the scaling of the training part: `centered` has mean 0 and variance 1 over all, `unit` is x / max.
 
         Args:
             kind: `centered` or `unit`.
-            pictures: The training part, (n, height, width), n >= 1.
+            pictures: (n, height, width), n >= 1.
             max_value: Full ink.
+            rows: The training part; without it, all. Taken chunk by chunk: the pictures may be a mapped file.
         """
         n_inputs = pictures.shape[1] * pictures.shape[2]
         if kind == "unit":
             return cls(max_value, np.zeros(n_inputs, np.float32), 1.0)
         total, total_square = np.zeros(n_inputs), 0.0
         step = max(1, CHUNK_FLOATS // n_inputs)
-        for start in range(0, len(pictures), step):
-            rows = pictures[start : start + step].reshape(-1, n_inputs) / float(max_value)
-            total += rows.sum(axis=0)
-            total_square += float(np.einsum("ij,ij->", rows, rows))
-        mean = total / len(pictures)
-        variance = total_square / (len(pictures) * n_inputs) - float(np.mean(mean * mean))
+        rows = np.arange(len(pictures)) if rows is None else rows
+        for start in range(0, len(rows), step):
+            part = pictures[rows[start : start + step]].reshape(-1, n_inputs) / float(max_value)
+            total += part.sum(axis=0)
+            total_square += float(np.einsum("ij,ij->", part, part))
+        mean = total / len(rows)
+        variance = total_square / (len(rows) * n_inputs) - float(np.mean(mean * mean))
         scale = float(np.float32(np.sqrt(max(variance, 0.0))))
         return cls(max_value, mean.astype(np.float32), scale if scale > 1e-6 else 1.0)
 
@@ -148,10 +153,17 @@ class Scaling:
             unit: The pictures are already divided by `max_value`.
         """
         flat = pictures.reshape(len(pictures), -1)
-        out = np.multiply(flat, 1.0 if unit else 1.0 / self.max_value, out=out, dtype=np.float32)
-        out -= self.mean
-        out *= 1.0 / self.scale
+        factor = 1.0 / self.scale if unit else 1.0 / (self.scale * self.max_value)
+        out = np.multiply(flat, np.float32(factor), out=out, dtype=np.float32)
+        if self.mean.any():
+            out -= self.mean / np.float32(self.scale)
         return out
+
+
+def largest(pictures: NDArray[Any], rows: Rows) -> float:
+    """Return the largest value in some rows, taken chunk by chunk."""
+    step = max(1, CHUNK_FLOATS // math.prod(pictures.shape[1:]))
+    return float(max(pictures[rows[start : start + step]].max() for start in range(0, len(rows), step)))
 
 
 class Batches:
@@ -191,6 +203,8 @@ class Batches:
         sizes = {len(buffer), self.n_rows % len(buffer)} if self.n_rows else set()
         self.chunks = {size: buffer[:size] for size in sizes}  # the same objects each time: views of them stay good
         self.chunk_size = len(buffer)
+        self.flat = pictures.reshape(len(pictures), -1)
+        self.raw = np.empty((len(buffer), n_inputs), pictures.dtype)  # a chunk before it is scaled
         self.scaled: Array | None = None  # every row of this part as inputs, where they are few and stay as they are
         if augment_settings is None and self.n_rows * n_inputs <= PRESCALED_FLOATS:
             self.scaled = np.ones((self.n_rows, n_inputs + 1), np.float32)
@@ -209,10 +223,10 @@ class Batches:
 
     def _fill(self, inputs: Array, rows: Rows) -> None:
         """Write the given rows of the data set as inputs, augmented where that is asked for."""
+        raw = np.take(self.flat, rows, axis=0, out=self.raw[: len(rows)], mode="clip")
         if self.augment_settings is None or self.augment_rng is None:
-            self.scaling.apply(self.pictures[rows], inputs)
+            self.scaling.apply(raw, inputs)
             return
-        pictures = self.pictures[rows].astype(np.float32)
-        pictures *= 1.0 / self.scaling.max_value
+        pictures = raw.reshape(-1, *self.pictures.shape[1:]) * np.float32(1.0 / self.scaling.max_value)
         warped = augment(pictures, self.augment_settings, self.augment_rng)
         self.scaling.apply(warped, inputs, unit=True)

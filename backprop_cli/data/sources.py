@@ -24,7 +24,8 @@ class DataSettings:
     """What is trained on, and how it is split, scaled and augmented.
 
     Attributes:
-        source: `digits`, or FILE.npz with `images` (n, height, width), `labels` (n,) and perhaps `groups` (n,).
+        source: `digits`; FILE.npz with `images` (n, height, width), `labels` (n,) and perhaps `groups` (n,); or a
+            folder with `images.npy` and `labels.npy` (and `groups.npy`), of any size: the pictures stay on the disk.
         test_source: The same, for a test part of its own; null: the test part is split off `source`.
         split: `writers` (whole writers, the last ones for test), `stratified` or `ordered`; null: `writers` where it
             is known who wrote what, else `stratified`.
@@ -79,7 +80,11 @@ def load_source(source: str) -> Dataset:
     path = Path(source)
     if path.suffix.lower() == ".npz":
         return _load_npz(path)
-    raise DataError(f'data.source: "{source}" is neither digits nor a file that ends in .npz')
+    if path.is_dir():
+        return _map_folder(path)
+    raise DataError(
+        f'data.source: "{source}" is neither digits nor a file that ends in .npz nor a folder of images.npy, labels.npy'
+    )
 
 
 def split_dataset(dataset: Dataset, settings: DataSettings) -> Splits:
@@ -111,6 +116,24 @@ def _load_npz(path: Path) -> Dataset:
     if not {"images", "labels"} <= found.keys():
         raise DataError(f"{path}: needs the arrays images and labels")
     return dataset_of(str(path), **found)
+
+
+def _map_folder(folder: Path) -> Dataset:
+    """Return the arrays of a folder; the pictures are mapped, not read, so there may be more than memory holds."""
+    found = {}
+    for name in ("images", "labels", "groups"):
+        path = folder / f"{name}.npy"
+        if not path.is_file():
+            if name == "groups":
+                continue
+            raise DataError(f"{path}: there is no such file; a folder needs images.npy and labels.npy")
+        try:
+            found[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror or error}") from error
+        except Exception as error:  # NumPy raises a dozen kinds for a broken file
+            raise DataError(f"{path}: not a plain array ({error})") from error
+    return dataset_of(str(folder), **found)
 
 
 def _check_headers(path: Path, archive: zipfile.ZipFile) -> None:

@@ -23,7 +23,7 @@ from backprop_cli.errors import require
 
 Array = NDArray[Any]  # of floats
 
-BLOCK = 65_536  # parameters updated at a time: the vectors of one block stay in the cache from operation to operation
+BLOCK = 262_144  # parameters updated at a time: the vectors of one block stay in the cache from operation to operation
 
 
 class OptimizerState:

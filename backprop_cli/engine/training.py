@@ -305,8 +305,8 @@ def train(
             epoch, started = state.epoch + 1, time.perf_counter()
             loss_sum, n_done = 0.0, 0
             for inputs, labels in batches:
-                loss_sum += steps.run(inputs, labels)
                 n_done += len(inputs)
+                loss_sum += steps.run(inputs, labels, is_last=n_done >= batches.n_rows)
                 if n_done < batches.n_rows and time.perf_counter() > next_progress:
                     yield Progress(epoch, settings.epochs, n_done / batches.n_rows, loss_sum / n_done)
                     next_progress = time.perf_counter() + PROGRESS_SECONDS
@@ -415,8 +415,14 @@ class _Steps:
         self.learning_rate = self.grad_norm = 0.0
         self.last_rows = 0
 
-    def run(self, inputs: Array, labels: NDArray[np.integer[Any]]) -> float:
-        """Make one step for each minibatch of the chunk; return the sum of the examples' losses."""
+    def run(self, inputs: Array, labels: NDArray[np.integer[Any]], *, is_last: bool) -> float:
+        """Make one step for each minibatch of the chunk; return the sum of the examples' losses.
+
+        Args:
+            inputs: (rows, n_inputs + 1), ending in ones.
+            labels: (rows,).
+            is_last: The epoch ends with this chunk: its last step is the one that the epoch's figures are about.
+        """
         if inputs is not self.chunk.inputs:  # the data's chunks share their memory, so this is rare
             self.chunk = _Chunk(inputs, self)
         network, loss, rng, chunk = self.network, self.loss, self.rng, self.chunk
@@ -427,7 +433,7 @@ class _Steps:
                 loss.outputs(logits, outputs, buffers)
                 grad_logits = loss.gradient(outputs, targets, workspace.layers[-1].delta, buffers)
                 network.backward(grad_logits, workspace)
-                if targets is chunk.last_targets:
+                if is_last and targets is chunk.last_targets:
                     self.note_last_step(len(batch))
                 self.correct()
             return float(loss.values(chunk.outputs, chunk.targets).sum(dtype=np.float64))

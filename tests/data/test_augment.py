@@ -85,6 +85,16 @@ def test_a_shear_of_1_makes_an_upright_line_a_diagonal() -> None:
     np.testing.assert_allclose(warped(upright, low=True, shear=1.0), np.eye(9), atol=1e-4)
 
 
+def test_a_rotation_comes_after_the_shear_and_the_shear_after_the_scale() -> None:
+    upright = dot(*((row, 0) for row in range(-4, 5)))
+    np.testing.assert_allclose(warped(upright, rotation=180.0, shear=1.0), np.fliplr(np.eye(9)), atol=1e-4)
+    # seen from the result: (y, x) = (0, 2) is scaled to (0, 4), which the shear leaves, turned to (4, 0)
+    turned = warped(dot((4, 0)), rotation=90.0, log_scale=math.log(2.0), shear=1.0)
+    np.testing.assert_allclose(turned[4, 6], 1.0, atol=1e-4)
+    sheared = warped(dot((3, -1)), rotation=90.0, shear=1.0)  # (1, 2) is sheared to (1, 3), turned to (3, -1)
+    np.testing.assert_allclose(sheared, dot((1, 2)), atol=1e-4)
+
+
 def test_a_shear_leaves_the_rows_where_they_are() -> None:
     np.testing.assert_allclose(warped(dot((0, -2), (0, 3)), shear=1.0), dot((0, -2), (0, 3)), atol=1e-5)
 

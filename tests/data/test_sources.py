@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from backprop_cli.data import sources
 from backprop_cli.data.dataset import Dataset
@@ -81,7 +82,9 @@ def test_the_ending_may_be_in_capitals(tmp_path: Path) -> None:
 
 
 def test_an_unknown_source_is_refused() -> None:
-    with pytest.raises(DataError, match=r'^data.source: "digit" is neither digits nor a file that ends in .npz$'):
+    with pytest.raises(
+        DataError, match=r'^data.source: "digit" is neither digits nor a file that ends in .npz nor a folder '
+    ):
         load_source("digit")
 
 
@@ -249,3 +252,43 @@ def test_with_a_test_source_nothing_is_split_off_for_the_test() -> None:
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         DataSettings(**settings)
+
+
+# ---- a folder of arrays --------------------------------------------------------------------------------------------
+
+
+def write_folder(folder: Path, images: NDArray[Any], labels: NDArray[Any]) -> Path:
+    np.save(folder / "images.npy", images)
+    np.save(folder / "labels.npy", labels)
+    return folder
+
+
+def test_the_pictures_of_a_folder_stay_on_the_disk(tmp_path: Path) -> None:
+    images = np.arange(60, dtype=np.uint8).reshape(15, 2, 2)
+    dataset = load_source(str(write_folder(tmp_path, images, np.arange(15) % 3)))
+    assert isinstance(dataset.pictures, np.memmap)
+    np.testing.assert_array_equal(dataset.pictures, images)
+    assert dataset.classes == ("0", "1", "2")
+    assert dataset.groups is None
+
+
+def test_a_folder_without_labels_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", np.zeros((3, 2, 2), np.uint8))
+    with pytest.raises(
+        DataError, match=r"labels.npy: there is no such file; a folder needs images.npy and labels.npy$"
+    ):
+        load_source(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'shape': (9999999,)"])
+def test_a_folder_with_a_broken_array_is_refused(tmp_path: Path, content: bytes) -> None:
+    write_folder(tmp_path, np.zeros((3, 2, 2), np.uint8), np.arange(3))
+    (tmp_path / "images.npy").write_bytes(content)
+    with pytest.raises(DataError, match=r"images.npy: not a plain array"):
+        load_source(str(tmp_path))
+
+
+def test_an_array_of_objects_in_a_folder_is_not_unpickled(tmp_path: Path) -> None:
+    write_folder(tmp_path, np.zeros((3, 2, 2), np.uint8), np.array([1, "a", None], object))
+    with pytest.raises(DataError, match=r"labels.npy: not a plain array"):
+        load_source(str(tmp_path))

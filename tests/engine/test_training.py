@@ -152,6 +152,12 @@ def test_the_schedule_runs_over_all_steps_of_all_epochs() -> None:
     )
 
 
+def test_the_schedule_counts_the_smaller_last_batch_as_a_step() -> None:
+    schedule = WarmupCosine(warmup=0.0)
+    run = Run(TrainingSettings(epochs=2, batch_size=10), n_rows=33, schedule=schedule, optimizer=SGD())
+    assert run.finish()[-1].learning_rate == pytest.approx(0.1 * schedule.factor_at(7, 8))
+
+
 # ---- determinism ---------------------------------------------------------------------------------------------------
 
 
