@@ -264,7 +264,10 @@ def _override(source: _Source, override: str) -> None:
     """Put one `key.path=value` into the data."""
     where = f"--set {override}"
     key, equals, text = override.partition("=")
-    path = tuple(int(part) if part.isdecimal() else part for part in re.sub(r"\[(\d{1,4})\]", r".\1", key).split("."))
+    path = tuple(
+        int(part) if re.fullmatch("[0-9]{1,9}", part) else part
+        for part in re.sub(r"\[(\d{1,4})\]", r".\1", key).split(".")
+    )
     if not equals or "" in path:
         raise ConfigError(f"{where}: KEY=VALUE is wanted, such as optimizer.learning_rate=1e-2")
     value = _parse(text, where, numbered=False)
