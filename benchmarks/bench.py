@@ -176,6 +176,8 @@ def overhead_table(share: float) -> Table:
     return title, ("training", "ms an epoch", "times bare"), rows
 
 
+PAYS = 1.2  # how many times faster two threads have to be
+
 GROWTH = """
 import json, os, sys, time
 import numpy as np
@@ -243,6 +245,8 @@ def growth_table(share: float) -> Table:
         "with one of these changed; Adam. Memory is what training added at its peak. The last column is how many times "
         "faster two BLAS threads are (`training.threads: 2`)."
     )
+    paying = [row[1] for row in rows if row[0] == "width" and float(row[-1]) >= PAYS]
+    title += f" Two threads pay ({PAYS} times or more) " + (f"from width {paying[0]} on." if paying else "at no width.")
     columns = ("changed", "to", "parameters", "us a step", "ms an epoch", "MB", "two threads")
     return title, columns, rows
 
