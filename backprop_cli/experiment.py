@@ -26,7 +26,7 @@ from backprop_cli.engine.network import Network, count_params
 from backprop_cli.engine.training import EpochResult, Progress, StopReason, TrainingState, train
 from backprop_cli.errors import ConfigError, DataError, ModelFileError
 from backprop_cli.store.model_file import Model
-from backprop_cli.store.run_directory import RunDirectory
+from backprop_cli.store.run_directory import CHECKPOINT_WAY_OUT, RunDirectory
 
 MAX_PARAMS = 50_000_000
 CHECKPOINT_SECONDS = 1.0
@@ -250,10 +250,8 @@ class Experiment:
             try:
                 self._restore_states(tensors, content)
             except (ValueError, TypeError, KeyError) as error:
-                way_out = "remove it to start again from epoch 1, or restore a copy"
-                raise ModelFileError(
-                    f"{directory.checkpoint_path}: does not fit this run: {error}; {way_out}"
-                ) from error
+                where = f"{directory.checkpoint_path}: does not fit this run"
+                raise ModelFileError(f"{where}: {error}; {CHECKPOINT_WAY_OUT}") from error
         directory.cut_metrics(self.n_rows_written)
 
     def _restore_states(self, tensors: dict[str, NDArray[Any]], content: dict[str, Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -217,4 +216,4 @@ def _describe(experiment: Experiment, as_json: bool) -> None:
     networks = f" in {experiment.config.ensemble} networks" if experiment.config.ensemble > 1 else ""
     console.answer(f"{'in all':<10}{'':>8}  {experiment.n_params:>12,} parameters{networks}")
     console.answer("rows      " + ", ".join(f"{n:,} {name}" for name, n in sizes.items()))
-    console.story(f"a dry run: nothing was written ({time.strftime('%H:%M')})", detail=True)
+    console.story("a dry run: nothing was written", detail=True)

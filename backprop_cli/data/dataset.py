@@ -204,11 +204,12 @@ class Batches:
         self.chunks = {size: buffer[:size] for size in sizes}  # the same objects each time: views of them stay good
         self.chunk_size = len(buffer)
         self.flat = pictures.reshape(len(pictures), -1)
-        self.raw = np.empty((len(buffer), n_inputs), pictures.dtype)  # a chunk before it is scaled
         self.scaled: Array | None = None  # every row of this part as inputs, where they are few and stay as they are
         if augment_settings is None and self.n_rows * n_inputs <= PRESCALED_FLOATS:
             self.scaled = np.ones((self.n_rows, n_inputs + 1), np.float32)
             scaling.apply(pictures[rows], self.scaled[:, :-1])
+        else:
+            self.raw = np.empty((len(buffer), n_inputs), pictures.dtype)  # a chunk before it is scaled
 
     def __iter__(self) -> Iterator[tuple[Array, Labels]]:
         order = self.shuffle.permutation(self.n_rows) if self.shuffle else np.arange(self.n_rows)

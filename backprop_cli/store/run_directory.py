@@ -46,6 +46,7 @@ ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
 MODEL = "model.safetensors"
+CHECKPOINT_WAY_OUT = "remove it to start again from epoch 1, or restore a copy"
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _MAX_TEXT_BYTES = 2**20
@@ -233,8 +234,7 @@ class RunDirectory:
         try:
             return model_file.load_checkpoint(self.checkpoint_path)
         except ModelFileError as error:
-            way_out = "remove it to start again from epoch 1, or restore a copy"
-            raise ModelFileError(f"{error}; {way_out}") from error
+            raise ModelFileError(f"{error}; {CHECKPOINT_WAY_OUT}") from error
 
     def save_model(self, model: "Model") -> None:
         """Write the run's model file."""
