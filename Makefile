@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup train test lint format types check bench clean
+.PHONY: setup train test lint format types check bench peers clean
 
 setup: .venv/ready          ## make .venv with everything that training, tests and checks need
 .venv/ready: pyproject.toml
@@ -27,6 +27,9 @@ check: lint types test      ## what CI runs
 
 bench: .venv/ready          ## our speed against others; writes benchmarks/RESULTS.md (torch and jax: pip install -e '.[bench]')
 	$(BIN)/python -m benchmarks.bench
+
+peers: .venv/ready          ## our accuracy beside scikit-learn's methods, P1 to P5 (P4 with DATA=optdigits_tra.npz)
+	$(BIN)/python -m benchmarks.accuracy $(if $(DATA),--data $(DATA))
 
 clean:                      ## remove what was made here, but no runs
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis && find . -name __pycache__ -prune -exec rm -rf {} +

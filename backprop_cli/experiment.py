@@ -73,6 +73,18 @@ def load_material(config: Config) -> Material:
     return Material(dataset, test_dataset, replace(splits, test=np.arange(len(test_dataset))))
 
 
+def count_trained_on(material: Material, pictures: NDArray[Any]) -> int:
+    """Return how many of these pictures, (n, height, width), are pixel for pixel among those trained on."""
+    dataset, train_rows = material.part("train")
+    wanted = [picture.tobytes() for picture in np.asarray(pictures, np.float32)]
+    sought = set(wanted)
+    found: set[bytes] = set()
+    for start in range(0, len(train_rows), 4096):
+        chunk = np.asarray(dataset.pictures[train_rows[start : start + 4096]], np.float32)
+        found.update(sought.intersection(picture.tobytes() for picture in chunk))
+    return sum(picture in found for picture in wanted)
+
+
 def _by(dataset: Dataset) -> str:
     return "{}x{}".format(*dataset.picture_size)
 

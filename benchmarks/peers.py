@@ -72,7 +72,7 @@ JOBS = (
     Job("A 64-32-10, batch 32", (64, 32, 10), 32, 1792, 10, 21),
     Job("B 64-128-64-10, batch 64", (64, 128, 64, 10), 64, 1792, 10, 21),
     Job("C 784-256-128-10, batch 128", (784, 256, 128, 10), 128, 59904, 1, 5),
-    Job("D 784-1024-1024-10, batch 256", (784, 1024, 1024, 10), 256, 12800, 1, 5),
+    Job("D 784-1024-1024-10, batch 256", (784, 1024, 1024, 10), 256, 12800, 3, 5),
 )
 MODERN = Job("B with gelu, dropout 0.2, AdamW", (64, 128, 64, 10), 64, 1792, 10, 15, "gelu", 0.2, 0.01)
 
@@ -220,7 +220,7 @@ def limit(job: Job) -> Run:
     inputs = [rng.standard_normal((job.batch_size, n), np.float32) for n in job.sizes]
     weights = [rng.standard_normal((i, o), np.float32) for i, o in zip(job.sizes[:-1], job.sizes[1:], strict=True)]
     grads = [np.empty_like(weight) for weight in weights]
-    deltas = [np.empty_like(x) for x in inputs]
+    deltas = [np.zeros_like(x) for x in inputs]
 
     def run() -> None:
         for _ in range(job.n_steps):

@@ -24,7 +24,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "config": ({"engine", "data", "store", "errors"}, {"yaml", "pydantic"}),
     "experiment": ({"config", "engine", "data", "store", "insight", "errors"}, {"numpy", "threadpoolctl"}),
     "predictor": ({"store", "engine", "data", "errors"}, {"numpy"}),
-    "cross_validation": ({"experiment", "config", "engine", "data", "insight", "errors"}, {"numpy"}),
+    "cross_validation": ({"experiment", "predictor", "config", "engine", "data", "insight", "errors"}, {"numpy"}),
     "estimator": ({"engine", "data", "errors"}, {"numpy", "sklearn"}),
     "cli": (
         {"config", "experiment", "predictor", "cross_validation", "insight", "engine", "data", "store", "errors"},

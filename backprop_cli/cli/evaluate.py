@@ -53,6 +53,8 @@ def evaluate(
     path, predictor = load_predictor(model)
     config = config_of(predictor.model.config, where=f"{path}: config")
     dataset, rows, about = _part(predictor, config, split, source)
+    if split != "train" or source is not None:
+        _warn_of_trained_on(config, dataset.pictures[rows])
     probabilities = predictor.probabilities(dataset.pictures[rows])
     result = metrics.evaluate(probabilities, dataset.labels[rows], predictor.classes)
     worst = [
@@ -93,6 +95,23 @@ def _part(predictor: Predictor, config: Config, split: Split, source: str | None
     if len(rows) == 0:
         raise UsageError(f"--split {split}: this model was trained without a {split} part")
     return dataset, rows, _about(split, config, dataset)
+
+
+def _warn_of_trained_on(config: Config, pictures: Any) -> None:
+    """Say so when the network was trained on the very pictures that it is measured on."""
+    from backprop_cli.errors import DataError
+    from backprop_cli.experiment import count_trained_on, load_material
+
+    try:
+        n_known = count_trained_on(load_material(config), pictures)
+    except DataError as problem:
+        console.warn(f"whether the model was trained on these very pictures cannot be told: {problem}")
+        return
+    if n_known:
+        console.warn(
+            f"the model was trained on {n_known:,} of these {len(pictures):,} pictures: on them this measures memory, "
+            "not reading"
+        )
 
 
 def _about(split: Split, config: Config, dataset: Dataset) -> str:
@@ -142,7 +161,7 @@ def _show(result: Evaluation, about: str, classes: tuple[str, ...]) -> None:
         f"95 % interval {100 * low:.1f} to {100 * high:.1f} %"
     )
     console.answer(f"log loss   {result.log_loss:.4f}")
-    console.answer(f"ECE        {100 * result.ece:.1f} %")
+    console.answer(f"ECE        {100 * result.ece:.1f} %   mean gap between sure and right, below")
     console.answer(f"test part  {about}" if "never" in about else f"these are  {about}")
     console.answer()
     screen = console.rich_console(sys.stdout)
@@ -167,6 +186,14 @@ def _show(result: Evaluation, about: str, classes: tuple[str, ...]) -> None:
                 *counts,
             )
         screen.print(table)
+    console.answer()
+    console.answer("how sure     answers   sure   right")
+    for entry in result.reliability:
+        if entry.n:
+            console.answer(
+                f"{100 * entry.low:>3.0f} to {100 * entry.high:>3.0f} %  {entry.n:>7,}  "
+                f"{100 * entry.confidence:>5.1f}   {100 * entry.accuracy:>5.1f} %"
+            )
 
 
 def _show_worst(worst: list[dict[str, Any]], dataset: Dataset, rows: Any) -> None:

@@ -100,7 +100,7 @@ def evaluate(probabilities: Array, labels: Labels, classes: tuple[str, ...]) -> 
     )
 
 
-def wilson_interval(n_right: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson_interval(n_right: float, n: int, z: float = 1.959964) -> tuple[float, float]:
     """Return the interval in which the true share lies with 95 % confidence, within [0, 1].
 
     Source: Wilson 1927; Brown, Cai and DasGupta 2001, equation 4.

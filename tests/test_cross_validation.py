@@ -1,0 +1,228 @@
+"""Cross-validation: every row answered once by networks that never saw it, and figures worked out by hand."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import backprop, document, refusal, started, wait_until
+
+from backprop_cli.config import Config, load_config
+from backprop_cli.cross_validation import Answers, Fold, cross_validate, make_folds, summarize
+from backprop_cli.data.dataset import load_digits
+from backprop_cli.data.splits import Splits
+from backprop_cli.errors import BackpropError, DataError, DivergenceError
+from backprop_cli.experiment import Experiment, Material, count_trained_on
+from backprop_cli.predictor import Predictor
+
+DIGITS = load_digits()
+FEW = np.arange(120)
+
+
+def tiny(**training: object) -> Config:
+    config = load_config("quick")
+    return replace(config, training=replace(config.training, epochs=2, **training))  # type: ignore[arg-type]
+
+
+def answers_of(config: Config, folds: list[Fold], n_seeds: int = 1, n_jobs: int = 1) -> list[Answers]:
+    with closing(cross_validate(config, folds, n_seeds, n_jobs)) as events:
+        return [one for one in events if one is not None]
+
+
+@pytest.mark.parametrize("n_folds", [2, 10, 174, None])
+def test_the_folds_answer_every_row_once_and_never_train_on_it(n_folds: int | None) -> None:
+    folds = make_folds(DIGITS, n_folds)
+    assert len(folds) == (n_folds or 14)
+    assert np.array_equal(np.sort(np.concatenate([fold.test for fold in folds])), np.arange(1797))
+    for fold in folds:
+        assert not np.isin(fold.train, fold.test).any()
+        assert len(fold.train) + len(fold.test) == 1797
+
+
+def test_writers_are_never_on_both_sides() -> None:
+    assert DIGITS.groups is not None
+    for fold in make_folds(DIGITS, None):
+        assert not set(DIGITS.groups[fold.train]) & set(DIGITS.groups[fold.test])
+
+
+def test_the_drawing_of_the_folds_follows_its_seed() -> None:
+    first, again, other = (make_folds(DIGITS, 5, seed)[0].test for seed in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_what_cannot_be_cut_is_refused() -> None:
+    with pytest.raises(DataError, match="175 folds, but the rarest class has only 174 rows"):
+        make_folds(DIGITS, 175)
+    with pytest.raises(DataError, match="who wrote what"):
+        make_folds(replace(DIGITS, groups=None), None)
+    with pytest.raises(DataError, match="at least 2"):
+        make_folds(replace(DIGITS, groups=np.zeros(1797, int)), None)
+
+
+def test_a_fold_is_an_experiment_on_its_rows_and_the_number_of_processes_changes_nothing() -> None:
+    config = tiny()
+    folds = [Fold("a", np.arange(120, 400), FEW), Fold("b", np.arange(400, 700), FEW[:50])]
+    one = answers_of(config, folds, n_seeds=2, n_jobs=1)
+    two = answers_of(config, folds, n_seeds=2, n_jobs=2)
+    order = lambda answers: sorted(answers, key=lambda each: (each.seed, each.fold))  # noqa: E731
+    assert [(each.seed, each.fold) for each in order(one)] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    for left, right in zip(order(one), order(two), strict=True):
+        assert np.array_equal(left.probabilities, right.probabilities)
+    config = replace(config, seed=1, data=replace(config.data, validation_size=0))
+    experiment = Experiment(config, Material(DIGITS, DIGITS, Splits(folds[1].train, FEW[:0], folds[1].test)))
+    with closing(experiment.train()) as events:
+        for _ in events:
+            pass
+    expected = Predictor(experiment.model()).probabilities(DIGITS.pictures[folds[1].test])
+    assert np.array_equal(order(one)[3].probabilities, expected)
+
+
+def test_the_figures_are_means_over_seeds_and_the_interval_is_for_n_rows() -> None:
+    sure = np.array([[0.9, 0.1], [0.9, 0.1]])
+    right, wrong = np.array([0, 0]), np.array([0, 1])
+    result = summarize([Answers(1, 0, sure, wrong), Answers(0, 0, sure, right), Answers(0, 1, sure, right),
+                        Answers(1, 1, sure, right)], ("no", "yes"))  # fmt: skip
+    assert [one.accuracy for one in result.seed_evaluations] == [0.75, 1.0]
+    assert [one.accuracy for one in result.fold_evaluations] == [1.0, 0.75]
+    assert (result.n, result.accuracy) == (4, 0.875)
+    assert result.sd == result.seed_sd == pytest.approx(0.25 / 2**0.5)
+    assert result.log_loss == pytest.approx((-np.log(0.9) * 3 - np.log(0.1) - np.log(0.9) * 4) / 8)
+    assert result.ece == pytest.approx((0.15 + 0.1) / 2)
+    low, high = result.accuracy_interval
+    assert high - low > 0.4  # of 4 rows; of 8 it would be narrower
+
+
+def test_a_test_source_answers_for_the_folds(tmp_path: Path) -> None:
+    path = tmp_path / "some.npz"
+    np.savez(path, images=DIGITS.pictures[:300], labels=DIGITS.labels[:300])
+    config = tiny()
+    config = replace(config, data=replace(config.data, source=str(path), test_source="digits", split=None))
+    (answers,) = answers_of(config, [Fold("all", np.arange(300), np.arange(1700, 1797))])
+    assert np.array_equal(answers.labels, DIGITS.labels[1700:])
+
+
+def test_divergence_names_fold_and_seed() -> None:
+    config = load_config("quick", ["optimizer={name: sgd, learning_rate: 1e30}", "seed=7"])
+    with pytest.raises(DivergenceError, match=r"on b, seed 7; lower optimizer\.learning_rate"):
+        answers_of(config, [Fold("b", np.arange(120, 400), FEW)])
+
+
+def test_a_killed_process_is_an_error_and_not_a_wait_for_ever() -> None:
+    folds = [Fold("a", np.arange(400), FEW)]
+    with closing(
+        cross_validate(replace(tiny(), training=replace(tiny().training, epochs=100_000)), folds, 1, 1)
+    ) as run:
+        from multiprocessing import active_children
+
+        assert next(run) is None
+        for child in active_children():
+            child.kill()
+        with pytest.raises(BackpropError, match="--jobs"):
+            for _ in run:
+                pass
+
+
+CV = ("cv", "-c", "quick", "--set", "training.epochs=2", "--jobs", "2")
+
+
+def test_cv_json_keeps_its_promises() -> None:
+    found = document(*CV, "--folds", "writers", "--seeds", "2", "--set", "seed=5")
+    promised = {"schema", "folds", "n", "accuracy", "accuracy_interval", "sd", "log_loss", "ece", "seconds"}
+    assert promised <= found.keys()
+    assert found["schema"] == "backprop.cv/1"
+    assert sum(fold["n"] for fold in found["folds"]) == found["n"] == 1797
+    assert [fold["name"] for fold in found["folds"]][:2] == ["writers 1", "writers 2"]
+    assert [one["seed"] for one in found["seeds"]] == [5, 6]
+    weighted = sum(fold["n"] * fold["accuracy"] for fold in found["folds"]) / 1797
+    assert found["accuracy"] == pytest.approx(weighted)
+    low, high = found["accuracy_interval"]
+    assert low < found["accuracy"] < high
+
+
+def test_cv_in_words_tells_how_far_it_is_on_stderr() -> None:
+    result = backprop(*CV, "--folds", "3")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("accuracy ")
+    assert "3 stratified folds; 1 seed; " in result.stdout
+    assert len(result.stderr.splitlines()) == 3
+    assert "3/3  fold " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--folds", "1"), '--folds "1": 2 to 1000, or writers'),
+        (("--folds", "some"), "2 to 1000, or writers"),
+        (("--folds", "500"), "500 folds, but the rarest class has only 174 rows"),
+        (("--set", "data.test_source=digits"), "cuts its own test parts"),
+        (("--seeds", "0"), "--seeds"),
+    ],
+)
+def test_cv_refuses_what_makes_no_sense(arguments: tuple[str, ...], words: str) -> None:
+    assert words in refusal(*CV, *arguments)
+
+
+def test_cv_divergence_is_exit_1() -> None:
+    result = backprop("cv", "-c", "quick", "--set", "optimizer={name: sgd, learning_rate: 1e30}", "--folds", "2")
+    assert result.exit_code == 1
+    assert "training diverged on fold 1, seed 0" in result.stderr or "fold 2, seed 0" in result.stderr
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_cv_and_its_processes(tmp_path: Path, signum: int, code: int) -> None:
+    with started("cv", "-c", "quick", "--folds", "20", "--set", "training.epochs=60", cwd=tmp_path) as run:
+        assert run.stderr is not None
+        assert run.stderr.readline()  # the first fold is done
+        children = children_of(run.pid)
+        assert children
+        run.send_signal(signum)
+        assert run.wait(10) == code
+    wait_until(lambda: not any(map(is_alive, children)))
+
+
+def test_the_processes_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    with started("cv", "-c", "quick", "--folds", "20", "--set", "training.epochs=60", cwd=tmp_path) as run:
+        assert run.stderr is not None
+        assert run.stderr.readline()
+        children = children_of(run.pid)
+        run.kill()
+    wait_until(lambda: not any(map(is_alive, children)))
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+def test_pictures_trained_on_are_counted_whatever_their_type() -> None:
+    config = load_config("quick")
+    material = Experiment(config).material
+    train = material.splits.train[:10]
+    test = material.splits.test[:7]
+    assert count_trained_on(material, DIGITS.pictures[train].astype(np.float64)) == 10
+    assert count_trained_on(material, DIGITS.pictures[np.concatenate([test, train[:2]])]) == 2
+    assert count_trained_on(material, DIGITS.pictures[test]) == 0
+
+
+def test_eval_warns_when_the_model_was_trained_on_what_it_is_measured_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert backprop("train", "-c", "quick", "--epochs", "1", "-q").exit_code == 0
+    assert "trained on" not in backprop("eval").stderr
+    assert "the model was trained on 1,257 of these 1,797 pictures" in backprop("eval", "--data", "digits").stderr
+    np.savez("copy.npz", images=DIGITS.pictures, labels=DIGITS.labels)
+    assert backprop("train", "-c", "quick", "--epochs", "1", "-q", "--set", "data.source=copy.npz").exit_code == 0
+    Path("copy.npz").unlink()
+    assert "cannot be told" in backprop("eval", "--data", "digits").stderr
