@@ -57,7 +57,7 @@ def cv(
     settings = load_config(config or "digits", list(overrides or []), stdin=sys.stdin)
     if settings.data.test_source is not None:
         raise UsageError("data.test_source: cross-validation cuts its own test parts; set it to null")
-    dataset = load_source(settings.data.source)
+    dataset = load_source(settings.data.source, skip_bad=settings.data.skip_bad)
     parts = make_folds(dataset, _count(folds), settings.data.split_seed)
     if settings.calibration or settings.training.early_stopping:
         console.story("without calibration and early stopping: each fold is trained on all of its rows, to the end")

@@ -37,7 +37,7 @@ def evaluate(
     ] = None,
     split: Annotated[Split, typer.Option("--split", help="Which part of the model's data.")] = "test",
     source: Annotated[
-        str | None, typer.Option("--data", metavar="SOURCE", help="Other data, all of it: digits or FILE.npz.")
+        str | None, typer.Option("--data", metavar="SOURCE", help="Other data, all of it: what data.source may be.")
     ] = None,
     errors: Annotated[int, typer.Option("--errors", min=0, max=100, help="How many of the worst to show.")] = 5,
     min_accuracy: Annotated[
@@ -84,7 +84,7 @@ def _part(predictor: Predictor, config: Config, split: Split, source: str | None
     from backprop_cli.experiment import load_material
 
     if source is not None:
-        dataset = load_source(source)
+        dataset = load_source(source, picture=predictor.picture_size, skip_bad=config.data.skip_bad)
         if dataset.picture_size != predictor.picture_size or dataset.classes != predictor.classes:
             raise UsageError(
                 f"--data {source}: the model reads {'x'.join(map(str, predictor.picture_size))} pictures of "
@@ -105,7 +105,7 @@ def _warn_of_trained_on(config: Config, pictures: Any) -> None:
     try:
         n_known = count_trained_on(load_material(config), pictures)
     except DataError as problem:
-        console.warn(f"whether the model was trained on these very pictures cannot be told: {problem}")
+        console.warn(f"whether the model was trained on these very pictures cannot be told: {problem.problems[0]}")
         return
     if n_known:
         console.warn(

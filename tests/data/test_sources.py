@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from backprop_cli.data import sources
 from backprop_cli.data.dataset import Dataset
-from backprop_cli.data.sources import DataSettings, dataset_of, load_source, split_dataset
+from backprop_cli.data.reading import dataset_of
+from backprop_cli.data.sources import DataSettings, load_source, split_dataset
 from backprop_cli.errors import DataError
 
 IMAGES = np.arange(6 * 3 * 4, dtype=np.uint8).reshape(6, 3, 4)
@@ -82,9 +83,7 @@ def test_the_ending_may_be_in_capitals(tmp_path: Path) -> None:
 
 
 def test_an_unknown_source_is_refused() -> None:
-    with pytest.raises(
-        DataError, match=r'^data.source: "digit" is neither digits nor a file that ends in .npz nor a folder '
-    ):
+    with pytest.raises(DataError, match=r'^data.source: "digit" is none of digits, FILE.npz, FILE.csv, '):
         load_source("digit")
 
 
@@ -245,8 +244,8 @@ def test_with_a_test_source_nothing_is_split_off_for_the_test() -> None:
         ),
         ({"split_seed": 2**32}, "split_seed: 4294967296 is not in 0 to 4,294,967,295"),
         ({"max_value": 0.0}, "max_value: 0.0 is not above 0 and at most 1e9"),
-        ({"source": ""}, "source: empty; digits or a file is wanted"),
-        ({"test_source": ""}, "test_source: empty; digits or a file is wanted"),
+        ({"source": ""}, "source: empty; digits, openml:NAME, a file or a folder is wanted"),
+        ({"test_source": ""}, "test_source: empty; digits, openml:NAME, a file or a folder is wanted"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
