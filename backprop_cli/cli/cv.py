@@ -48,7 +48,7 @@ def cv(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The result as one JSON document.")] = False,
 ) -> None:
-    """Measure a config by cross-validation: every row is answered by a network trained without it."""
+    """Measure a config by cross-validation."""
     from backprop_cli.config import load_config
     from backprop_cli.cross_validation import make_folds, summarize
     from backprop_cli.data.sources import load_source
