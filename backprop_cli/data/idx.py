@@ -51,6 +51,6 @@ def _read(path: Path, n_dimensions: int) -> NDArray[np.uint8]:
         while len(content) <= size and (part := file.read(min(_PART, size + 1 - len(content)))):
             content += part
     if len(content) != size:
-        found = "there are more" if len(content) > size else f"there are {len(content):,}"
-        raise DataError(f"{path}: {found} bytes than the {size:,} that its header says")
+        found = "more" if len(content) > size else f"only {len(content):,}"
+        raise DataError(f"{path}: {found} bytes follow its header, which says {size:,}")
     return np.frombuffer(content, np.uint8).reshape(shape)

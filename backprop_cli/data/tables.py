@@ -17,7 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_cli.data.dataset import Dataset
-from backprop_cli.data.reading import MAX_NAME, MAX_UNPACKED, BadRows, compact, dataset_of, is_name, unpacked
+from backprop_cli.data.reading import (
+    MAX_NAME,
+    MAX_UNPACKED,
+    BadRows,
+    compact,
+    dataset_of,
+    is_name,
+    open_regular,
+    unpacked,
+)
 from backprop_cli.errors import DataError
 
 MAX_FILE = 2 * 1024**3  # bytes
@@ -163,7 +172,7 @@ def load_openml(source: str, *, skip_bad: bool = False) -> Dataset:
     home = Path(os.environ.get("SCIKIT_LEARN_DATA") or Path.home() / "scikit_learn_data")
     kept = home / "backprop" / f"{name}.npz"
     try:
-        with np.load(kept, allow_pickle=False) as arrays:
+        with open_regular(kept) as file, np.load(file, allow_pickle=False) as arrays:
             pixels, labels = arrays["pixels"], arrays["labels"]
     except Exception:  # not there yet, or damaged: fetched anew
         pixels, labels = _fetch(source, name)
