@@ -557,6 +557,12 @@ def test_paths_in_a_file_are_relative_to_its_folder(tmp_path: Path, monkeypatch:
     assert load_config("sub/mine.yaml", ["data.source=digits"]).data.source == "digits"
 
 
+def test_what_openml_calls_a_data_set_is_no_path(tmp_path: Path) -> None:
+    text = "data: {source: 'openml:mnist_784', test_source: digits}"
+    data = read_config(text, where="a", folder=tmp_path).data
+    assert (data.source, data.test_source) == ("openml:mnist_784", "digits")
+
+
 def test_standard_input_is_read_for_a_dash() -> None:
     stdin = io.TextIOWrapper(io.BytesIO(b"seed: 5"))
     assert load_config("-", stdin=stdin).seed == 5

@@ -1,5 +1,6 @@
 import io
 import math
+import os
 import re
 import struct
 import zipfile
@@ -74,6 +75,13 @@ def test_labels_may_be_names_and_pictures_floats(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.pictures, IMAGES / 7.0)
 
 
+def test_names_that_are_whole_numbers_are_in_their_order(tmp_path: Path) -> None:
+    data = load_source(str(npz(tmp_path / "my.npz", images=IMAGES, labels=LABELS.astype(str) + np.array("0"))))
+    assert (data.classes, data.labels.tolist()) == (("20", "70", "90"), [1, 0, 1, 0, 2, 1])
+    data = dataset_of("a", IMAGES, np.array(["10", "9", "2", "9", "9", "9"]))
+    assert (data.classes, data.labels.tolist()) == (("2", "9", "10"), [2, 1, 0, 1, 1, 1])
+
+
 def test_the_ending_may_be_in_capitals(tmp_path: Path) -> None:
     npz(tmp_path / "my.npz", images=IMAGES, labels=LABELS).rename(tmp_path / "MY.NPZ")
     assert len(load_source(str(tmp_path / "MY.NPZ"))) == 6
@@ -94,6 +102,11 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 def test_a_folder_with_such_a_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.npz").mkdir()
     assert refusal(tmp_path / "folder.npz").startswith(f"{tmp_path}/folder.npz: ")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.npz")
+    assert refusal(tmp_path / "pipe.npz") == f"{tmp_path}/pipe.npz: not a regular file"
 
 
 @pytest.mark.parametrize("missing", ["images", "labels"])
