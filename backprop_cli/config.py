@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from backprop_cli.data.sources import DataSettings
+from backprop_cli.data.sources import DataSettings, is_path
 from backprop_cli.engine.activations import ACTIVATIONS
 from backprop_cli.engine.layers import INITIALIZERS
 from backprop_cli.engine.losses import CrossEntropy, Loss
@@ -162,7 +162,7 @@ def _resolve_paths(data: Any, folder: Path | None) -> None:
     if isinstance(data, dict):
         for key in ("source", "test_source"):
             value = data.get(key)
-            if isinstance(value, str) and value not in ("", "digits"):
+            if isinstance(value, str) and is_path(value):
                 data[key] = os.path.abspath((folder or Path()) / value)  # noqa: PTH100  (`resolve` asks the disk)
 
 

@@ -164,8 +164,9 @@ def _start_worker(config: Config) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    dataset = load_source(config.data.source)
-    _worker = (config, dataset, load_source(config.data.test_source) if config.data.test_source else dataset)
+    skip_bad, test_source = config.data.skip_bad, config.data.test_source
+    dataset = load_source(config.data.source, skip_bad=skip_bad)
+    _worker = (config, dataset, load_source(test_source, skip_bad=skip_bad) if test_source else dataset)
 
 
 _worker: tuple[Config, Dataset, Dataset]

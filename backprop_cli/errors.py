@@ -1,13 +1,28 @@
-"""What a user can fix: each error carries one line for people and the exit code of the command that met it.
+"""What a user can fix: each error carries its lines for people and the exit code of the command that met it.
 
 A message reads "where: what is wrong; what would be right".
 """
 
 
 class BackpropError(Exception):
-    """A mistake outside this program: in its usage, a config, some data, a model file or a picture."""
+    """A mistake outside this program: in its usage, a config, some data, a model file or a picture.
+
+    Args:
+        problems: A line for each mistake.
+    """
 
     exit_code = 2
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """A line for each mistake."""
+        return self.args
 
 
 class UsageError(BackpropError):
@@ -15,11 +30,7 @@ class UsageError(BackpropError):
 
 
 class ConfigError(BackpropError):
-    """A config that cannot be used; `problems` holds one line for each mistake."""
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+    """A config that cannot be used."""
 
 
 class DataError(BackpropError):

@@ -8,7 +8,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -54,17 +54,21 @@ class Material:
         return (self.test_dataset if name == "test" else self.dataset), rows
 
 
-def load_material(config: Config) -> Material:
+def load_material(config: Config, progress: Callable[[int, int], None] | None = None) -> Material:
     """Read the data that a config names, and split it.
+
+    Args:
+        config: All settings.
+        progress: Is told how many picture files of how many have been read.
 
     Raises:
         DataError: It is not there, or not what it should be.
     """
-    dataset = load_source(config.data.source)
+    dataset = load_source(config.data.source, skip_bad=config.data.skip_bad, progress=progress)
     splits = split_dataset(dataset, config.data)
     if config.data.test_source is None:
         return Material(dataset, dataset, splits)
-    test_dataset = load_source(config.data.test_source)
+    test_dataset = load_source(config.data.test_source, skip_bad=config.data.skip_bad, progress=progress)
     if test_dataset.picture_size != dataset.picture_size or test_dataset.classes != dataset.classes:
         raise DataError(
             f"data.test_source: {config.data.test_source}: pictures of {_by(test_dataset)} and the classes "
@@ -349,7 +353,11 @@ class Experiment:
 
 
 def open_run(
-    directory: RunDirectory, overrides: dict[str, Any] | None = None, *, epochs: int | None = None
+    directory: RunDirectory,
+    overrides: dict[str, Any] | None = None,
+    *,
+    epochs: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Experiment:
     """Return the experiment of a run directory, as its checkpoint left it.
 
@@ -357,6 +365,7 @@ def open_run(
         directory: An opened run.
         overrides: What the user asked for, as a resolved config: it must be the run's own, but for the epochs.
         epochs: A new total.
+        progress: Is told how many picture files of how many have been read.
 
     Raises:
         ConfigError: Settings differ; all of them are named.
@@ -374,7 +383,7 @@ def open_run(
         if epochs < config.training.epochs:
             raise ConfigError(f"{path}: training.epochs: may be raised from {config.training.epochs}, not lowered")
         config = replace(config, training=replace(config.training, epochs=epochs))
-    experiment = Experiment(config)
+    experiment = Experiment(config, load_material(config, progress))
     experiment.restore(directory)
     if directory.read_config() != config.to_yaml():
         directory.write_config(config.to_yaml())

@@ -537,7 +537,7 @@ def test_text_that_is_not_utf_8_is_refused_with_its_line(tmp_path: Path) -> None
 def test_a_missing_file_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(ConfigError, match=r'^quik: there is no such file; did you mean "quick"\?$'):
         load_config("quik")
-    with pytest.raises(ConfigError, match=r"^zzz.yaml: there is no such file; bundled configs: deep, digits, "):
+    with pytest.raises(ConfigError, match=r"^zzz.yaml: there is no such file; bundled configs: best, "):
         load_config("zzz.yaml")
 
 
@@ -555,6 +555,12 @@ def test_paths_in_a_file_are_relative_to_its_folder(tmp_path: Path, monkeypatch:
     data = load_config("sub/mine.yaml").data
     assert (data.source, data.test_source) == (str(tmp_path / "sub/a.npz"), str(tmp_path / "b.npz"))
     assert load_config("sub/mine.yaml", ["data.source=digits"]).data.source == "digits"
+
+
+def test_what_openml_calls_a_data_set_is_no_path(tmp_path: Path) -> None:
+    text = "data: {source: 'openml:mnist_784', test_source: digits}"
+    data = read_config(text, where="a", folder=tmp_path).data
+    assert (data.source, data.test_source) == ("openml:mnist_784", "digits")
 
 
 def test_standard_input_is_read_for_a_dash() -> None:

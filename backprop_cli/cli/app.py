@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "Train a network from a YAML config."),
     "eval": ("evaluate", "Measure a model on a part of its data that it was not trained on."),
     "predict": ("predict", "Read pictures of digits."),
-    "cv": ("cv", "Measure a config by cross-validation: every row is answered by a network trained without it."),
+    "cv": ("cv", "Measure a config by cross-validation."),
     "runs": ("runs", "List the runs, with their best epochs."),
     "data": ("data", "Look at the data."),
     "config": ("config", "List, show and check configs; print their JSON Schema."),

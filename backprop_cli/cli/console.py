@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from backprop_cli.errors import BackpropError, ConfigError
+from backprop_cli.errors import BackpropError
 from backprop_cli.store.files import clean
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def warn(text: str) -> None:
 
 
 def error(problem: BackpropError | str) -> None:
-    """Print an error; of a config's several problems a line each."""
-    for line in problem.problems if isinstance(problem, ConfigError) else (str(problem),):
+    """Print an error; of several problems a line each."""
+    for line in (problem,) if isinstance(problem, str) else problem.problems:
         _write(sys.stderr, f"{_painted('error:', BAD)} {clean(line)}")
 
 

@@ -9,11 +9,12 @@ import typer
 
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
-from backprop_cli.errors import UsageError
+from backprop_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from backprop_cli.config import Config
     from backprop_cli.data.dataset import Dataset, Rows
+    from backprop_cli.experiment import Material
     from backprop_cli.insight.metrics import Evaluation
     from backprop_cli.predictor import Predictor
 
@@ -37,7 +38,7 @@ def evaluate(
     ] = None,
     split: Annotated[Split, typer.Option("--split", help="Which part of the model's data.")] = "test",
     source: Annotated[
-        str | None, typer.Option("--data", metavar="SOURCE", help="Other data, all of it: digits or FILE.npz.")
+        str | None, typer.Option("--data", metavar="SOURCE", help="Other data, all of it: what data.source may be.")
     ] = None,
     errors: Annotated[int, typer.Option("--errors", min=0, max=100, help="How many of the worst to show.")] = 5,
     min_accuracy: Annotated[
@@ -48,13 +49,23 @@ def evaluate(
     """Measure a model on a part of its data that it was not trained on."""
     from backprop_cli.cli.models import load_predictor
     from backprop_cli.config import config_of
+    from backprop_cli.experiment import load_material
     from backprop_cli.insight import metrics
 
     path, predictor = load_predictor(model)
     config = config_of(predictor.model.config, where=f"{path}: config")
-    dataset, rows, about = _part(predictor, config, split, source)
-    if split != "train" or source is not None:
-        _warn_of_trained_on(config, dataset.pictures[rows])
+    if source is None:
+        material = load_material(config)
+        dataset, rows, about = _own_part(config, material, split)
+        if split != "train":
+            _warn_of_trained_on(material, dataset.pictures[rows])
+    else:
+        dataset, rows, about = _other_data(predictor, config, source)
+        try:
+            _warn_of_trained_on(load_material(config), dataset.pictures[rows])
+        except DataError as problem:
+            unknown = "whether the model was trained on these very pictures cannot be told"
+            console.warn(f"{unknown}: {problem.problems[0]}")
     probabilities = predictor.probabilities(dataset.pictures[rows])
     result = metrics.evaluate(probabilities, dataset.labels[rows], predictor.classes)
     worst = [
@@ -76,37 +87,34 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _part(predictor: Predictor, config: Config, split: Split, source: str | None) -> tuple[Dataset, Rows, str]:
-    """Return what to measure on: a data set, its rows, and a sentence about them."""
+def _other_data(predictor: Predictor, config: Config, source: str) -> tuple[Dataset, Rows, str]:
+    """Return another data set to measure on, all its rows, and a sentence about them."""
     import numpy as np
 
     from backprop_cli.data.sources import load_source
-    from backprop_cli.experiment import load_material
 
-    if source is not None:
-        dataset = load_source(source)
-        if dataset.picture_size != predictor.picture_size or dataset.classes != predictor.classes:
-            raise UsageError(
-                f"--data {source}: the model reads {'x'.join(map(str, predictor.picture_size))} pictures of "
-                f"{', '.join(predictor.classes)}; this is something else"
-            )
-        return dataset, np.arange(len(dataset)), f"all {len(dataset):,} rows of {source}"
-    dataset, rows = load_material(config).part(split)
+    dataset = load_source(source, picture=predictor.picture_size, skip_bad=config.data.skip_bad)
+    if dataset.picture_size != predictor.picture_size or dataset.classes != predictor.classes:
+        raise UsageError(
+            f"--data {source}: the model reads {'x'.join(map(str, predictor.picture_size))} pictures of "
+            f"{', '.join(predictor.classes)}; this is something else"
+        )
+    return dataset, np.arange(len(dataset)), f"all {len(dataset):,} rows of {source}"
+
+
+def _own_part(config: Config, material: Material, split: Split) -> tuple[Dataset, Rows, str]:
+    """Return the data set that the model comes from, the rows to measure on, and a sentence about them."""
+    dataset, rows = material.part(split)
     if len(rows) == 0:
         raise UsageError(f"--split {split}: this model was trained without a {split} part")
     return dataset, rows, _about(split, config, dataset)
 
 
-def _warn_of_trained_on(config: Config, pictures: Any) -> None:
+def _warn_of_trained_on(material: Material, pictures: Any) -> None:
     """Say so when the network was trained on the very pictures that it is measured on."""
-    from backprop_cli.errors import DataError
-    from backprop_cli.experiment import count_trained_on, load_material
+    from backprop_cli.experiment import count_trained_on
 
-    try:
-        n_known = count_trained_on(load_material(config), pictures)
-    except DataError as problem:
-        console.warn(f"whether the model was trained on these very pictures cannot be told: {problem}")
-        return
+    n_known = count_trained_on(material, pictures)
     if n_known:
         console.warn(
             f"the model was trained on {n_known:,} of these {len(pictures):,} pictures: on them this measures memory, "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -82,10 +84,12 @@ def _start(
     interrupt: Interrupt,
 ) -> None:
     from backprop_cli.config import load_config
-    from backprop_cli.experiment import Experiment, environment
+    from backprop_cli.experiment import Experiment, environment, load_material
     from backprop_cli.store.run_directory import RunDirectory
 
-    experiment = Experiment(load_config(reference, settings, stdin=sys.stdin))
+    config = load_config(reference, settings, stdin=sys.stdin)
+    experiment = Experiment(config, load_material(config, _reading(interrupt)))
+    _warn_of_skipped(experiment)
     if dry_run:
         _describe(experiment, as_json)
         return
@@ -109,7 +113,8 @@ def _resume(
         elif settings:
             where = str(directory.path / "config.yaml")
             wanted = read_config(directory.read_config(), where=where, overrides=settings).to_dict()
-        experiment = open_run(directory, wanted)
+        experiment = open_run(directory, wanted, progress=_reading(interrupt))
+        _warn_of_skipped(experiment)
         now, then = environment(experiment), directory.read_environment()
         if not then:  # killed before it was written
             directory.write_environment(now)
@@ -121,6 +126,29 @@ def _resume(
         else:
             console.story(f"{clean(directory.path)} was finished; it stays as it is (more --epochs would go on)")
         _run(experiment, directory, progress, as_json, interrupt)
+
+
+def _reading(interrupt: Interrupt) -> Callable[[int, int], None]:
+    """Return what tells, at most once a second, how far the reading of pictures is, and leaves on a signal."""
+    told = time.monotonic()
+
+    def tell(n_done: int, n_all: int) -> None:
+        nonlocal told
+        if interrupt.signum:
+            raise typer.Exit(interrupt.exit_code)
+        if time.monotonic() - told >= 1.0:
+            told = time.monotonic()
+            console.story(f"read {n_done:,} of {n_all:,} pictures")
+
+    return tell
+
+
+def _warn_of_skipped(experiment: Experiment) -> None:
+    """Say how many bad rows `data.skip_bad` left out."""
+    material = experiment.material
+    for dataset in {id(found): found for found in (material.dataset, material.test_dataset)}.values():
+        if dataset.n_skipped:
+            console.warn(f"{dataset.name}: {dataset.n_skipped:,} bad row{'s' * (dataset.n_skipped > 1)} left out")
 
 
 def _run(

@@ -41,6 +41,7 @@ class Dataset:
         classes: What the labels mean.
         max_value: Full ink.
         groups: Which writer each row is by, (n,); None where that is not known.
+        n_skipped: How many bad rows of the source were left out.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Dataset:
     classes: tuple[str, ...]
     max_value: float
     groups: Labels | None = None
+    n_skipped: int = 0
 
     def __len__(self) -> int:
         return len(self.labels)

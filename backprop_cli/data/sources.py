@@ -1,22 +1,23 @@
-"""Where labelled pictures come from: scikit-learn's digits, or a file."""
+"""Where labelled pictures come from: scikit-learn's digits, a file, a folder, or openml.org."""
 
 from __future__ import annotations
 
 import math
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from backprop_cli.data.augment import AugmentSettings
 from backprop_cli.data.dataset import Dataset, load_digits
+from backprop_cli.data.reading import MAX_UNPACKED, dataset_of, open_regular
 from backprop_cli.data.splits import SplitKind, Splits, split
 from backprop_cli.errors import DataError, require
 
-MAX_UNPACKED = 4 * 1024**3  # bytes
+OPENML = "openml:"
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,11 @@ class DataSettings:
     """What is trained on, and how it is split, scaled and augmented.
 
     Attributes:
-        source: `digits`; FILE.npz with `images` (n, height, width), `labels` (n,) and perhaps `groups` (n,); or a
-            folder with `images.npy` and `labels.npy` (and `groups.npy`), of any size: the pictures stay on the disk.
+        source: `digits`; FILE.npz with `images` (n, height, width), `labels` (n,) and perhaps `groups` (n,); a folder
+            with `images.npy` and `labels.npy` (and `groups.npy`), of any size: the pictures stay on the disk; a folder
+            with one folder of pictures for each class; FILE.csv or FILE.csv.gz, each row a label and the pixels of a
+            square picture; MNIST's `train-images-idx3-ubyte` or `.gz`, the labels beside it; or `openml:NAME`, such as
+            `openml:mnist_784`.
         test_source: The same, for a test part of its own; null: the test part is split off `source`.
         split: `writers` (whole writers, the last ones for test), `stratified` or `ordered`; null: `writers` where it
             is known who wrote what, else `stratified`.
@@ -34,6 +38,7 @@ class DataSettings:
         test_size: Share of all rows, in [0, 1); 0: none.
         scaling: `centered`: (x / max - mean per pixel) / one global sd; `unit`: x / max.
         max_value: What full ink is, > 0; null: the data set's own (16 for digits), else the largest training value.
+        skip_bad: Leave out bad rows and unreadable pictures instead of refusing the run.
         augment: Random warps of the training part, drawn afresh each epoch; null: none.
     """
 
@@ -45,6 +50,7 @@ class DataSettings:
     test_size: float = 0.2
     scaling: Literal["centered", "unit"] = "centered"
     max_value: float | None = None
+    skip_bad: bool = False
     augment: AugmentSettings | None = None
 
     def __post_init__(self) -> None:
@@ -64,26 +70,60 @@ class DataSettings:
 def _usable(key: str, source: str | None) -> list[tuple[bool, str]]:
     """Return the rules that a source may be a file name."""
     return [
-        (source != "", f"{key}: empty; digits or a file is wanted"),
+        (source != "", f"{key}: empty; digits, openml:NAME, a file or a folder is wanted"),
         ("\0" not in (source or ""), f"{key}: a file's name cannot hold a NUL character"),
     ]
 
 
-def load_source(source: str) -> Dataset:
+def is_path(source: str) -> bool:
+    """Return whether a source is a file or folder, not one with a name of its own."""
+    return source not in ("", "digits") and not source.startswith(OPENML)
+
+
+def load_source(
+    source: str,
+    *,
+    picture: tuple[int, int] = (8, 8),
+    skip_bad: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
     """Return the data set that `data.source` names.
 
+    Args:
+        source: As in `DataSettings`.
+        picture: Height and width to which a folder's picture files are brought; arrays have theirs already.
+        skip_bad: Leave out bad rows and unreadable pictures.
+        progress: Is told how many picture files of how many have been read.
+
     Raises:
-        DataError: There is no such source, or it is not what it should be.
+        DataError: There is no such source, or it is not what it should be; all bad rows are named, up to 10 of them.
     """
     if source == "digits":
         return load_digits()
+    if source.startswith(OPENML):
+        from backprop_cli.data.tables import load_openml
+
+        return load_openml(source, skip_bad=skip_bad)
     path = Path(source)
-    if path.suffix.lower() == ".npz":
+    name = path.name.lower()
+    if name.endswith(".npz"):
         return _load_npz(path)
     if path.is_dir():
-        return _map_folder(path)
+        if any((path / array).exists() for array in ("images.npy", "labels.npy")):
+            return _map_folder(path)
+        from backprop_cli.data.picture_folder import load_pictures
+
+        return load_pictures(path, picture=picture, skip_bad=skip_bad, progress=progress)
+    if name.endswith((".csv", ".csv.gz")):
+        from backprop_cli.data.tables import load_csv
+
+        return load_csv(path, skip_bad=skip_bad)
+    if "images" in path.name and "idx3" in path.name:
+        from backprop_cli.data.idx import load_idx
+
+        return load_idx(path)
     raise DataError(
-        f'data.source: "{source}" is neither digits nor a file that ends in .npz nor a folder of images.npy, labels.npy'
+        f'data.source: "{source}" is none of digits, FILE.npz, FILE.csv, an idx3 file of images, openml:NAME, a folder'
     )
 
 
@@ -101,14 +141,14 @@ def split_dataset(dataset: Dataset, settings: DataSettings) -> Splits:
 
 def _load_npz(path: Path) -> Dataset:
     try:
-        with zipfile.ZipFile(path) as archive:
-            _check_headers(path, archive)
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in ("images", "labels", "groups") if name in arrays}
+        with open_regular(path) as file:
+            with zipfile.ZipFile(file) as archive:
+                _check_headers(path, archive)
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                found = {name: arrays[name] for name in ("images", "labels", "groups") if name in arrays}
     except DataError:
         raise
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file") from error
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}; a file of plain arrays is wanted") from error
     except Exception as error:  # zipfile and NumPy raise a dozen kinds for a broken file
@@ -151,30 +191,3 @@ def _check_headers(path: Path, archive: zipfile.ZipFile) -> None:
                 raise ValueError("Object arrays cannot be loaded")
             if math.prod(shape) * dtype.itemsize != entry.file_size - file.tell():
                 raise ValueError(f"the size of {entry.filename} is not what its header says")
-
-
-def dataset_of(name: str, images: NDArray[Any], labels: NDArray[Any], groups: NDArray[Any] | None = None) -> Dataset:
-    """Return a checked data set; classes are the labels that occur, in order, as text.
-
-    Raises:
-        DataError: Shapes, types or values that do not fit.
-    """
-    if images.ndim != 3 or images.dtype.kind not in "uif" or 0 in images.shape:
-        raise DataError(f"{name}: images must be numbers of shape (n, height, width), not {images.shape}")
-    if labels.shape != (len(images),) or labels.dtype.kind not in "uiU":
-        raise DataError(f"{name}: labels must be {len(images):,} whole numbers or names, not {labels.shape}")
-    if groups is not None and (groups.shape != labels.shape or groups.dtype.kind not in "uiU"):
-        raise DataError(f"{name}: groups must be {len(images):,} whole numbers or names, not {groups.shape}")
-    if images.dtype.kind != "u" and not (np.isfinite(images).all() and images.min() >= 0):
-        raise DataError(f"{name}: images must be finite and at least 0")
-    classes, indices = np.unique(labels, return_inverse=True)
-    if not 2 <= len(classes) <= 1000:
-        raise DataError(f"{name}: {len(classes):,} classes; 2 to 1,000 are wanted")
-    return Dataset(
-        name=name,
-        pictures=images,
-        labels=indices.astype(np.int64),
-        classes=tuple(str(c) for c in classes),
-        max_value=0.0,
-        groups=None if groups is None else np.unique(groups, return_inverse=True)[1].astype(np.int64),
-    )

@@ -1,5 +1,6 @@
 import io
 import math
+import os
 import re
 import struct
 import zipfile
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 
 from backprop_cli.data import sources
 from backprop_cli.data.dataset import Dataset
-from backprop_cli.data.sources import DataSettings, dataset_of, load_source, split_dataset
+from backprop_cli.data.reading import dataset_of
+from backprop_cli.data.sources import DataSettings, load_source, split_dataset
 from backprop_cli.errors import DataError
 
 IMAGES = np.arange(6 * 3 * 4, dtype=np.uint8).reshape(6, 3, 4)
@@ -73,6 +75,13 @@ def test_labels_may_be_names_and_pictures_floats(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.pictures, IMAGES / 7.0)
 
 
+def test_names_that_are_whole_numbers_are_in_their_order(tmp_path: Path) -> None:
+    data = load_source(str(npz(tmp_path / "my.npz", images=IMAGES, labels=LABELS.astype(str) + np.array("0"))))
+    assert (data.classes, data.labels.tolist()) == (("20", "70", "90"), [1, 0, 1, 0, 2, 1])
+    data = dataset_of("a", IMAGES, np.array(["10", "9", "2", "9", "9", "9"]))
+    assert (data.classes, data.labels.tolist()) == (("2", "9", "10"), [2, 1, 0, 1, 1, 1])
+
+
 def test_the_ending_may_be_in_capitals(tmp_path: Path) -> None:
     npz(tmp_path / "my.npz", images=IMAGES, labels=LABELS).rename(tmp_path / "MY.NPZ")
     assert len(load_source(str(tmp_path / "MY.NPZ"))) == 6
@@ -82,9 +91,7 @@ def test_the_ending_may_be_in_capitals(tmp_path: Path) -> None:
 
 
 def test_an_unknown_source_is_refused() -> None:
-    with pytest.raises(
-        DataError, match=r'^data.source: "digit" is neither digits nor a file that ends in .npz nor a folder '
-    ):
+    with pytest.raises(DataError, match=r'^data.source: "digit" is none of digits, FILE.npz, FILE.csv, '):
         load_source("digit")
 
 
@@ -95,6 +102,11 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 def test_a_folder_with_such_a_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.npz").mkdir()
     assert refusal(tmp_path / "folder.npz").startswith(f"{tmp_path}/folder.npz: ")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.npz")
+    assert refusal(tmp_path / "pipe.npz") == f"{tmp_path}/pipe.npz: not a regular file"
 
 
 @pytest.mark.parametrize("missing", ["images", "labels"])
@@ -245,8 +257,8 @@ def test_with_a_test_source_nothing_is_split_off_for_the_test() -> None:
         ),
         ({"split_seed": 2**32}, "split_seed: 4294967296 is not in 0 to 4,294,967,295"),
         ({"max_value": 0.0}, "max_value: 0.0 is not above 0 and at most 1e9"),
-        ({"source": ""}, "source: empty; digits or a file is wanted"),
-        ({"test_source": ""}, "test_source: empty; digits or a file is wanted"),
+        ({"source": ""}, "source: empty; digits, openml:NAME, a file or a folder is wanted"),
+        ({"test_source": ""}, "test_source: empty; digits, openml:NAME, a file or a folder is wanted"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:

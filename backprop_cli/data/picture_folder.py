@@ -1,0 +1,148 @@
+"""A folder with one folder of pictures for each class -> counts of ink, read by all cores where there are many."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_cli.data.dataset import Dataset
+from backprop_cli.data.image import read_picture
+from backprop_cli.data.normalize import normalize_many
+from backprop_cli.data.reading import BadRows, check_classes, class_order, dataset_of
+from backprop_cli.errors import DataError, PictureError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm", ".pnm"}
+MANY = 500  # pictures from which starting processes is worth it
+CHUNK = 64  # pictures that a process reads at a time
+
+Chunk = tuple[NDArray[np.uint8], dict[int, str]]
+
+
+def load_pictures(
+    folder: Path,
+    *,
+    picture: tuple[int, int] = (8, 8),
+    skip_bad: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """Return the pictures of a folder, each labelled with the name of the folder it lies in.
+
+    Args:
+        folder: Holds the folders of the classes; what begins with a dot is not looked at.
+        picture: Height and width to which each is brought; the values are counts of ink from 0 to 16.
+        skip_bad: Leave out what is no picture, or cannot be read, instead of refusing the folder.
+        progress: Is told how many pictures of how many have been read.
+
+    Raises:
+        DataError: There are no such folders, or some files are bad; all of them are named.
+    """
+    bad = BadRows(str(folder))
+    try:
+        files = list(_files(folder, bad))
+    except OSError as error:
+        raise DataError(f"{error.filename}: {error.strerror}") from error
+    if not files:
+        raise DataError(
+            f"{folder}: neither folders of pictures, named after their classes, nor images.npy and labels.npy"
+        )
+    check_classes(str(folder), class_order(label for label, _ in files))
+    paths = [path for _, path in files]
+    counts, good = np.zeros((len(files), *picture), np.uint8), np.ones(len(files), np.bool_)
+    with closing(_read(folder, paths, picture)) as chunks:
+        for start, (part, problems) in chunks:
+            counts[start : start + len(part)] = part
+            for index, problem in problems.items():
+                good[start + index] = False
+                bad.add(paths[start + index], problem)
+            if progress is not None:
+                progress(start + len(part), len(files))
+    bad.settle(int(good.sum()), skip=skip_bad)
+    labels = np.array([label for label, _ in files])
+    return dataset_of(str(folder), counts[good], labels[good], max_value=16.0, n_skipped=bad.n)
+
+
+def _files(folder: Path, bad: BadRows) -> Iterator[tuple[str, str]]:
+    """Yield the class and the path of each picture, in order, and note what is none."""
+    for place in _entries(folder):
+        if not place.is_dir():
+            bad.add(place, "in no folder of a class")
+            continue
+        for path in _entries(place):
+            if path.suffix.lower() in SUFFIXES:
+                yield place.name, str(path)
+            else:
+                bad.add(path, "not a picture by its name")
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _read(folder: Path, paths: Sequence[str], picture: tuple[int, int]) -> Generator[tuple[int, Chunk]]:
+    """Yield chunk after chunk with the number of its first picture; the same chunks however many processes read."""
+    from concurrent.futures.process import BrokenProcessPool
+
+    starts = range(0, len(paths), CHUNK)
+    tasks = [(paths[start : start + CHUNK], picture) for start in starts]
+    try:
+        with _mapping(len(paths)) as mapped:
+            yield from zip(starts, mapped(_read_chunk, tasks), strict=True)
+    except BrokenProcessPool as error:
+        raise DataError(f"{folder}: a process that read pictures was killed; was there too little memory?") from error
+
+
+@contextmanager
+def _mapping(n_pictures: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """Give `map`, or for many pictures one that does the work in processes, as many as there are cores."""
+    if n_pictures <= MANY:
+        yield map
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    pool = ProcessPoolExecutor(_n_cores(), get_context("spawn"), initializer=_start_worker)
+    try:
+        yield pool.map
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _n_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start_worker() -> None:
+    """Prepare a process: Ctrl-C is for its parent, with which it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    from multiprocessing import parent_process
+
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)
+
+
+def _read_chunk(task: tuple[Sequence[str], tuple[int, int]]) -> Chunk:
+    """Return counts of ink, (n, height, width), and the problems of those that cannot be read, by their number."""
+    paths, picture = task
+    inks, problems = {}, {}
+    for index, path in enumerate(paths):
+        try:
+            inks[index] = read_picture(Path(path))
+        except PictureError as error:
+            problems[index] = str(error).removeprefix(f"{path}: ")
+    counts = np.zeros((len(paths), *picture), np.uint8)
+    if inks:
+        counts[list(inks)] = normalize_many(list(inks.values()), picture=picture, slant="moments")
+    return counts, problems

@@ -1,0 +1,175 @@
+"""What all readers of labelled pictures share: files opened safely, bad rows counted, names turned into classes."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import stat
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_cli.data.dataset import Dataset
+from backprop_cli.errors import DataError
+
+MAX_UNPACKED = 4 * 1024**3  # bytes
+MAX_TOLD = 10  # bad rows that a message names
+MAX_NAME = 100  # characters of a class's name
+
+
+class BadRows:
+    """Rows of a source that cannot be used: all of them are counted, the first ones told.
+
+    Attributes:
+        n: How many.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.n = 0
+        self._told: list[str] = []
+
+    def add(self, where: object, problem: str) -> None:
+        """Note one.
+
+        Args:
+            where: The file, and the line or row in it.
+            problem: What is wrong with it.
+        """
+        self.n += 1
+        if self.n <= MAX_TOLD:
+            self._told.append(f"{where}: {problem}")
+
+    def settle(self, n_good: int, *, skip: bool) -> None:
+        """Refuse the source unless there are no bad rows, or they are to be skipped and good ones are left.
+
+        Raises:
+            DataError: With a line for each bad row, at most 12.
+        """
+        if n_good and (skip or not self.n):
+            return
+        if not self.n:
+            raise DataError(f"{self.source}: no rows; labelled pictures are wanted")
+        rows = f"{self.n:,} bad row{'s' * (self.n > 1)}"
+        head = f"{rows}; data.skip_bad: true leaves them out" if n_good else f"{rows} and no good one"
+        more = [f"{self.source}: and {self.n - MAX_TOLD:,} more"] if self.n > MAX_TOLD else []
+        raise DataError(f"{self.source}: {head}", *self._told, *more)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading; a pipe or a device is refused, not waited for.
+
+    Raises:
+        DataError: It is not there, or no regular file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such file") from error
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise DataError(f"{path}: not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that may be packed with gzip, which its name then says.
+
+    Raises:
+        DataError: It is not there, no regular file, or damaged (also while it is read inside the block).
+    """
+    with open_regular(path) as file:
+        try:
+            yield gzip.GzipFile(fileobj=file) if path.suffix.lower() == ".gz" else file  # type: ignore[misc]
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{path}: damaged ({error})") from error
+
+
+def class_order(names: Iterable[str]) -> list[str]:
+    """Return the different names in order: by number if all are whole numbers, else by letter."""
+    different = set(names)
+    if all(re.fullmatch(r"[+-]?[0-9]{1,18}", name) for name in different):
+        return sorted(different, key=lambda name: (int(name), name))
+    return sorted(different)
+
+
+def check_classes(name: str, classes: list[str]) -> None:
+    """Refuse names of classes that nobody could tell apart, and too few or too many.
+
+    Raises:
+        DataError: With the reason.
+    """
+    if not 2 <= len(classes) <= 1000:
+        raise DataError(f"{name}: {len(classes):,} classes; 2 to 1,000 are wanted")
+    for text in classes:
+        if not is_name(text):
+            raise DataError(f'{name}: the class "{text[:MAX_NAME]}" is no name of 1 to {MAX_NAME} printable characters')
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text may be the name of a class."""
+    return 0 < len(text) <= MAX_NAME and text.isprintable()
+
+
+def compact(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return pixels, any shape, each at least 0, as bytes where that loses nothing, else as float32."""
+    if pixels.max(initial=0) <= 255:
+        small = pixels.astype(np.uint8)
+        if np.array_equal(small, pixels):
+            return small
+    return pixels.astype(np.float32)
+
+
+def dataset_of(
+    name: str,
+    images: NDArray[Any],
+    labels: NDArray[Any],
+    groups: NDArray[Any] | None = None,
+    *,
+    max_value: float = 0.0,
+    n_skipped: int = 0,
+) -> Dataset:
+    """Return a checked data set; classes are the labels that occur, as text, in the order of `class_order`.
+
+    Args:
+        name: What messages call it.
+        images: (n, height, width), finite and at least 0.
+        labels: Whole numbers or names, (n,).
+        groups: Whole numbers or names, (n,); None where it is not known who wrote what.
+        max_value: Full ink; 0: the largest training value.
+        n_skipped: How many bad rows were left out.
+
+    Raises:
+        DataError: Shapes, types or values that do not fit.
+    """
+    if images.ndim != 3 or images.dtype.kind not in "uif" or 0 in images.shape:
+        raise DataError(f"{name}: images must be numbers of shape (n, height, width), not {images.shape}")
+    if labels.shape != (len(images),) or labels.dtype.kind not in "uiU":
+        raise DataError(f"{name}: labels must be {len(images):,} whole numbers or names, not {labels.shape}")
+    if groups is not None and (groups.shape != labels.shape or groups.dtype.kind not in "uiU"):
+        raise DataError(f"{name}: groups must be {len(images):,} whole numbers or names, not {groups.shape}")
+    if images.dtype.kind != "u" and not (np.isfinite(images).all() and images.min() >= 0):
+        raise DataError(f"{name}: images must be finite and at least 0")
+    found, indices = np.unique(labels, return_inverse=True)
+    names = [str(label) for label in found]
+    classes = class_order(names)
+    check_classes(name, classes)
+    place = {text: k for k, text in enumerate(classes)}
+    return Dataset(
+        name=name,
+        pictures=images,
+        labels=np.array([place[text] for text in names])[indices],
+        classes=tuple(classes),
+        max_value=max_value,
+        groups=None if groups is None else np.unique(groups, return_inverse=True)[1].astype(np.int64),
+        n_skipped=n_skipped,
+    )
