@@ -146,7 +146,7 @@ def _check(probe: _Probe, k: int, name: str, claimed: Array, where: Indices) -> 
     largest = float(np.abs(claimed).max(initial=0.0))
     scale = max(largest, float(np.abs(measured).max(initial=0.0)), faint)
     errors = np.abs(measured - claimed[where]) / scale
-    errors[~np.isfinite(errors)] = np.inf
+    errors[~np.isfinite(errors)] = np.finfo(np.float64).max
     suspects = np.flatnonzero(~(errors < TOLERANCE))
     kinks = suspects[probe.has_kink(k, where[suspects])]
     suspects = np.setdiff1d(suspects, kinks)
@@ -164,7 +164,7 @@ def _check(probe: _Probe, k: int, name: str, claimed: Array, where: Indices) -> 
         median_relative_error=float(np.median(errors)),
         kinks=len(kinks),
         largest_gradient=largest,
-        is_faint=scale <= faint,
+        is_faint=largest <= faint,
         worst=(row, column),
     )
 
