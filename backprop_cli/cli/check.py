@@ -127,18 +127,13 @@ def _trained(reference: str) -> Subject:
     """Return a model's network, at the first rows it was trained on; where they are gone, at made-up ones."""
     import numpy as np
 
-    from backprop_cli.cli.models import load_predictor
-    from backprop_cli.config import config_of
+    from backprop_cli.cli.models import data_of, load_predictor
     from backprop_cli.engine.gradient_check import as_float64
-    from backprop_cli.experiment import load_material
 
     path, predictor = load_predictor(reference)
     network = as_float64(predictor.networks[0])
     try:
-        config = config_of(predictor.model.config, where=f"{path}: config")
-        dataset, rows = load_material(config).part("train")
-        if dataset.picture_size != predictor.picture_size or dataset.classes != predictor.classes:
-            raise DataError(f"{config.data.source}: no longer what the model was trained on")
+        dataset, rows = data_of(path, predictor, "train")
         inputs, labels = predictor.scaling.apply(dataset.pictures[rows[:N_ROWS]]), dataset.labels[rows[:N_ROWS]]
     except DataError as problem:
         console.warn(f"{problem}; checked at random pictures instead")
