@@ -29,6 +29,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "Train a network from a YAML config."),
     "eval": ("evaluate", "Measure a model on a part of its data that it was not trained on."),
     "predict": ("predict", "Read pictures of digits."),
+    "explain": ("explain", "Show guess, loss, blame and correction for one picture."),
+    "check": ("check", "Hold every gradient of a network against central differences."),
     "cv": ("cv", "Measure a config by cross-validation."),
     "runs": ("runs", "List the runs, with their best epochs."),
     "data": ("data", "Look at the data."),

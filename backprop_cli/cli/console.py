@@ -13,8 +13,10 @@ from backprop_cli.store.files import clean
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 GOOD, BAD, WARNING, FAINT = "green", "red", "yellow", "dim"  # the colours, as Rich names them
+WORSE, BETTER = "red", "blue"  # what more of something would do
 _ANSI = {BAD: "31", WARNING: "33"}
 
 SHADES = " ░▒▓█"
@@ -84,6 +86,28 @@ def drawn(grid: Iterable[Sequence[float]]) -> list[str]:
     """
     top = len(SHADES) - 1
     return ["".join(SHADES[min(top, max(0, round(ink * top)))] * 2 for ink in row) for row in grid]
+
+
+def drawn_signed(grid: Iterable[Sequence[float]], *, coloured: bool) -> list[Text]:
+    """Return signed numbers as lines of text, two characters each: red or blue, without colour + and -.
+
+    Args:
+        grid: Rows of numbers from -1 to 1.
+        coloured: Whether colours can be seen.
+    """
+    from rich.text import Text
+
+    lines = []
+    for row in grid:
+        line = Text()
+        for value in row:
+            cell = drawn([[abs(value)]])[0]
+            if not coloured:
+                sign = "+" if value > 0.0 else "-"
+                cell = " ·" if abs(value) < 0.125 else f" {sign}" if abs(value) < 0.5 else sign * 2
+            line.append(cell, WORSE if value > 0.0 else BETTER)
+        lines.append(line)
+    return lines
 
 
 def side_by_side(pictures: Sequence[Sequence[str]], gap: str = "   ") -> list[str]:

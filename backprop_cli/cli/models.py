@@ -9,6 +9,7 @@ from backprop_cli.cli import console
 from backprop_cli.store.files import clean
 
 if TYPE_CHECKING:
+    from backprop_cli.data.dataset import Dataset, Rows
     from backprop_cli.predictor import Predictor
 
 
@@ -21,3 +22,20 @@ def load_predictor(reference: str | None) -> tuple[Path, Predictor]:
     if reference is None:
         console.story(f"model: {clean(path)}")
     return path, Predictor.load(path)
+
+
+def data_of(path: Path, predictor: Predictor, part: str) -> tuple[Dataset, Rows]:
+    """Return the data set that a model was made with, and the rows of its `train`, `validation` or `test` part.
+
+    Raises:
+        DataError: The data is gone, or no longer what it was.
+    """
+    from backprop_cli.config import config_of
+    from backprop_cli.errors import DataError
+    from backprop_cli.experiment import load_material
+
+    config = config_of(predictor.model.config, where=f"{path}: config")
+    dataset, rows = load_material(config).part(part)
+    if dataset.picture_size != predictor.picture_size or dataset.classes != predictor.classes:
+        raise DataError(f"{config.data.source}: no longer what {clean(path)} was trained on")
+    return dataset, rows

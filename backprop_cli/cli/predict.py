@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
-from backprop_cli.errors import PictureError, UsageError
+from backprop_cli.cli.pictures import Invert, Reading, guess, read
+from backprop_cli.errors import UsageError
 from backprop_cli.store.files import clean, write_atomic
 
 if TYPE_CHECKING:
@@ -29,18 +29,6 @@ Examples:
 """
 
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm", ".pnm"}
-MAX_STDIN = 50_000_000  # bytes
-
-Invert = Literal["auto", "yes", "no"]
-
-
-@dataclass
-class Reading:
-    """One picture on its way: its name as given, and the grid the network sees or what kept it from being read."""
-
-    name: str
-    grid: Any = None
-    error: str | None = None
 
 
 @app.command(epilog=EXAMPLES)
@@ -64,7 +52,7 @@ def predict(
     from backprop_cli.cli.models import load_predictor
 
     path, predictor = load_predictor(model)
-    readings = [_read(name, predictor, invert) for name in _expand(pictures)]
+    readings = [read(name, predictor, invert) for name in _expand(pictures)]
     if save_input is not None:
         _save_input(save_input, readings, predictor)
     answers = _answers(readings, predictor)
@@ -95,35 +83,6 @@ def _expand(names: list[str]) -> list[str]:
     return expanded
 
 
-def _read(name: str, predictor: Predictor, invert: Invert) -> Reading:
-    """Bring one picture to the grid that the network sees, (height, width), in the data set's own counts."""
-    if name.startswith("digits:"):
-        return Reading(name, _sample(name, predictor))
-    from backprop_cli.data.image import read_picture
-    from backprop_cli.data.normalize import normalize_many
-
-    try:
-        source = sys.stdin.buffer.read(MAX_STDIN + 1) if name == "-" else Path(name)
-        ink = read_picture(source, invert=invert)
-    except PictureError as problem:
-        return Reading(name, error=str(problem))
-    counts = normalize_many([ink], picture=predictor.picture_size)[0]  # 0 to 16, as in the digits
-    return Reading(name, counts * (predictor.scaling.max_value / 16.0))
-
-
-def _sample(name: str, predictor: Predictor) -> Any:
-    """Return a sample of the digits data set."""
-    from backprop_cli.data.dataset import load_digits
-
-    digits = load_digits()
-    number = name.partition(":")[2]
-    if not number.isdecimal() or not number.isascii() or len(number) > 9 or int(number) >= len(digits):
-        raise UsageError(f"{name}: samples are counted from 0 to {len(digits) - 1}, such as digits:555")
-    if predictor.picture_size != digits.picture_size or predictor.classes != digits.classes:
-        raise UsageError(f"{name}: the digits are 8x8 pictures of 0 to 9, and this model reads something else")
-    return digits.pictures[int(number)].astype("float32")
-
-
 def _answers(readings: list[Reading], predictor: Predictor) -> list[dict[str, Any]]:
     """Ask the network about everything that could be read, at once."""
     import numpy as np
@@ -151,25 +110,16 @@ def _answers(readings: list[Reading], predictor: Predictor) -> list[dict[str, An
 
 
 def _show(answer: dict[str, Any], top: int, draw: bool, named: bool) -> None:
-    from backprop_cli.predictor import percent
-
     where = f"{clean(answer['path'])}: " if named else ""
     if "error" in answer:
         console.error(answer["error"])
         return
-    ranked = sorted(answer["probabilities"].items(), key=lambda item: -item[1])[:top]
-    others = ", ".join(f"{clean(name)}: {percent(p)}" for name, p in ranked[1:])
-    sentence = f"I am {percent(answer['probability'])} sure this is {_a(clean(answer['predicted']))}"
-    console.answer(f"{where}{sentence}" + (f" ({others})" if others else ""))
+    console.answer(where + guess(answer["probabilities"], top))
     for warning in answer["warnings"]:
         console.warn(f"{answer['path']}: {warning}")
     if draw:
         for line in console.drawn(answer["pixels"]):
             console.answer(f"  {line}")
-
-
-def _a(name: str) -> str:
-    return f"an {name}" if name == "8" else f"a {name}"
 
 
 def _save_input(path: Path, readings: list[Reading], predictor: Predictor) -> None:

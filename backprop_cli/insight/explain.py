@@ -1,0 +1,305 @@
+"""The guess, the loss, the blame and the correction for one picture, with the true numbers of one network.
+
+All of it in float64, and every gradient held against central differences as it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_cli.engine.gradient_check import GradientCheck, as_float64, check_gradients, fine_values, layer_names
+from backprop_cli.engine.losses import Loss
+from backprop_cli.engine.network import Network, append_ones
+
+Array = NDArray[Any]  # of floats
+
+CHECKED_AT_MOST = 200_000  # gradients a layer held against central differences: the largest ones
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """One picture's way through a network and back, every number of it.
+
+    Attributes:
+        network: In float64; its `grads` are those of this picture.
+        loss: At the end of it.
+        label: The class that counts as the truth.
+        inputs: What enters each layer, the last number a 1: (fan_in + 1,) each.
+        pre_activations: z of each layer, (fan_out,) each; of the output layer the logits.
+        slopes: da/dz of each hidden layer, (fan_out,) each.
+        deltas: dLoss/dz of each layer, (fan_out,) each.
+        grad_inputs: dLoss/dinputs, (n_inputs,).
+        outputs: What the output units say, (n_classes,).
+        targets: What they should say, (n_classes,).
+        probabilities: The answer, (n_classes,).
+        loss_value: Nats for cross-entropy.
+    """
+
+    network: Network
+    loss: Loss
+    label: int
+    inputs: tuple[Array, ...]
+    pre_activations: tuple[Array, ...]
+    slopes: tuple[Array, ...]
+    deltas: tuple[Array, ...]
+    grad_inputs: Array
+    outputs: Array
+    targets: Array
+    probabilities: Array
+    loss_value: float
+
+
+def run(network: Network, loss: Loss, inputs: Array, label: int) -> Pass:
+    """Send one picture through a network and its blame back.
+
+    Args:
+        network: In float64; its `grads` are filled.
+        loss: At the end of it.
+        inputs: (n_inputs,).
+        label: Index of the true class.
+    """
+    rows, workspace = append_ones(inputs[None, :], np.float64), network.workspace(1)
+    logits = network.forward(rows, workspace)
+    targets, outputs = loss.targets(np.array([label]), network.n_classes, np.float64), loss.outputs(logits)
+    grad_logits = loss.gradient(outputs, targets, workspace.layers[-1].delta)
+    grad_inputs = network.backward(grad_logits, workspace, to_inputs=True)
+    assert grad_inputs is not None
+    hidden = workspace.layers[:-1]
+    return Pass(
+        network=network,
+        loss=loss,
+        label=label,
+        inputs=(rows[0], *(layer.outputs[0] for layer in hidden)),
+        pre_activations=tuple(layer.pre_activation[0] for layer in workspace.layers),
+        slopes=tuple(layer.slope[0] for layer in hidden),
+        deltas=tuple(layer.delta[0] for layer in workspace.layers),
+        grad_inputs=grad_inputs[0],
+        outputs=outputs[0],
+        targets=targets[0],
+        probabilities=loss.probabilities(logits)[0],
+        loss_value=float(fine_values(loss, logits, targets)[0]),
+    )
+
+
+@dataclass(frozen=True)
+class LayerBlame:
+    """One layer on the way there and back.
+
+    Attributes:
+        name: `layer 1`, ..., `output`.
+        activation: Its name; `identity` for the output layer.
+        fan_in: Numbers that enter.
+        fan_out: Units.
+        n_weights: Weights and biases.
+        n_fired: Units whose pre-activation is above 0.
+        largest: The units of the largest activations (of the output layer: logits) with them, the largest first.
+        blame_share: Share of the sum of |gradient| over the whole network, in [0, 1].
+        mean_abs_gradient: Mean of |gradient| over its weights and biases: big layers only look big.
+        half_blame_count: How few of its weights and biases carry half of its blame.
+        zero_gradient_count: How many get none at all.
+        zero_inputs: Of these, those whose input is 0: a blank pixel, or a silent unit in the layer before.
+        zero_deltas: Of the others, those into a unit that is silent itself: its slope is 0, or no blame reaches it.
+    """
+
+    name: str
+    activation: str
+    fan_in: int
+    fan_out: int
+    n_weights: int
+    n_fired: int
+    largest: tuple[tuple[int, float], ...]
+    blame_share: float
+    mean_abs_gradient: float
+    half_blame_count: int
+    zero_gradient_count: int
+    zero_inputs: int
+    zero_deltas: int
+
+
+@dataclass(frozen=True)
+class WeightBlame:
+    """One weight: gradient = input * delta.
+
+    Attributes:
+        layer: Its layer's position, from 0.
+        source: Which input it weighs; None for a bias, whose input is 1.
+        target: Which unit it feeds.
+        weight: Its value.
+        input: What comes in through it.
+        delta: dLoss/dz of the unit it feeds.
+        gradient: dLoss/dweight.
+        new_weight: After the correction at the first learning rate.
+    """
+
+    layer: int
+    source: int | None
+    target: int
+    weight: float
+    input: float
+    delta: float
+    gradient: float
+    new_weight: float
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """One plain gradient step, params - learning_rate * gradient, and what came of it.
+
+    Attributes:
+        learning_rate: > 0.
+        forecast_loss: Where a straight line would lead: loss - learning_rate * |gradient|^2.
+        loss: Of the same picture afterwards.
+        probabilities: The new guess, (n_classes,).
+        test_accuracy: On the whole test set afterwards; None where there is none.
+    """
+
+    learning_rate: float
+    forecast_loss: float
+    loss: float
+    probabilities: Array
+    test_accuracy: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What one picture does to a network.
+
+    Attributes:
+        there_and_back: All numbers of its pass.
+        layers: From the first to the output.
+        top_weights: The most blamed ones of each layer, going backward from the output.
+        zero_gradient_count: How many weights and biases get no blame.
+        half_blame_count: How few of them carry half of it.
+        check: Every gradient against central differences.
+        test_accuracy: On the whole test set before the correction; None where there is none.
+        steps: The correction at each learning rate.
+    """
+
+    there_and_back: Pass
+    layers: tuple[LayerBlame, ...]
+    top_weights: tuple[WeightBlame, ...]
+    zero_gradient_count: int
+    half_blame_count: int
+    check: GradientCheck
+    test_accuracy: float | None
+    steps: tuple[Correction, ...]
+
+
+def explain(
+    network: Network,
+    loss: Loss,
+    inputs: Array,
+    label: int,
+    *,
+    learning_rates: Sequence[float] = (0.01,),
+    top: int = 3,
+    test_accuracy_of: Callable[[Network], float] | None = None,
+) -> Explanation:
+    """Follow one picture through guess, loss, blame and correction.
+
+    Args:
+        network: Left as it is; all is done on a copy in float64.
+        loss: At the end of it.
+        inputs: (n_inputs,).
+        label: Index of the true class.
+        learning_rates: Of the corrections, at least one, each > 0.
+        top: How many weights of each layer to name, and units.
+        test_accuracy_of: Measures a network on the test set.
+    """
+    network = as_float64(network)
+    check = check_gradients(network, loss, inputs[None, :], np.array([label]), at_most=CHECKED_AT_MOST)
+    there_and_back = run(network, loss, inputs, label)
+    magnitudes = np.abs(network.grads)
+    total = float(magnitudes.sum())
+    positions = range(len(network.layers))
+    return Explanation(
+        there_and_back=there_and_back,
+        layers=tuple(_layer_blame(there_and_back, k, total, top) for k in positions),
+        top_weights=tuple(
+            weight for k in reversed(positions) for weight in _top_weights(there_and_back, k, top, learning_rates[0])
+        ),
+        zero_gradient_count=int(np.count_nonzero(magnitudes == 0.0)),
+        half_blame_count=_half_count(magnitudes),
+        check=check,
+        test_accuracy=test_accuracy_of(network) if test_accuracy_of else None,
+        steps=tuple(_correct(there_and_back, inputs, rate, test_accuracy_of) for rate in learning_rates),
+    )
+
+
+def _layer_blame(there_and_back: Pass, k: int, total: float, top: int) -> LayerBlame:
+    layer = there_and_back.network.layers[k]
+    z, entering = there_and_back.pre_activations[k], there_and_back.inputs[k]
+    values = z if layer.is_output else there_and_back.inputs[k + 1][:-1]
+    largest = np.argsort(-values, kind="stable")[:top]
+    magnitudes = np.abs(layer.grad_table)
+    is_zero = magnitudes == 0.0  # (fan_in + 1, fan_out)
+    return LayerBlame(
+        name=layer_names(there_and_back.network)[k],
+        activation=layer.activation,
+        fan_in=layer.fan_in,
+        fan_out=layer.fan_out,
+        n_weights=layer.table.size,
+        n_fired=int(np.count_nonzero(z > 0.0)),
+        largest=tuple((int(unit), float(values[unit])) for unit in largest),
+        blame_share=float(magnitudes.sum()) / total if total else 0.0,
+        mean_abs_gradient=float(magnitudes.mean()),
+        half_blame_count=_half_count(magnitudes.ravel()),
+        zero_gradient_count=int(np.count_nonzero(is_zero)),
+        zero_inputs=int(np.count_nonzero(is_zero[entering == 0.0])),
+        zero_deltas=int(np.count_nonzero(is_zero[entering != 0.0][:, there_and_back.deltas[k] == 0.0])),
+    )
+
+
+def _half_count(magnitudes: Array) -> int:
+    """Return how few of the magnitudes, (n,), make up half of their sum; 0 where that is 0."""
+    ordered = np.sort(magnitudes)[::-1]
+    running = np.cumsum(ordered)
+    return int(np.searchsorted(running, 0.5 * running[-1])) + 1 if running[-1] > 0.0 else 0
+
+
+def _top_weights(there_and_back: Pass, k: int, top: int, learning_rate: float) -> list[WeightBlame]:
+    """Return the weights and biases of layer k with the largest gradients, the largest first."""
+    gradients = there_and_back.network.layers[k].grad_table
+    order = np.argsort(-np.abs(gradients), axis=None, kind="stable")[:top]
+    places = [divmod(int(index), gradients.shape[1]) for index in order]
+    return [_weight_blame(there_and_back, k, row, target, learning_rate) for row, target in places]
+
+
+def _weight_blame(there_and_back: Pass, k: int, row: int, target: int, learning_rate: float) -> WeightBlame:
+    """Return the figures of one weight of layer k, or of the bias in its last row."""
+    layer = there_and_back.network.layers[k]
+    weight, gradient = float(layer.table[row, target]), float(layer.grad_table[row, target])
+    return WeightBlame(
+        layer=k,
+        source=row if row < layer.fan_in else None,
+        target=target,
+        weight=weight,
+        input=float(there_and_back.inputs[k][row]),
+        delta=float(there_and_back.deltas[k][target]),
+        gradient=gradient,
+        new_weight=weight - learning_rate * gradient,
+    )
+
+
+def _correct(
+    there_and_back: Pass, inputs: Array, learning_rate: float, test_accuracy_of: Callable[[Network], float] | None
+) -> Correction:
+    """Make one step on a copy of the network."""
+    network, loss, grads = there_and_back.network, there_and_back.loss, there_and_back.network.grads
+    corrected = as_float64(network)
+    params = corrected.params
+    params -= learning_rate * grads
+    with np.errstate(all="ignore"):  # far too long a step may leave the finite numbers
+        logits = corrected.logits(np.asarray(inputs[None, :], np.float64))
+        return Correction(
+            learning_rate=learning_rate,
+            forecast_loss=there_and_back.loss_value - learning_rate * float(grads @ grads),
+            loss=float(fine_values(loss, logits, there_and_back.targets[None, :])[0]),
+            probabilities=loss.probabilities(logits)[0],
+            test_accuracy=test_accuracy_of(corrected) if test_accuracy_of else None,
+        )

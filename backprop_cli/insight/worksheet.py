@@ -1,0 +1,243 @@
+"""One path of neurons as a sheet to follow by hand: the whole calculation with blanks, and the key to them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from backprop_cli.engine.activations import ACTIVATIONS
+from backprop_cli.engine.losses import CrossEntropy, MeanSquaredError
+from backprop_cli.insight.explain import Correction, Pass
+
+
+def most_blamed_path(there_and_back: Pass) -> tuple[int, ...]:
+    """Return the indices of a pixel, a unit of each hidden layer, and a class.
+
+    The class is the most blamed one; from there it goes backward, each time through the weight of the largest gradient.
+    """
+    path = [int(np.abs(there_and_back.deltas[-1]).argmax())]
+    for inputs, delta in zip(there_and_back.inputs[::-1], there_and_back.deltas[::-1], strict=True):
+        path.append(int(np.abs(inputs[:-1] * delta[path[-1]]).argmax()))
+    return tuple(path[::-1])
+
+
+def worksheet(
+    there_and_back: Pass, path: Sequence[int], correction: Correction, *, classes: Sequence[str], title: str
+) -> str:
+    """Return the sheet as Markdown.
+
+    Args:
+        there_and_back: The picture's pass.
+        path: As `most_blamed_path` gives it: n_layers + 1 indices.
+        correction: The step that the sheet ends with.
+        classes: Class names.
+        title: What the picture is called.
+    """
+    return _Sheet(there_and_back, path, correction, classes).text(title)
+
+
+class _Sheet:
+    """The sheet while it is written: its lines, and the answers to the blanks so far."""
+
+    def __init__(
+        self, there_and_back: Pass, path: Sequence[int], correction: Correction, classes: Sequence[str]
+    ) -> None:
+        self.run, self.path, self.correction, self.classes = there_and_back, path, correction, classes
+        self.layers = there_and_back.network.layers
+        self.names = [
+            f"pixel {path[0]}",
+            *(f"unit {unit} of layer {k}" for k, unit in enumerate(path[1:-1], 1)),
+            f"class {classes[path[-1]]}",
+        ]
+        self.links = list(pairwise(path))  # of each layer: which input, which unit
+        self.lines: list[str] = []
+        self.key: list[str] = []
+        self.activations: list[str] = []  # the blanks that hold them, and so on
+        self.slopes: list[str] = []
+        self.gradients: list[str] = []
+
+    def text(self, title: str) -> str:
+        """Return the whole sheet."""
+        kinds = [layer.activation for layer in self.layers[:-1]] + [_output_units(self.run.loss)]
+        sizes = [f"{layer.fan_out} ({kind})" for layer, kind in zip(self.layers, kinds, strict=True)]
+        self.add(
+            f"# Backpropagation by hand: {title}",
+            "",
+            f"- network: {' -> '.join([str(self.run.network.n_inputs), *sizes])}",
+            f"- path: {' -> '.join(self.names)} (pixels, row by row, and units are counted from 0)",
+            f"- truth: class {self.classes[self.run.label]}",
+            "",
+            "Fill in the blanks in their order; (n) stands for the answer to blank n. What the neurons beside the path",
+            "bring along is given. Numbers have six digits, so the last ones may differ from the key at the end.",
+        )
+        self.guess()
+        self.loss()
+        self.blame()
+        self.correct()
+        self.add("", "## Key", "", *(f"- ({n}) {answer}" for n, answer in enumerate(self.key, 1)))
+        return "\n".join(self.lines) + "\n"
+
+    def add(self, *lines: str) -> None:
+        """Write lines."""
+        self.lines += lines
+
+    def heading(self, text: str) -> None:
+        """Begin a section."""
+        self.add("", f"## {text}")
+
+    def step(self, title: str, *lines: str) -> None:
+        """Write one step of the calculation."""
+        self.add("", f"**{title}**", "", "```text", *lines, "```")
+
+    def blank(self, value: float) -> tuple[str, str]:
+        """Return the next blank, whose answer is `value`, and how later lines call it."""
+        self.key.append(_number(value))
+        return f"________ ({len(self.key)})", f"({len(self.key)})"
+
+    def guess(self) -> None:
+        """Write the way forward."""
+        self.heading("1. The guess, going forward")
+        entering = _number(self.run.inputs[0][self.path[0]])
+        for k, (source, unit) in enumerate(self.links):
+            layer, z = self.layers[k], float(self.run.pre_activations[k][unit])
+            weight, value = float(layer.weight[source, unit]), float(self.run.inputs[k][source])
+            product, product_name = self.blank(weight * value)
+            total, total_name = self.blank(z)
+            rest = _number(z - weight * value)
+            lines = [
+                f"input x weight = {entering} x {_number(weight)} = {product}",
+                f"the other {layer.fan_in - 1:,} inputs and the bias bring {rest}",
+                f"z = {product_name} + {rest} = {total}",
+            ]
+            if layer.is_output:
+                lines += self.output(total_name, z)
+            else:
+                activation, entering = self.blank(float(self.run.inputs[k + 1][unit]))
+                slope, slope_name = self.blank(float(self.run.slopes[k][unit]))
+                lines += [*_formula(layer.activation), f"f(z) = f({total_name}) = {activation}"]
+                lines += [f"f'(z) = f'({total_name}) = {slope}"]
+                self.activations.append(entering)
+                self.slopes.append(slope_name)
+            self.step(f"{self.names[k]} -> {self.names[k + 1]}", *lines)
+
+    def output(self, z_name: str, z: float) -> list[str]:
+        """Return the lines that make an answer of the class's logit."""
+        blank, self.answer = self.blank(float(self.run.outputs[self.path[-1]]))
+        if _output_units(self.run.loss) == "sigmoid":
+            return [f"o = 1 / (1 + exp(-z)) = 1 / (1 + exp(-{z_name})) = {blank}"]
+        logits = self.run.pre_activations[-1]
+        top = float(logits.max())
+        others = float(np.exp(logits - top).sum() - np.exp(z - top))
+        return [
+            f"m = {_number(top)} is the largest of the {len(logits)} logits; the other classes bring",
+            f"s = sum of exp(logit - m) = {_number(others)}",
+            f"p = exp(z - m) / (exp(z - m) + s) = {blank}",
+        ]
+
+    def loss(self) -> None:
+        """Write the loss."""
+        self.heading("2. The loss")
+        run, c = self.run, self.path[-1]
+        target, truth = float(run.targets[c]), self.classes[run.label]
+        if isinstance(run.loss, CrossEntropy) and run.loss.label_smoothing == 0.0:
+            p = self.answer if c == run.label else _number(run.outputs[run.label])
+            blank, _ = self.blank(run.loss_value)
+            self.step(f"the truth, class {truth}, was given p = {p}", f"loss = -ln p = -ln {p} = {blank}")
+            return
+        if isinstance(run.loss, CrossEntropy):
+            own = -target * float(np.log(max(run.outputs[c], np.finfo(np.float64).tiny)))
+            formula, filled = "-t ln p", f"-{_number(target)} x ln {self.answer}"
+        else:
+            own = 0.5 * float(run.outputs[c] - target) ** 2
+            formula, filled = "1/2 (o - t)^2", f"1/2 ({self.answer} - {_number(target)})^2"
+        part, part_name = self.blank(own)
+        rest = _number(run.loss_value - own)
+        whole, _ = self.blank(run.loss_value)
+        self.step(
+            f"{self.names[-1]} should say t = {_number(target)}",
+            f"it brings {formula} = {filled} = {part}",
+            f"the other classes bring {rest}",
+            f"loss = {part_name} + {rest} = {whole}",
+        )
+
+    def blame(self) -> None:
+        """Write the way back."""
+        self.heading("3. The blame, going backward")
+        delta_name = self.first_delta()
+        for k in range(len(self.links) - 1, -1, -1):
+            source, unit = self.links[k]
+            layer, deltas = self.layers[k], self.run.deltas[k]
+            entering = self.activations[k - 1] if k else _number(self.run.inputs[0][source])
+            gradient, name = self.blank(float(layer.grad_weight[source, unit]))
+            self.gradients.insert(0, name)
+            weight = float(layer.weight[source, unit])
+            whole_value = float(layer.weight[source] @ deltas)
+            share, share_name = self.blank(weight * float(deltas[unit]))
+            whole, whole_name = self.blank(whole_value)
+            rest = _number(whole_value - weight * float(deltas[unit]))
+            lines = [
+                f"gradient of the weight = input x delta = {entering} x {delta_name} = {gradient}",
+                f"blame handed back = weight x delta = {_number(weight)} x {delta_name} = {share}",
+                f"the other {layer.fan_out - 1:,} units that {self.names[k]} feeds hand back {rest}",
+                f"blame on {self.names[k]} = {share_name} + {rest} = {whole}",
+            ]
+            if k:
+                delta, delta_name = self.blank(float(self.run.deltas[k - 1][source]))
+                lines.append(f"its delta = blame x slope = {whole_name} x {self.slopes[k - 1]} = {delta}")
+            else:
+                lines.append("above 0: more ink here would make it worse; below 0: better")
+            self.step(f"{self.names[k]} <- {self.names[k + 1]}", *lines)
+
+    def first_delta(self) -> str:
+        """Write the delta of the path's class; return its blank's name."""
+        run, c = self.run, self.path[-1]
+        target, answer = _number(run.targets[c]), self.answer
+        blank, name = self.blank(float(run.deltas[-1][c]))
+        lines = [f"delta = p - t = {answer} - {target} = {blank}"]
+        if isinstance(run.loss, MeanSquaredError) and run.loss.output == "sigmoid":
+            lines = [f"delta = (o - t) o (1 - o) = ({answer} - {target}) x {answer} x (1 - {answer}) = {blank}"]
+        elif isinstance(run.loss, MeanSquaredError):
+            shared = _number(float((run.outputs - run.targets) @ run.outputs))
+            lines = [
+                f"g = sum over the classes of (p - t) p = {shared}",
+                f"delta = p (p - t - g) = {answer} x ({answer} - {target} - {shared}) = {blank}",
+            ]
+        self.step(f"{self.names[-1]} should say t = {target}", *lines)
+        return name
+
+    def correct(self) -> None:
+        """Write the step."""
+        self.heading("4. The correction")
+        rate, lines = _number(self.correction.learning_rate), []
+        for k, (source, unit) in enumerate(self.links):
+            layer = self.layers[k]
+            weight, gradient = float(layer.weight[source, unit]), float(layer.grad_weight[source, unit])
+            blank, _ = self.blank(weight - self.correction.learning_rate * gradient)
+            lines.append(
+                f"{self.names[k]} -> {self.names[k + 1]}: {_number(weight)} - {rate} x {self.gradients[k]} = {blank}"
+            )
+        self.step(f"new weight = weight - learning rate x gradient, learning rate {rate}", *lines)
+        self.add(
+            "",
+            f"All {self.run.network.n_params:,} weights and biases move like this at once. The loss goes from "
+            f"{_number(self.run.loss_value)}",
+            f"to {_number(self.correction.loss)}; a straight line would have led to "
+            f"{_number(self.correction.forecast_loss)}.",
+        )
+
+
+def _number(value: float) -> str:
+    return f"{value:.6g}"
+
+
+def _output_units(loss: CrossEntropy | MeanSquaredError) -> str:
+    return "softmax" if isinstance(loss, CrossEntropy) else loss.output
+
+
+def _formula(activation: str) -> list[str]:
+    """Return an activation's formulas: what its docstring says before the source."""
+    text = inspect.getdoc(ACTIVATIONS[activation]) or ""
+    return [line for line in text.partition("Source:")[0].splitlines() if line.strip()]
