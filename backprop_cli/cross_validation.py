@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from backprop_cli.config import Config
 from backprop_cli.data.dataset import Dataset, Rows
-from backprop_cli.data.sources import load_source
+from backprop_cli.data.sources import load_data, load_test_data
 from backprop_cli.data.splits import Splits, group_folds, stratified_folds
 from backprop_cli.errors import BackpropError, DataError, DivergenceError
 from backprop_cli.experiment import Experiment, Material
@@ -164,9 +164,8 @@ def _start_worker(config: Config) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    skip_bad, test_source = config.data.skip_bad, config.data.test_source
-    dataset = load_source(config.data.source, skip_bad=skip_bad)
-    _worker = (config, dataset, load_source(test_source, skip_bad=skip_bad) if test_source else dataset)
+    dataset = load_data(config.data)
+    _worker = (config, dataset, load_test_data(config.data, dataset) if config.data.test_source else dataset)
 
 
 _worker: tuple[Config, Dataset, Dataset]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from backprop_cli import __version__
 from backprop_cli.config import Config, read_config
 from backprop_cli.data.dataset import Batches, Dataset, Rows, Scaling, largest
-from backprop_cli.data.sources import load_source, split_dataset
+from backprop_cli.data.sources import load_data, load_test_data, split_dataset
 from backprop_cli.data.splits import Splits
 from backprop_cli.engine.network import Network, count_params
 from backprop_cli.engine.training import EpochResult, Progress, StopReason, TrainingState, train
@@ -64,11 +64,11 @@ def load_material(config: Config, progress: Callable[[int, int], None] | None = 
     Raises:
         DataError: It is not there, or not what it should be.
     """
-    dataset = load_source(config.data.source, skip_bad=config.data.skip_bad, progress=progress)
+    dataset = load_data(config.data, progress)
     splits = split_dataset(dataset, config.data)
     if config.data.test_source is None:
         return Material(dataset, dataset, splits)
-    test_dataset = load_source(config.data.test_source, skip_bad=config.data.skip_bad, progress=progress)
+    test_dataset = load_test_data(config.data, dataset, progress)
     if test_dataset.picture_size != dataset.picture_size or test_dataset.classes != dataset.classes:
         raise DataError(
             f"data.test_source: {config.data.test_source}: pictures of {_by(test_dataset)} and the classes "
@@ -195,13 +195,11 @@ class Experiment:
         dataset, splits = self.material.dataset, self.material.splits
         batch_size = config.training.batch_size
         batches = Batches(
-            dataset.pictures,
-            dataset.labels,
-            splits.train,
+            *self._training_part(),
             self.scaling,
             batch_size,
             shuffle=state.rngs["shuffle"],
-            augment_settings=config.data.augment,
+            augment_settings=None if self._makes_copies else config.data.augment,
             augment_rng=state.rngs["augment"],
         )
         validation = None
@@ -218,6 +216,27 @@ class Experiment:
             config.training,
             state=state,
         )
+
+    @property
+    def _makes_copies(self) -> bool:
+        augment = self.config.data.augment
+        return augment is not None and augment.through_normalizer
+
+    def _training_part(self) -> tuple[NDArray[Any], NDArray[Any], Rows]:
+        """Return pictures, labels, and the rows of them to train on: the digits, and where asked for their copies.
+
+        The copies of each member have a generator of their own, which no checkpoint needs: they are the same each time.
+        """
+        dataset, rows, settings = self.material.dataset, self.material.splits.train, self.config.data.augment
+        if settings is None or not settings.through_normalizer:
+            return dataset.pictures, dataset.labels, rows
+        from backprop_cli.data.copies import warped_copies
+
+        rng = np.random.default_rng([self.config.seed, self.member, 1])
+        pictures, labels = dataset.pictures[rows], dataset.labels[rows]
+        copies = [warped_copies(pictures, settings, rng) for _ in range(settings.copies)]
+        n_all = len(rows) * (settings.copies + 1)
+        return np.concatenate([pictures, *copies]), np.tile(labels, settings.copies + 1), np.arange(n_all)
 
     def _metrics_row(self, event: EpochResult) -> dict[str, object]:
         row: dict[str, object] = {"epoch": event.epoch}
@@ -302,6 +321,7 @@ class Experiment:
                 "picture": list(dataset.picture_size),
                 "max_value": float(self.scaling.max_value),
                 "scale": float(self.scaling.scale),
+                "slant": dataset.slant,
             },
             mean=self.scaling.mean,
             config=self.config.to_dict(),

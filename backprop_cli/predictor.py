@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_cli.data.dataset import Scaling
+from backprop_cli.data.normalize import Slant
 from backprop_cli.engine.layers import LayerSpec
 from backprop_cli.engine.losses import CrossEntropy, Loss, MeanSquaredError
 from backprop_cli.engine.network import Network
@@ -29,6 +30,7 @@ class Predictor:
         classes: Class names, in the order of the probabilities.
         picture_size: Height and width of the pictures that the network sees.
         scaling: How pictures become inputs.
+        slant: How slanted digits are set upright (see `data.normalize`).
     """
 
     def __init__(self, model: Model, where: str = "model") -> None:
@@ -40,6 +42,7 @@ class Predictor:
         self.model, self.classes = model, model.classes
         height, width = model.preprocessing["picture"]
         self.picture_size = (height, width)
+        self.slant: Slant = model.preprocessing["slant"]
         self.scaling = Scaling(model.preprocessing["max_value"], model.mean, model.preprocessing["scale"])
         try:
             specs = [LayerSpec(**layer) for layer in model.layers]

@@ -51,13 +51,13 @@ def cv(
     """Measure a config by cross-validation."""
     from backprop_cli.config import load_config
     from backprop_cli.cross_validation import make_folds, summarize
-    from backprop_cli.data.sources import load_source
+    from backprop_cli.data.sources import load_data
 
     started = time.perf_counter()
     settings = load_config(config or "digits", list(overrides or []), stdin=sys.stdin)
     if settings.data.test_source is not None:
         raise UsageError("data.test_source: cross-validation cuts its own test parts; set it to null")
-    dataset = load_source(settings.data.source, skip_bad=settings.data.skip_bad)
+    dataset = load_data(settings.data)
     parts = make_folds(dataset, _count(folds), settings.data.split_seed)
     if settings.calibration or settings.training.early_stopping:
         console.story("without calibration and early stopping: each fold is trained on all of its rows, to the end")

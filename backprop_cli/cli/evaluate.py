@@ -93,7 +93,9 @@ def _other_data(predictor: Predictor, config: Config, source: str) -> tuple[Data
 
     from backprop_cli.data.sources import load_source
 
-    dataset = load_source(source, picture=predictor.picture_size, skip_bad=config.data.skip_bad)
+    dataset = load_source(
+        source, picture=config.data.picture_shape, slant=predictor.slant, skip_bad=config.data.skip_bad
+    )
     if dataset.picture_size != predictor.picture_size or dataset.classes != predictor.classes:
         raise UsageError(
             f"--data {source}: the model reads {'x'.join(map(str, predictor.picture_size))} pictures of "

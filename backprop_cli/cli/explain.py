@@ -481,8 +481,8 @@ def _show_check(explanation: Explanation) -> None:
     total = sum(layer.n_weights for layer in explanation.layers)
     console.answer()
     console.answer(
-        f"CHECKED     {'all ' if n == total else f'the largest {n:,} of '}{total:,} gradients and the {check.inputs.n:,} "
-        "of the picture against central"
+        f"CHECKED     {'all ' if n == total else f'the largest {n:,} of '}{total:,} gradients and the "
+        f"{check.inputs.n:,} of the picture against central"
     )
     console.answer(
         f"            differences; worst error {check.max_relative_error:.1e} of its layer's largest gradient"

@@ -47,7 +47,9 @@ def read(name: str, predictor: Predictor, invert: Invert = "auto") -> Reading:
         ink = read_picture(source, invert=invert)
     except PictureError as problem:
         return Reading(name, error=str(problem))
-    counts = normalize_many([ink], picture=predictor.picture_size)[0]  # 0 to 16, as in the digits
+    counts = normalize_many([ink], picture=predictor.picture_size, slant=predictor.slant)[
+        0
+    ]  # 0 to 16, as in the digits
     return Reading(name, counts * (predictor.scaling.max_value / 16.0))
 
 

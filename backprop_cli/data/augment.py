@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]  # of floats
 
 ELASTIC_GRID = 4  # the elastic field is given at 4x4 points and interpolated in between
+FINE_GRID = 6  # a second field, for digits that are warped large
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,12 @@ class AugmentSettings:
         gamma: Logarithm of the exponent that every pixel is raised to, 0 to 3.
         noise: Standard deviation of Gaussian noise on every pixel, as a share of full ink, 0 to 1.
         probability: Share of pictures that are changed at all, 0 to 1.
+        through_normalizer: Warp the digits at 32 pixels high (so `shift` and `elastic` are pixels of those) and bring
+            them back to size as `predict` does with a picture: what reading pictures takes. `elastic` is then the
+            largest standard deviation of two normal fields, at 4x4 and at 6x6 points; each picture has strengths of
+            its own. The copies are made once, before the first epoch.
+        copies: How many of each digit `through_normalizer` makes, beside the digit itself, 1 to 1,000.
+        thickness: Stroke weight, for `through_normalizer` alone, as a share of what is usual, 0 to 1.
 
     Source: Simard et al. 2003, section 2 (affine and elastic distortions of digits).
     """
@@ -49,13 +56,22 @@ class AugmentSettings:
     gamma: float = 0.0
     noise: float = 0.0
     probability: float = 1.0
+    through_normalizer: bool = False
+    copies: int = 30
+    thickness: float = 0.0
 
     def __post_init__(self) -> None:
         limits = {"rotation": 180.0, "log_scale": 2.0, "shear": 2.0, "shift": 100.0, "elastic": 100.0, "gamma": 3.0}
         found = [
-            (name, getattr(self, name), high) for name, high in {**limits, "noise": 1.0, "probability": 1.0}.items()
+            (name, getattr(self, name), high)
+            for name, high in {**limits, "noise": 1.0, "probability": 1.0, "thickness": 1.0}.items()
         ]
-        require(*((0.0 <= value <= high, f"{name}: {value} is not in 0 to {high:g}") for name, value, high in found))
+        needed = "thickness: needs through_normalizer"
+        require(
+            *((0.0 <= value <= high, f"{name}: {value} is not in 0 to {high:g}") for name, value, high in found),
+            (1 <= self.copies <= 1000, f"copies: {self.copies} is not in 1 to 1,000"),
+            (self.through_normalizer or not self.thickness, needed),
+        )
 
 
 def augment(pictures: Array, settings: AugmentSettings, rng: Generator) -> Array:
@@ -73,7 +89,7 @@ def augment(pictures: Array, settings: AugmentSettings, rng: Generator) -> Array
     changed = np.less(rng.random(n, dtype=np.float32), settings.probability)
     coefficients = _draw_coefficients(n, settings, rng)
     coefficients[:, ~changed] = 0.0
-    positions = coefficients.reshape(2 * n, -1) @ _basis(height, width)
+    positions = coefficients.reshape(2 * n, -1) @ _basis(height, width, _grids(settings))
     warped = _look_up(pictures, positions.reshape(2, n, height * width))
     if settings.gamma:
         exponent = np.exp(_uniform(rng, settings.gamma, (n, 1)))
@@ -94,15 +110,28 @@ def _uniform(rng: Generator, limit: float, shape: tuple[int, ...]) -> Array:
     return drawn
 
 
-def _draw_coefficients(n: int, settings: AugmentSettings, rng: Generator) -> Array:
-    """Return how far each picture's pixels look away from themselves, (2, n, 3 + 16).
+def _grids(settings: AugmentSettings) -> tuple[int, ...]:
+    return (ELASTIC_GRID, FINE_GRID) if settings.through_normalizer else (ELASTIC_GRID,)
 
-    First rows (y), then columns (x); each as a constant, times y, times x, and at the points of the elastic grid.
+
+def _elastic(n: int, n_points: int, settings: AugmentSettings, rng: Generator) -> Array:
+    """Return how far each point of a grid is moved, (2, n, n_points)."""
+    if not settings.through_normalizer:
+        return _uniform(rng, settings.elastic, (2, n, n_points))
+    strength = settings.elastic * rng.random((n, 1), dtype=np.float32)
+    return np.asarray(strength * rng.standard_normal((2, n, n_points), dtype=np.float32))
+
+
+def _draw_coefficients(n: int, settings: AugmentSettings, rng: Generator) -> Array:
+    """Return how far each picture's pixels look away from themselves, (2, n, 3 + points of the elastic grids).
+
+    First rows (y), then columns (x); each as a constant, times y, times x, and at the points of the elastic grids.
     """
     angle = _uniform(rng, math.radians(settings.rotation), (n,))
     scale_y, scale_x = np.exp(_uniform(rng, settings.log_scale, (2, n)))
     shear = _uniform(rng, settings.shear, (n,))
-    coefficients = np.empty((2, n, 3 + ELASTIC_GRID * ELASTIC_GRID), np.float32)
+    n_points = [grid * grid for grid in _grids(settings)]
+    coefficients = np.empty((2, n, 3 + sum(n_points)), np.float32)
     coefficients[..., 0] = _uniform(rng, settings.shift, (2, n))
     cosine, sine = np.cos(angle), np.sin(angle)
     # [y', x'] = rotation @ shear @ scale @ [y, x]; the identity is taken off, since these are differences
@@ -110,26 +139,25 @@ def _draw_coefficients(n: int, settings: AugmentSettings, rng: Generator) -> Arr
     coefficients[0, :, 2] = sine * scale_x
     coefficients[1, :, 1] = (cosine * shear - sine) * scale_y
     coefficients[1, :, 2] = cosine * scale_x - 1.0
-    coefficients[..., 3:] = _uniform(rng, settings.elastic, (2, n, ELASTIC_GRID * ELASTIC_GRID))
+    np.concatenate([_elastic(n, k, settings, rng) for k in n_points], axis=2, out=coefficients[..., 3:])
     return coefficients
 
 
 @lru_cache(maxsize=8)
-def _basis(height: int, width: int) -> Array:
-    """Return what each coefficient does to each pixel, (3 + 16, height * width): 1, y, x from the centre, elastic."""
+def _basis(height: int, width: int, grids: tuple[int, ...]) -> Array:
+    """Return what each coefficient does to each pixel, (., height * width): 1, y, x from the centre, elastic."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     y -= (height - 1) / 2.0
     x -= (width - 1) / 2.0
-    fields = np.einsum("iy,jx->ijyx", _hats(height), _hats(width)).reshape(-1, height * width)
-    return np.vstack([np.ones_like(y).ravel(), y.ravel(), x.ravel(), fields])
+    hats = [(_hats(grid, height), _hats(grid, width)) for grid in grids]
+    fields = [np.einsum("iy,jx->ijyx", down, across).reshape(-1, height * width) for down, across in hats]
+    return np.vstack([np.ones_like(y).ravel(), y.ravel(), x.ravel(), *fields])
 
 
-def _hats(length: int) -> Array:
-    """Return linear interpolation from the grid's points to `length` pixels, (4, length); each column sums to 1."""
-    where = np.linspace(0.0, ELASTIC_GRID - 1.0, length, dtype=np.float32)
-    return np.asarray(
-        np.maximum(0.0, 1.0 - np.abs(where[None, :] - np.arange(ELASTIC_GRID, dtype=np.float32)[:, None]))
-    )
+def _hats(grid: int, length: int) -> Array:
+    """Return linear interpolation from a grid's points to `length` pixels, (grid, length); each column sums to 1."""
+    where = np.linspace(0.0, grid - 1.0, length, dtype=np.float32)
+    return np.asarray(np.maximum(0.0, 1.0 - np.abs(where[None, :] - np.arange(grid, dtype=np.float32)[:, None])))
 
 
 def _look_up(pictures: Array, offsets: Array) -> Array:

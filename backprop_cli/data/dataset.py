@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_cli.data.augment import AugmentSettings, augment
+from backprop_cli.data.normalize import Slant
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -41,6 +42,7 @@ class Dataset:
         classes: What the labels mean.
         max_value: Full ink.
         groups: Which writer each row is by, (n,); None where that is not known.
+        slant: How slanted digits were set upright (see `normalize`): what a picture needs to look like these.
         n_skipped: How many bad rows of the source were left out.
     """
 
@@ -50,6 +52,7 @@ class Dataset:
     classes: tuple[str, ...]
     max_value: float
     groups: Labels | None = None
+    slant: Slant = "edges"
     n_skipped: int = 0
 
     def __len__(self) -> int:

@@ -123,13 +123,10 @@ def bitmap(counts: NDArray[np.floating], *, rounds: int = 30) -> NDArray[np.bool
 
 def _smoothest_bitmaps(counts: NDArray[np.int8], rounds: int) -> NDArray[np.bool_]:
     """Alternate blur and choice, from a bicubic enlargement of the counts, (n, H, W), on."""
-    height, width = BLOCK * counts.shape[1], BLOCK * counts.shape[2]
-    rows = _resampling(np.zeros(1), np.array([counts.shape[1]]), np.array([height]), counts.shape[1], height)[0]
-    columns = _resampling(np.zeros(1), np.array([counts.shape[2]]), np.array([width]), counts.shape[2], width)[0]
-    levels = rows @ counts.astype(np.float32) @ columns.T  # (n, 4 H, 4 W)
+    levels = enlarged(counts.astype(np.float32), BLOCK)  # (n, 4 H, 4 W)
     ink = np.zeros(levels.shape, np.bool_)
     for sigma in (0.7, *np.linspace(1.6, 0.9, rounds - 1)):
-        ink = _highest_per_block(_blurred(levels, sigma), counts)
+        ink = _highest_per_block(blurred(levels, sigma), counts)
         levels = ink.astype(np.float32)
     return ink
 
@@ -160,7 +157,7 @@ def _normalized_bitmaps(ink: Array, picture: tuple[int, int], slant: Slant) -> N
     rows = _resampling(top, tall, np.full(len(ink), height), ink.shape[1], height)  # (n, height, H)
     columns = _resampling(left, wide, new_wide, ink.shape[2], width)  # (n, width, W)
     scaled = rows @ ink @ columns.swapaxes(1, 2)  # (n, height, width)
-    levels = _blurred(np.clip(scaled, 0, 1), _BLUR * height)
+    levels = blurred(np.clip(scaled, 0, 1), _BLUR * height)
     return _centred(_with_usual_mass(levels) & np.any(drawn, axis=(1, 2), keepdims=True), straighten=slant == "edges")
 
 
@@ -215,11 +212,22 @@ def _cubic(distance: Array) -> Array:
     return np.where(x < 1, near, far).astype(np.float32)
 
 
-def _blurred(levels: Array, sigma: float) -> Array:
+def enlarged(levels: Array, factor: int) -> Array:
+    """Return pictures, (n, H, W), drawn `factor` times as large, bicubic."""
+    height, width = levels.shape[1:]
+    down, across = (
+        _resampling(np.zeros(1), np.array([side]), np.array([factor * side]), side, factor * side)[0]
+        for side in (height, width)
+    )
+    larger: Array = down @ levels @ across.T
+    return larger
+
+
+def blurred(levels: Array, sigma: float) -> Array:
     """Blur pictures, (n, H, W), with a Gaussian of standard deviation `sigma` pixels that is cut at the edges."""
     down, across = _gaussian(levels.shape[1], sigma), _gaussian(levels.shape[2], sigma)
-    blurred: Array = np.matmul(down @ levels, across.T)
-    return blurred
+    smooth: Array = np.matmul(down @ levels, across.T)
+    return smooth
 
 
 def _gaussian(length: int, sigma: float) -> Array:

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from backprop_cli.data.dataset import Dataset
 from backprop_cli.data.image import read_picture
-from backprop_cli.data.normalize import normalize_many
+from backprop_cli.data.normalize import Slant, normalize_many
 from backprop_cli.data.reading import BadRows, check_classes, class_order, dataset_of
 from backprop_cli.errors import DataError, PictureError
 
@@ -30,6 +31,7 @@ def load_pictures(
     folder: Path,
     *,
     picture: tuple[int, int] = (8, 8),
+    slant: Slant = "moments",
     skip_bad: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
@@ -38,6 +40,7 @@ def load_pictures(
     Args:
         folder: Holds the folders of the classes; what begins with a dot is not looked at.
         picture: Height and width to which each is brought; the values are counts of ink from 0 to 16.
+        slant: How slanted digits are set upright.
         skip_bad: Leave out what is no picture, or cannot be read, instead of refusing the folder.
         progress: Is told how many pictures of how many have been read.
 
@@ -56,7 +59,7 @@ def load_pictures(
     check_classes(str(folder), class_order(label for label, _ in files))
     paths = [path for _, path in files]
     counts, good = np.zeros((len(files), *picture), np.uint8), np.ones(len(files), np.bool_)
-    with closing(_read(folder, paths, picture)) as chunks:
+    with closing(_read(folder, paths, picture, slant)) as chunks:
         for start, (part, problems) in chunks:
             counts[start : start + len(part)] = part
             for index, problem in problems.items():
@@ -66,7 +69,8 @@ def load_pictures(
                 progress(start + len(part), len(files))
     bad.settle(int(good.sum()), skip=skip_bad)
     labels = np.array([label for label, _ in files])
-    return dataset_of(str(folder), counts[good], labels[good], max_value=16.0, n_skipped=bad.n)
+    dataset = dataset_of(str(folder), counts[good], labels[good], max_value=16.0, n_skipped=bad.n)
+    return replace(dataset, slant=slant)
 
 
 def _files(folder: Path, bad: BadRows) -> Iterator[tuple[str, str]]:
@@ -86,12 +90,12 @@ def _entries(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def _read(folder: Path, paths: Sequence[str], picture: tuple[int, int]) -> Generator[tuple[int, Chunk]]:
+def _read(folder: Path, paths: Sequence[str], picture: tuple[int, int], slant: Slant) -> Generator[tuple[int, Chunk]]:
     """Yield chunk after chunk with the number of its first picture; the same chunks however many processes read."""
     from concurrent.futures.process import BrokenProcessPool
 
     starts = range(0, len(paths), CHUNK)
-    tasks = [(paths[start : start + CHUNK], picture) for start in starts]
+    tasks = [(paths[start : start + CHUNK], picture, slant) for start in starts]
     try:
         with _mapping(len(paths)) as mapped:
             yield from zip(starts, mapped(_read_chunk, tasks), strict=True)
@@ -133,9 +137,9 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _read_chunk(task: tuple[Sequence[str], tuple[int, int]]) -> Chunk:
+def _read_chunk(task: tuple[Sequence[str], tuple[int, int], Slant]) -> Chunk:
     """Return counts of ink, (n, height, width), and the problems of those that cannot be read, by their number."""
-    paths, picture = task
+    paths, picture, slant = task
     inks, problems = {}, {}
     for index, path in enumerate(paths):
         try:
@@ -144,5 +148,5 @@ def _read_chunk(task: tuple[Sequence[str], tuple[int, int]]) -> Chunk:
             problems[index] = str(error).removeprefix(f"{path}: ")
     counts = np.zeros((len(paths), *picture), np.uint8)
     if inks:
-        counts[list(inks)] = normalize_many(list(inks.values()), picture=picture, slant="moments")
+        counts[list(inks)] = normalize_many(list(inks.values()), picture=picture, slant=slant)
     return counts, problems

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
+import re
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from backprop_cli.data.augment import AugmentSettings
-from backprop_cli.data.dataset import Dataset, load_digits
+from backprop_cli.data.dataset import Dataset, largest, load_digits
+from backprop_cli.data.normalize import BLOCK, Slant, bitmap, normalize
 from backprop_cli.data.reading import MAX_UNPACKED, dataset_of, open_regular
 from backprop_cli.data.splits import SplitKind, Splits, split
 from backprop_cli.errors import DataError, require
 
 OPENML = "openml:"
+FULL_COUNT = BLOCK * BLOCK
+CHUNK_PICTURES = 4096  # brought to size at a time
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,9 @@ class DataSettings:
         test_size: Share of all rows, in [0, 1); 0: none.
         scaling: `centered`: (x / max - mean per pixel) / one global sd; `unit`: x / max.
         max_value: What full ink is, > 0; null: the data set's own (16 for digits), else the largest training value.
+        picture: What the network sees, such as `8x8` or `16x16`: every picture is cropped, straightened and counted in
+            blocks, as the digits were (which themselves reach other sizes by deconvolution); counts from 0 to 16 of
+            this size are taken as they are. null or `raw`: arrays stay as they are, picture files become 8x8.
         skip_bad: Leave out bad rows and unreadable pictures instead of refusing the run.
         augment: Random warps of the training part, drawn afresh each epoch; null: none.
     """
@@ -50,11 +57,14 @@ class DataSettings:
     test_size: float = 0.2
     scaling: Literal["centered", "unit"] = "centered"
     max_value: float | None = None
+    picture: str | None = None
     skip_bad: bool = False
     augment: AugmentSettings | None = None
 
     def __post_init__(self) -> None:
         val, test, full = self.validation_size, self.test_size, self.max_value or 1.0
+        shape = self.picture_shape or (8, 8)
+        through = self.augment is not None and self.augment.through_normalizer
         left = "test_size: together with validation_size it leaves nothing to train on"
         require(
             *_usable("source", self.source),
@@ -63,8 +73,18 @@ class DataSettings:
             (0.0 <= test < 1.0, f"test_size: {test} is not in [0, 1)"),
             (not (val < 1.0 and test < 1.0) or val + test < 1.0, left),
             (0 <= self.split_seed < 2**32, f"split_seed: {self.split_seed} is not in 0 to 4,294,967,295"),
+            (min(shape) >= 4 and max(shape) <= 64, f'picture: "{self.picture}" is not HxW from 4x4 to 64x64, or raw'),
+            (self.picture_shape is not None or not through, "augment.through_normalizer: needs data.picture"),
             (self.max_value != 0 and 0.0 < full <= 1e9, f"max_value: {self.max_value} is not above 0 and at most 1e9"),
         )
+
+    @property
+    def picture_shape(self) -> tuple[int, int] | None:
+        """Rows and columns of `picture`, (0, 0) where that is no size; None for pictures as they are."""
+        if self.picture in (None, "raw"):
+            return None
+        sides = re.fullmatch(r"(\d{1,3})x(\d{1,3})", self.picture or "", re.ASCII)
+        return (int(sides[1]), int(sides[2])) if sides else (0, 0)
 
 
 def _usable(key: str, source: str | None) -> list[tuple[bool, str]]:
@@ -80,18 +100,69 @@ def is_path(source: str) -> bool:
     return source not in ("", "digits") and not source.startswith(OPENML)
 
 
+Told = Callable[[int, int], None] | None
+
+
+def load_data(settings: DataSettings, progress: Told = None) -> Dataset:
+    """Return the data set of `data.source`, its pictures of the size that `data.picture` says; see `load_source`."""
+    through_normalizer = settings.augment is not None and settings.augment.through_normalizer
+    slant: Slant | None = "moments" if through_normalizer else None
+    picture, skip_bad = settings.picture_shape, settings.skip_bad
+    return load_source(settings.source, picture=picture, slant=slant, skip_bad=skip_bad, progress=progress)
+
+
+def load_test_data(settings: DataSettings, dataset: Dataset, progress: Told = None) -> Dataset:
+    """Return the data set of `data.test_source`, brought to the form of `dataset`, which is trained on."""
+    picture, source = settings.picture_shape, settings.test_source or ""
+    return load_source(source, picture=picture, slant=dataset.slant, skip_bad=settings.skip_bad, progress=progress)
+
+
 def load_source(
     source: str,
     *,
-    picture: tuple[int, int] = (8, 8),
+    picture: tuple[int, int] | None = None,
+    slant: Slant | None = None,
     skip_bad: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Told = None,
 ) -> Dataset:
-    """Return the data set that `data.source` names.
+    """Return the data set that `data.source` names, its pictures brought to size.
+
+    Args:
+        source: As in `DataSettings`.
+        picture: Height and width; None: arrays stay as they are, picture files become 8x8.
+        slant: How slanted digits are set upright; None: as the source has it.
+        skip_bad: Leave out bad rows and unreadable pictures.
+        progress: Is told how many picture files of how many have been read.
+
+    Raises:
+        DataError: There is no such source, or it is not what it should be; all bad rows are named, up to 10 of them.
+    """
+    found = _load(source, picture or (8, 8), slant or "moments", skip_bad, progress)
+    return found if picture is None else _brought_to(found, picture, slant)
+
+
+def _brought_to(dataset: Dataset, picture: tuple[int, int], slant: Slant | None) -> Dataset:
+    """Return the data set with pictures of this size, counted as the digits were."""
+    pictures = dataset.pictures
+    full = float(dataset.max_value or largest(pictures, np.arange(len(pictures))) or 1.0)
+    are_counts = pictures.dtype.kind in "ui" and full <= FULL_COUNT
+    if are_counts and dataset.picture_size == picture and slant in (None, dataset.slant):
+        return dataset
+    counts = np.empty((len(pictures), *picture), np.uint8)
+    for start in range(0, len(pictures), CHUNK_PICTURES):
+        part = pictures[start : start + CHUNK_PICTURES]
+        ink = bitmap(part).astype(np.float32) if are_counts else np.divide(part, full, dtype=np.float32)
+        counts[start : start + CHUNK_PICTURES] = normalize(ink, picture=picture, slant=slant or "moments")
+    return replace(dataset, pictures=counts, max_value=float(FULL_COUNT), slant=slant or "moments")
+
+
+def _load(source: str, picture: tuple[int, int], slant: Slant, skip_bad: bool, progress: Told) -> Dataset:
+    """Return a data set as its source has it.
 
     Args:
         source: As in `DataSettings`.
         picture: Height and width to which a folder's picture files are brought; arrays have theirs already.
+        slant: How the digits of picture files are set upright.
         skip_bad: Leave out bad rows and unreadable pictures.
         progress: Is told how many picture files of how many have been read.
 
@@ -113,7 +184,7 @@ def load_source(
             return _map_folder(path)
         from backprop_cli.data.picture_folder import load_pictures
 
-        return load_pictures(path, picture=picture, skip_bad=skip_bad, progress=progress)
+        return load_pictures(path, picture=picture, slant=slant, skip_bad=skip_bad, progress=progress)
     if name.endswith((".csv", ".csv.gz")):
         from backprop_cli.data.tables import load_csv
 

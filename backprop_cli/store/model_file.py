@@ -64,7 +64,8 @@ class Model:
         members: One parameter vector per network of the ensemble, float32: layer after layer a table
             (fan_in + 1, fan_out), row by row, the bias in its last row.
         loss: The loss's settings, e.g. {"name": "cross_entropy", "label_smoothing": 0.0}.
-        preprocessing: {"picture": [height, width], "max_value": what full ink is, "scale": float > 0}.
+        preprocessing: {"picture": [height, width], "max_value": what full ink is, "scale": float > 0,
+            "slant": how pictures are set upright, edges, moments or none}.
         mean: Mean of the training pixels, float32, (n_inputs,).
         config: The resolved config as plain data.
         summary: Numbers, strings and None that tell of the training: best_epoch, val_loss, ...
@@ -377,7 +378,8 @@ def _check_content(content: dict[str, Any]) -> None:
 
 
 def _check_preprocessing(value: object, n_inputs: object) -> None:
-    fields = _mapping(value, "preprocessing", {"picture", "max_value", "scale"})
+    fields = _mapping(value, "preprocessing", {"picture", "max_value", "scale", "slant"})
+    _require(fields["slant"] in ("edges", "moments", "none"), "preprocessing.slant must be edges, moments or none")
     picture = fields["picture"]
     is_pair = isinstance(picture, list | tuple) and len(picture) == 2
     _require(is_pair and all(_is_count(side, 1, MAX_SIDE) for side in picture), "picture must be [height, width]")

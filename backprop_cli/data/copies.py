@@ -1,0 +1,52 @@
+"""Warped copies of digits, brought back to size by the very steps that a picture goes through."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_cli.data.augment import AugmentSettings, augment
+from backprop_cli.data.normalize import blurred, enlarged, normalize
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+HEIGHT = 32  # pixels, of the digits that are warped
+MARGIN = 8  # pixels around them, for what a warp moves outwards
+CHUNK = 512  # digits at a time: their arrays stay within a few tens of MB
+
+_BLUR_BEFORE, _BLUR_AFTER = 0.8, 0.7  # pixels: steps become slopes, which a threshold can move along
+_SOFTNESS = 0.7  # levels from no ink to full ink
+_THRESHOLDS = (0.15, 0.8)  # of the blurred strokes: thinner or thicker than these is no stroke any more
+
+
+def warped_copies(counts: NDArray[Any], settings: AugmentSettings, rng: Generator) -> NDArray[np.uint8]:
+    """Return one warped copy of each digit.
+
+    Args:
+        counts: Whole numbers in [0, 16], (n, H, W).
+        settings: How far the warps go.
+        rng: Draws them.
+
+    Returns:
+        Counts again, (n, H, W).
+    """
+    copies = np.empty(counts.shape, np.uint8)
+    for start in range(0, len(counts), CHUNK):
+        chunk = counts[start : start + CHUNK].astype(np.float32) / 16.0
+        copies[start : start + CHUNK] = normalize(
+            _warped(chunk, settings, rng), picture=counts.shape[1:], slant="moments"
+        )
+    return copies
+
+
+def _warped(levels: NDArray[np.float32], settings: AugmentSettings, rng: Generator) -> NDArray[np.float32]:
+    """Return warped digits of another stroke weight, at 32 pixels high with a margin; 0.5 where ink begins."""
+    large = np.pad(enlarged(levels, max(1, round(HEIGHT / levels.shape[1]))), ((0, 0), (MARGIN,) * 2, (MARGIN,) * 2))
+    warped = blurred(augment(blurred(large, _BLUR_BEFORE), settings, rng), _BLUR_AFTER)
+    thickness = rng.uniform(-settings.thickness, settings.thickness, (len(levels), 1, 1)).astype(np.float32)
+    peak = warped.max(axis=(1, 2), keepdims=True)
+    threshold = np.minimum(np.clip(0.5 - 0.25 * thickness, *_THRESHOLDS), 0.8 * peak)
+    return np.asarray(np.clip(0.5 + (warped - threshold) / _SOFTNESS, 0.0, 1.0))
