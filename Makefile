@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup train test lint format types check bench peers clean
+.PHONY: setup train test lint format types check bench peers pretrained clean
 
 setup: .venv/ready          ## make .venv with everything that training, tests and checks need
 .venv/ready: pyproject.toml
@@ -30,6 +30,10 @@ bench: .venv/ready          ## our speed against others; writes benchmarks/RESUL
 
 peers: .venv/ready          ## our accuracy beside scikit-learn's methods, P1 to P5 (P4 with DATA=optdigits_tra.npz)
 	$(BIN)/python -m benchmarks.accuracy $(if $(DATA),--data $(DATA))
+
+pretrained: .venv/ready     ## the model in the package: config `pictures` on all 1,797 digits
+	rm -rf runs/pretrained && $(BIN)/backprop train -c pictures --set data.test_size=0 --set data.validation_size=0 \
+	--run-dir runs/pretrained && cp runs/pretrained/model.safetensors backprop_cli/pretrained.safetensors
 
 clean:                      ## remove what was made here, but no runs
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis && find . -name __pycache__ -prune -exec rm -rf {} +

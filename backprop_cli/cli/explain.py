@@ -107,7 +107,7 @@ def explain(
     rates = _rates(learning_rate)
     if path is not None and worksheet is None:
         raise UsageError("--path: chooses what --worksheet FILE writes; give both")
-    model_path, predictor = load_predictor(model)
+    model_path, predictor = load_predictor(model, or_pretrained=True)
     network = predictor.networks[0]
     way = _way(path, network, predictor.classes) if path is not None else None
     reading = read(picture, predictor)

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from backprop_cli.predictor import Predictor
 
 
-def load_predictor(reference: str | None) -> tuple[Path, Predictor]:
+def load_predictor(reference: str | None, *, or_pretrained: bool = False) -> tuple[Path, Predictor]:
     """Return the model that `--model` names, the last run's without it (which is said on stderr)."""
     from backprop_cli.predictor import Predictor
     from backprop_cli.store.run_directory import find_model
 
-    path = find_model(reference)
+    path = find_model(reference, or_pretrained=or_pretrained)
     if reference is None:
         console.story(f"model: {clean(path)}")
     return path, Predictor.load(path)

@@ -55,16 +55,21 @@ def read(name: str, predictor: Predictor, invert: Invert = "auto") -> Reading:
 
 def _sample(name: str, predictor: Predictor) -> Reading:
     """Return a sample of the digits data set, and what it is."""
+    from dataclasses import replace
+
     from backprop_cli.data.dataset import load_digits
+    from backprop_cli.data.sources import brought_to
 
     digits = load_digits()
     number = name.partition(":")[2]
     if not number.isdecimal() or not number.isascii() or len(number) > 9 or int(number) >= len(digits):
         raise UsageError(f"{name}: samples are counted from 0 to {len(digits) - 1}, such as digits:555")
-    if predictor.picture_size != digits.picture_size or predictor.classes != digits.classes:
-        raise UsageError(f"{name}: the digits are 8x8 pictures of 0 to 9, and this model reads something else")
+    if predictor.classes != digits.classes:
+        raise UsageError(f"{name}: the digits are 0 to 9, and this model reads something else")
     row = int(number)
-    return Reading(name, digits.pictures[row].astype("float32"), label=int(digits.labels[row]))
+    one = replace(digits, pictures=digits.pictures[row : row + 1])
+    grid = brought_to(one, predictor.picture_size, predictor.slant).pictures[0].astype("float32")
+    return Reading(name, grid * (predictor.scaling.max_value / digits.max_value), label=int(digits.labels[row]))
 
 
 def guess(probabilities: dict[str, float], top: int) -> str:

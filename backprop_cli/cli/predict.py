@@ -51,7 +51,7 @@ def predict(
     """Read pictures of digits."""
     from backprop_cli.cli.models import load_predictor
 
-    path, predictor = load_predictor(model)
+    path, predictor = load_predictor(model, or_pretrained=True)
     readings = [read(name, predictor, invert) for name in _expand(pictures)]
     if save_input is not None:
         _save_input(save_input, readings, predictor)

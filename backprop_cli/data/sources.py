@@ -138,10 +138,10 @@ def load_source(
         DataError: There is no such source, or it is not what it should be; all bad rows are named, up to 10 of them.
     """
     found = _load(source, picture or (8, 8), slant or "moments", skip_bad, progress)
-    return found if picture is None else _brought_to(found, picture, slant)
+    return found if picture is None else brought_to(found, picture, slant)
 
 
-def _brought_to(dataset: Dataset, picture: tuple[int, int], slant: Slant | None) -> Dataset:
+def brought_to(dataset: Dataset, picture: tuple[int, int], slant: Slant | None) -> Dataset:
     """Return the data set with pictures of this size, counted as the digits were."""
     pictures = dataset.pictures
     full = float(dataset.max_value or largest(pictures, np.arange(len(pictures))) or 1.0)

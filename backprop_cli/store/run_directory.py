@@ -45,6 +45,7 @@ CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
+PRETRAINED = Path(__file__).parents[1] / "pretrained.safetensors"
 MODEL = "model.safetensors"
 CHECKPOINT_WAY_OUT = "remove it to start again from epoch 1, or restore a copy"
 
@@ -394,16 +395,22 @@ def write_latest(run: Path) -> None:
     write_atomic(LATEST, os.fsencode(f"{absolute.name if is_inside else absolute}\n"))
 
 
-def find_model(reference: str | None = None) -> Path:
+def find_model(reference: str | None = None, *, or_pretrained: bool = False) -> Path:
     """Return the model file that a user means.
 
     Args:
-        reference: A model file, a run directory, a run's name under `runs/`, or `latest`, which None means too.
+        reference: A model file, a run directory, a run's name under `runs/`, `latest`, which None means too, or
+            `pretrained`, the model that travels in the package.
+        or_pretrained: Fall back to that one where nothing has been trained yet.
 
     Raises:
         ModelFileError: When there is none; the message says what was looked at.
     """
+    if reference == PRETRAINED.stem and PRETRAINED.is_file():
+        return PRETRAINED
     tried = _candidates(reference, ModelFileError)
+    if not tried and or_pretrained and PRETRAINED.is_file():
+        return PRETRAINED
     if not tried:
         raise ModelFileError("no model yet; run `backprop train` first")
     for path in tried:

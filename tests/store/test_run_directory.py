@@ -432,7 +432,7 @@ def test_the_model_is_saved_where_find_model_looks() -> None:
         classes=("a", "b"),
         members=(np.zeros(4, np.float32),),
         loss={"name": "mse"},
-        preprocessing={"picture": [1, 1], "max_value": 1.0, "scale": 1.0},
+        preprocessing={"picture": [1, 1], "max_value": 1.0, "scale": 1.0, "slant": "edges"},
         mean=np.zeros(1, np.float32),
         config={},
         summary={},
