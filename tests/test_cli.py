@@ -340,7 +340,9 @@ def test_config_show_prints_what_reads_back_as_itself(work: Path) -> None:
 
 def test_config_list_and_schema_answer(work: Path) -> None:
     listed = answer("config", "list")
-    assert [line.split()[0] for line in listed.splitlines()] == sorted(path.stem for path in (CHECKOUT / "configs").glob("*.yaml"))
+    assert [line.split()[0] for line in listed.splitlines()] == sorted(
+        path.stem for path in (CHECKOUT / "configs").glob("*.yaml")
+    )
     assert '"$schema": "https://json-schema.org/draft/2020-12/schema"' in answer("config", "schema")
 
 
