@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import pty
@@ -35,6 +36,7 @@ from PIL import Image
 
 from backprop_cli import __version__
 from backprop_cli.cli.signals import Interrupt
+from backprop_cli.store.run_directory import PRETRAINED
 
 PICTURE = SAMPLES / "1-1416.png"
 TINY = ("train", "-c", "quick", "--epochs", "1")
@@ -169,10 +171,27 @@ def test_a_model_is_named_by_its_run_or_its_file(trained: Path, name: str) -> No
     assert document("predict", "digits:3", "-m", name)["model"] == "runs/quick-1/model.safetensors"
 
 
-@pytest.mark.parametrize("command", [("eval",), ("predict", "digits:1"), ("predict", str(PICTURE))])
+@pytest.mark.parametrize("command", [("eval",), ("eval", "-m", "latest"), ("check", "-m", "latest")])
 def test_with_no_run_at_all_the_hint_is_to_train(work: Path, command: tuple[str, ...]) -> None:
     assert "run `backprop train` first" in one_line(refusal(*command))
     assert not contents(work)
+
+
+def test_without_a_run_pictures_are_read_by_the_pretrained_model_which_says_so(work: Path) -> None:
+    names = sorted(str(path) for path in SAMPLES.glob("*.png"))
+    result = backprop("predict", *names, "--json")
+    assert "model: " in result.stderr
+    assert "pretrained.safetensors" in result.stderr
+    read = [one["predicted"] for one in parsed(result.stdout)["predictions"]]
+    assert read == [Path(name).name[0] for name in names]
+    assert document("predict", "digits:1500", "-m", "pretrained")["predictions"][0]["predicted"] == "1"
+    assert not contents(work)
+
+
+def test_the_pretrained_model_is_small_and_the_one_that_the_readme_describes() -> None:
+    content = PRETRAINED.read_bytes()
+    assert len(content) <= 600_000
+    assert hashlib.sha256(content).hexdigest() in (CHECKOUT / "README.md").read_text("utf-8")
 
 
 def test_a_model_that_is_not_there_or_damaged_is_refused(trained: Path, tmp_path: Path) -> None:
