@@ -120,7 +120,7 @@ def _strokes(
     if angle:
         canvas = canvas.rotate(angle, Image.Resampling.BICUBIC)
     sharpness = np.clip(factor / 2, 1, 4)  # enlarged outlines are drawn as by a pen
-    return np.clip((np.asarray(canvas, np.float32) - 0.45) * sharpness + 0.45, 0, 1).astype(np.float32)
+    return np.clip((np.asarray(canvas, np.float32) - 0.35) * sharpness + 0.35, 0, 1).astype(np.float32)
 
 
 def _noise(size: tuple[int, int], grain: float, rng: np.random.Generator) -> Array:
