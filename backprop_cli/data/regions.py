@@ -34,10 +34,12 @@ class Regions:
 
     @property
     def heights(self) -> NDArray[np.int64]:
+        """Rows of each region's box, (n,)."""
         return self.bottoms - self.tops + 1
 
     @property
     def widths(self) -> NDArray[np.int64]:
+        """Columns of each region's box, (n,)."""
         return self.rights - self.lefts + 1
 
     def bitmap(self, chosen: NDArray[np.bool_]) -> Bitmap:

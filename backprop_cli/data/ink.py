@@ -1,0 +1,229 @@
+"""Grey picture -> ink: which way round it is, what stands out from its ground, and which of that is the digit.
+
+    grey -> polarity -> ground -> contrast -> regions, without lines, frames and edges -> ink, 0 ground .. 1 drawn
+
+What speaks against the ink being one digit is said in words, as doubts. Shares below were chosen on photo-like
+pictures made of MNIST digits (benchmarks/pictures.py).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_cli.data.regions import (
+    Bitmap,
+    Regions,
+    largest_within,
+    mean_within,
+    regions_of,
+    smallest_within,
+)
+from backprop_cli.errors import PictureError
+
+Array = NDArray[np.float32]
+Invert = Literal["auto", "yes", "no"]
+
+LEAST_CONTRAST = 0.04
+"""Strongest ink below which a picture counts as blank, as a share of its ground."""
+
+_FLAT = 0.02
+"""Spread of grey levels (quartiles) up to which a ground is flat, so that it needs no estimate from place to place."""
+
+_GROUND_WINDOW = 0.24
+"""Side of the window that must be wider than any stroke, as a share of the picture's shorter side."""
+
+_LINE = (0.04, 0.3, 0.85)
+"""A ruled line: greatest thickness, as a share of the shorter side; least length of its pieces, and of all together,
+as shares of the picture's width (or height)."""
+
+_EDGE_CONTACT = 0.3
+"""Share of an edge that a region touches if it is a desk, a border or a shadow and no stroke."""
+
+_LEAST_NEIGHBOUR = 0.035
+"""Area from which a region near the main one belongs to the digit, as a share of the main one's."""
+
+
+@dataclass(frozen=True)
+class Ink:
+    """What is drawn on a picture.
+
+    Attributes:
+        levels: Bright ink on 0, in [0, 1], (height, width); one half lies where ink and ground part.
+        doubts: What speaks against its being one digit, in words.
+    """
+
+    levels: Array
+    doubts: tuple[str, ...] = ()
+
+
+def ink_of(grey: NDArray[np.floating], invert: Invert = "auto") -> Ink:
+    """Find the digit on a picture: what stands out from its ground and is neither line, frame nor edge.
+
+    Args:
+        grey: Grey levels from 0 (black) to 1 (white), (height, width).
+        invert: "no" for dark ink on a light ground, "yes" for light on dark, "auto" to find out.
+
+    Returns:
+        The ink, stretched so that strokes reach 1.
+
+    Raises:
+        PictureError: If nothing stands out (the caller knows the file's name and puts it in front).
+    """
+    levels = np.asarray(grey, dtype=np.float32)
+    light_ink = has_light_ink(levels) if invert == "auto" else invert == "yes"
+    contrast = contrast_of(1 - levels if light_ink else levels)
+    if contrast.max() < LEAST_CONTRAST:
+        raise PictureError("blank: no ink found; the digit must stand out from its ground")
+    drawn = contrast > otsu_threshold(contrast)
+    kept = digit_among(drawn)
+    if not np.array_equal(kept, drawn):
+        contrast = np.where(_thickened(kept, drawn), contrast, 0)
+    threshold = otsu_threshold(contrast)
+    strokes = float(contrast[contrast > threshold].mean())
+    return Ink(_stretched(contrast, threshold, strokes))
+
+
+# ---- polarity and ground ---------------------------------------------------------------------------------------------
+
+
+def has_light_ink(levels: Array) -> bool:
+    """Tell whether the ink is lighter than its ground.
+
+    Strokes are few pixels far from their surroundings, so the differences to these lean to the ink's side. Where they
+    do not, ground is what most of the border is, or, if that is undecided, what most of the picture is.
+    """
+    if not _is_flat(levels):
+        window = _odd(_GROUND_WINDOW * min(levels.shape))
+        difference = levels - mean_within(levels, window, window)
+        skewness = float((difference**3).mean() / max(float((difference**2).mean()) ** 1.5, 1e-12))
+        if abs(skewness) > 0.5:
+            return skewness > 0
+    light = levels > otsu_threshold(levels)
+    share = float(_border(light.astype(np.float32)).mean())
+    if 0.4 < share < 0.6:
+        share = float(light.mean())
+    return share < 0.5
+
+
+def contrast_of(paper: Array) -> Array:
+    """Return by how much ink is darker than its ground, as a share of the ground, in [0, 1], (height, width).
+
+    A flat ground is one level; otherwise it is what is left when all that is darker and narrower than a window is
+    filled up (grey closing), smoothed.
+
+    Args:
+        paper: Dark ink on a light ground, (height, width).
+    """
+    if _is_flat(paper):
+        ground = float(np.median(_border(paper)))
+        return np.maximum(ground - paper, 0) / max(ground, LEAST_CONTRAST)
+    window = _odd(_GROUND_WINDOW * min(paper.shape))
+    smooth = mean_within(paper, 3, 3)
+    filled = smallest_within(largest_within(smooth, window, window), window, window)
+    blurred = mean_within(mean_within(filled, window, window), window, window)
+    grounds = np.minimum(filled, blurred)  # beside a dark desk the paper's light must not spill over
+    contrast = (grounds - smooth) / np.maximum(grounds, LEAST_CONTRAST)
+    return np.clip(contrast - np.median(contrast), 0, 1)
+
+
+def _is_flat(levels: Array) -> bool:
+    """Tell whether the border is of one level but for a few strokes that run into it."""
+    border = _border(levels)
+    low, high = np.quantile(border, (0.25, 0.75))
+    return bool(high - low <= _FLAT)
+
+
+def _border(picture: Array) -> Array:
+    """Return the pixels along the four edges, (n,)."""
+    return np.concatenate([picture[0], picture[-1], picture[1:-1, 0], picture[1:-1, -1]])
+
+
+def _odd(side: float) -> int:
+    """Return a window of about `side` pixels with a middle."""
+    return 2 * int(side / 2) + 1
+
+
+def otsu_threshold(values: Array) -> float:
+    """Return the level that parts values in two groups with the least spread within.
+
+    Source: Otsu 1979, a threshold selection method from gray-level histograms.
+    """
+    low, high = float(values.min()), float(values.max())
+    if high == low:
+        return high
+    bins = ((values - low) * (255.999 / (high - low))).astype(np.int64)
+    histogram = np.bincount(bins.ravel(), minlength=256).astype(np.float64)
+    levels = np.arange(256)
+    below = np.cumsum(histogram)[:-1]  # (255,), pixels up to each level
+    above = histogram.sum() - below
+    sum_below = np.cumsum(histogram * levels)[:-1]
+    sum_above = (histogram * levels).sum() - sum_below
+    between = (sum_below * above - sum_above * below) ** 2 / (below * above)  # the outer bins are never empty
+    best = np.flatnonzero(between >= between.max() * (1 - 1e-9))
+    return low + (float(best.mean()) + 1) / 256 * (high - low)  # the middle of an empty valley
+
+
+def _stretched(contrast: Array, threshold: float, strokes: float) -> Array:
+    """Map 0 to 0, the threshold to one half, and the usual contrast of strokes to 1, straight in between."""
+    return np.interp(contrast, (0.0, threshold, max(strokes, threshold * 1.01)), (0.0, 0.5, 1.0)).astype(np.float32)
+
+
+# ---- which of it is the digit ----------------------------------------------------------------------------------------
+
+
+def digit_among(drawn: Bitmap) -> Bitmap:
+    """Return the pixels of the main region and its neighbours, without lines, frames and edges, (height, width)."""
+    cleaned = drawn & ~ruled_lines(drawn)
+    regions = regions_of(cleaned)
+    free = ~_is_edge(regions)
+    if not free.any():
+        return drawn
+    areas = np.where(free, regions.areas, 0)
+    main = int(areas.argmax())
+    near = _gap(regions, main) <= max(regions.heights[main], regions.widths[main]) / 2
+    return regions.bitmap((areas >= _LEAST_NEIGHBOUR * areas[main]) & near)
+
+
+def ruled_lines(drawn: Bitmap) -> Bitmap:
+    """Return the pixels of thin lines that run through the picture, but not where strokes cross them."""
+    return _lines_across(drawn) | _lines_across(drawn.T).T
+
+
+def _lines_across(drawn: Bitmap) -> Bitmap:
+    """Return the pixels of nearly horizontal lines, (height, width)."""
+    height, width = drawn.shape
+    thick = _odd(_LINE[0] * min(height, width))
+    ink = drawn.astype(np.float32)
+    # What is thinner than a line may be: ink that a window of that height does not fit in.
+    strokes = largest_within(smallest_within(ink, thick + 2, 1), thick + 2, 1)
+    thin = largest_within(ink - strokes, 3, 1)  # slightly tilted lines go in steps
+    piece = _odd(_LINE[1] * width)
+    lines = largest_within(smallest_within(thin, 1, piece), 1, piece) > 0
+    found = regions_of(lines)
+    long = found.widths >= _LINE[2] * width
+    return found.bitmap(long) & (ink > strokes)
+
+
+def _is_edge(regions: Regions) -> NDArray[np.bool_]:
+    """Tell which regions lie along an edge of the picture for more than strokes do, (n,)."""
+    labels = regions.labels
+    touching = np.zeros(len(regions), np.bool_)
+    for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        contact = np.bincount(edge[edge >= 0], minlength=len(regions))
+        touching |= contact > _EDGE_CONTACT * len(edge)
+    return touching
+
+
+def _gap(regions: Regions, main: int) -> NDArray[np.int64]:
+    """Return how many pixels lie between the boxes of each region and of the main one, (n,)."""
+    down = np.maximum(regions.tops - regions.bottoms[main], regions.tops[main] - regions.bottoms)
+    across = np.maximum(regions.lefts - regions.rights[main], regions.lefts[main] - regions.rights)
+    return np.maximum(np.maximum(down, across), 0)
+
+
+def _thickened(kept: Bitmap, drawn: Bitmap) -> Bitmap:
+    """Return what was kept with its soft outlines, but nothing of the rest that was drawn."""
+    rest = largest_within((drawn & ~kept).astype(np.float32), 3, 3) > 0
+    return kept | ((largest_within(kept.astype(np.float32), 7, 7) > 0) & ~rest)
