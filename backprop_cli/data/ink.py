@@ -28,13 +28,20 @@ Invert = Literal["auto", "yes", "no"]
 LEAST_CONTRAST = 0.04
 """Strongest ink below which a picture counts as blank, as a share of its ground."""
 
-_FLAT = 0.02
-"""Spread of grey levels (quartiles) up to which a ground is flat, so that it needs no estimate from place to place."""
+_FLAT = (0.02, 0.25)
+"""A flat ground needs no estimate from place to place: greatest spread of its grey levels along the border (between
+the quartiles), and least share of the picture that is of these levels (otherwise it is a frame)."""
+
+_SMOOTHING = 0.01
+"""Side of the window that grain is smoothed in, as a share of the picture's shorter side."""
+
+_OUTLINE = 0.1
+"""Side of the window around what is drawn in which its soft outlines lie, as a share of the shorter side."""
 
 _GROUND_WINDOW = 0.24
 """Side of the window that must be wider than any stroke, as a share of the picture's shorter side."""
 
-_LINE = (0.04, 0.3, 0.85)
+_LINE = (0.04, 0.3, 0.8)
 """A ruled line: greatest thickness, as a share of the shorter side; least length of its pieces, and of all together,
 as shares of the picture's width (or height)."""
 
@@ -77,9 +84,7 @@ def ink_of(grey: NDArray[np.floating], invert: Invert = "auto") -> Ink:
     if contrast.max() < LEAST_CONTRAST:
         raise PictureError("blank: no ink found; the digit must stand out from its ground")
     drawn = contrast > otsu_threshold(contrast)
-    kept = digit_among(drawn)
-    if not np.array_equal(kept, drawn):
-        contrast = np.where(_thickened(kept, drawn), contrast, 0)
+    contrast[~_surroundings(digit_among(drawn), drawn)] = 0
     threshold = otsu_threshold(contrast)
     strokes = float(contrast[contrast > threshold].mean())
     return Ink(_stretched(contrast, threshold, strokes))
@@ -96,10 +101,12 @@ def has_light_ink(levels: Array) -> bool:
     """
     if not _is_flat(levels):
         window = _odd(_GROUND_WINDOW * min(levels.shape))
-        difference = levels - mean_within(levels, window, window)
-        skewness = float((difference**3).mean() / max(float((difference**2).mean()) ** 1.5, 1e-12))
-        if abs(skewness) > 0.5:
-            return skewness > 0
+        difference = mean_within(levels, 3, 3) - mean_within(mean_within(levels, window, window), window, window)
+        margin = window // 4  # a desk that looks in beside the paper is no ink
+        inner = difference[margin:-margin, margin:-margin] if margin else difference
+        third_moment = float((inner**3).mean())
+        if abs(third_moment) > 0.1 * float((inner**2).mean()) ** 1.5:
+            return third_moment > 0
     light = levels > otsu_threshold(levels)
     share = float(_border(light.astype(np.float32)).mean())
     if 0.4 < share < 0.6:
@@ -116,11 +123,11 @@ def contrast_of(paper: Array) -> Array:
     Args:
         paper: Dark ink on a light ground, (height, width).
     """
+    smooth = paper if (grain := _odd(_SMOOTHING * min(paper.shape))) == 1 else mean_within(paper, grain, grain)
     if _is_flat(paper):
         ground = float(np.median(_border(paper)))
-        return np.maximum(ground - paper, 0) / max(ground, LEAST_CONTRAST)
+        return np.maximum(ground - smooth, 0) / max(ground, LEAST_CONTRAST)
     window = _odd(_GROUND_WINDOW * min(paper.shape))
-    smooth = mean_within(paper, 3, 3)
     filled = smallest_within(largest_within(smooth, window, window), window, window)
     blurred = mean_within(mean_within(filled, window, window), window, window)
     grounds = np.minimum(filled, blurred)  # beside a dark desk the paper's light must not spill over
@@ -129,10 +136,10 @@ def contrast_of(paper: Array) -> Array:
 
 
 def _is_flat(levels: Array) -> bool:
-    """Tell whether the border is of one level but for a few strokes that run into it."""
-    border = _border(levels)
-    low, high = np.quantile(border, (0.25, 0.75))
-    return bool(high - low <= _FLAT)
+    """Tell whether the border is of one level, but for a few strokes that run into it, and much of the rest too."""
+    low, middle, high = np.quantile(_border(levels), (0.25, 0.5, 0.75))
+    spread, share = _FLAT
+    return bool(high - low <= spread and (np.abs(levels - middle) <= 2 * spread).mean() >= share)
 
 
 def _border(picture: Array) -> Array:
@@ -223,7 +230,9 @@ def _gap(regions: Regions, main: int) -> NDArray[np.int64]:
     return np.maximum(np.maximum(down, across), 0)
 
 
-def _thickened(kept: Bitmap, drawn: Bitmap) -> Bitmap:
-    """Return what was kept with its soft outlines, but nothing of the rest that was drawn."""
+def _surroundings(kept: Bitmap, drawn: Bitmap) -> Bitmap:
+    """Return what was kept with its soft outlines, but nothing of the rest that was drawn, (height, width)."""
+    reach = _odd(_OUTLINE * min(drawn.shape))
+    near = largest_within(kept.astype(np.float32), reach, reach) > 0
     rest = largest_within((drawn & ~kept).astype(np.float32), 3, 3) > 0
-    return kept | ((largest_within(kept.astype(np.float32), 7, 7) > 0) & ~rest)
+    return kept | (near & ~rest)
