@@ -41,6 +41,10 @@ _OUTLINE = 0.1
 _GROUND_WINDOW = 0.24
 """Side of the window that must be wider than any stroke, as a share of the picture's shorter side."""
 
+_DARKEST_GROUND = 0.4
+"""Level that a ground in the shadow is taken to have at least, as a share of the brightest: below, noise counts more
+than ink."""
+
 _LINE = (0.04, 0.3, 0.8)
 """A ruled line: greatest thickness, as a share of the shorter side; least length of its pieces, and of all together,
 as shares of the picture's width (or height)."""
@@ -131,7 +135,7 @@ def contrast_of(paper: Array) -> Array:
     filled = smallest_within(largest_within(smooth, window, window), window, window)
     blurred = mean_within(mean_within(filled, window, window), window, window)
     grounds = np.minimum(filled, blurred)  # beside a dark desk the paper's light must not spill over
-    contrast = (grounds - smooth) / np.maximum(grounds, LEAST_CONTRAST)
+    contrast = (grounds - smooth) / np.maximum(grounds, max(_DARKEST_GROUND * float(grounds.max()), LEAST_CONTRAST))
     return np.clip(contrast - np.median(contrast), 0, 1)
 
 
@@ -184,13 +188,15 @@ def digit_among(drawn: Bitmap) -> Bitmap:
     """Return the pixels of the main region and its neighbours, without lines, frames and edges, (height, width)."""
     cleaned = drawn & ~ruled_lines(drawn)
     regions = regions_of(cleaned)
-    free = ~_is_edge(regions)
-    if not free.any():
+    contact = edge_contact(regions)
+    areas = np.where(contact > _EDGE_CONTACT, 0, regions.areas)
+    if not areas.any():
         return drawn
-    areas = np.where(free, regions.areas, 0)
-    main = int(areas.argmax())
+    main = int(np.where(contact > 0, areas / 4, areas).argmax())  # rather something whole in the middle
     near = _gap(regions, main) <= max(regions.heights[main], regions.widths[main]) / 2
-    return regions.bitmap((areas >= _LEAST_NEIGHBOUR * areas[main]) & near)
+    cut_off = (contact > 0) & (contact[main] == 0)
+    chosen = near & ~cut_off & (areas >= _LEAST_NEIGHBOUR * areas[main])
+    return regions.bitmap(chosen)
 
 
 def ruled_lines(drawn: Bitmap) -> Bitmap:
@@ -201,6 +207,8 @@ def ruled_lines(drawn: Bitmap) -> Bitmap:
 def _lines_across(drawn: Bitmap) -> Bitmap:
     """Return the pixels of nearly horizontal lines, (height, width)."""
     height, width = drawn.shape
+    if drawn.any(axis=0).mean() < _LINE[2]:
+        return np.zeros_like(drawn)
     thick = _odd(_LINE[0] * min(height, width))
     ink = drawn.astype(np.float32)
     # What is thinner than a line may be: ink that a window of that height does not fit in.
@@ -213,14 +221,11 @@ def _lines_across(drawn: Bitmap) -> Bitmap:
     return found.bitmap(long) & (ink > strokes)
 
 
-def _is_edge(regions: Regions) -> NDArray[np.bool_]:
-    """Tell which regions lie along an edge of the picture for more than strokes do, (n,)."""
+def edge_contact(regions: Regions) -> NDArray[np.float64]:
+    """Return the share of an edge of the picture that each region touches, at the edge it touches most, (n,)."""
     labels = regions.labels
-    touching = np.zeros(len(regions), np.bool_)
-    for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
-        contact = np.bincount(edge[edge >= 0], minlength=len(regions))
-        touching |= contact > _EDGE_CONTACT * len(edge)
-    return touching
+    edges = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
+    return np.max([np.bincount(edge[edge >= 0], minlength=len(regions)) / len(edge) for edge in edges], axis=0)
 
 
 def _gap(regions: Regions, main: int) -> NDArray[np.int64]:
