@@ -28,9 +28,10 @@ Invert = Literal["auto", "yes", "no"]
 LEAST_CONTRAST = 0.04
 """Strongest ink below which a picture counts as blank, as a share of its ground."""
 
-_FLAT = (0.02, 0.25)
+_FLAT = (0.02, 0.25, 0.5)
 """A flat ground needs no estimate from place to place: greatest spread of its grey levels along the border (between
-the quartiles), and least share of the picture that is of these levels (otherwise it is a frame)."""
+the quartiles), least share of the picture that is of these levels (otherwise it is a frame), and of the lighter or
+darker pixels where digits fill the picture."""
 
 _SMOOTHING = 0.01
 """Side of the window that grain is smoothed in, as a share of the picture's shorter side."""
@@ -128,8 +129,8 @@ def contrast_of(paper: Array) -> Array:
         paper: Dark ink on a light ground, (height, width).
     """
     smooth = paper if (grain := _odd(_SMOOTHING * min(paper.shape))) == 1 else mean_within(paper, grain, grain)
-    if _is_flat(paper):
-        ground = float(np.median(_border(paper)))
+    if _is_flat(paper) or _is_pure(paper):
+        ground = float(np.median(paper[paper >= otsu_threshold(paper)]))
         return np.maximum(ground - smooth, 0) / max(ground, LEAST_CONTRAST)
     window = _odd(_GROUND_WINDOW * min(paper.shape))
     filled = smallest_within(largest_within(smooth, window, window), window, window)
@@ -142,8 +143,15 @@ def contrast_of(paper: Array) -> Array:
 def _is_flat(levels: Array) -> bool:
     """Tell whether the border is of one level, but for a few strokes that run into it, and much of the rest too."""
     low, middle, high = np.quantile(_border(levels), (0.25, 0.5, 0.75))
-    spread, share = _FLAT
+    spread, share, _ = _FLAT
     return bool(high - low <= spread and (np.abs(levels - middle) <= 2 * spread).mean() >= share)
+
+
+def _is_pure(paper: Array) -> bool:
+    """Tell whether most that is lighter than the ink is of the very lightest level, as around digits cut out."""
+    spread, _, share = _FLAT
+    light = paper[paper > otsu_threshold(paper)]
+    return light.size > 0 and bool((light >= light.max() - spread / 4).mean() >= share)
 
 
 def _border(picture: Array) -> Array:
