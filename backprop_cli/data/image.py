@@ -1,6 +1,6 @@
-"""Any picture -> ink: decode a file safely, then find which way round it is and what stands out from its ground.
+"""Any picture file -> grey, safely, and on to its ink.
 
-    file -> decode -> grey, 0 black .. 1 white -> ink_of -> ink, 0 ground .. 1 drawn -> normalize.py
+    file -> decode -> grey, 0 black .. 1 white -> ink.py -> ink, 0 ground .. 1 drawn -> normalize.py
 
 Pillow is imported only when a file is read, so that work on arrays does without it.
 """
@@ -13,18 +13,18 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli.data.ink import LEAST_CONTRAST, Ink, Invert, ink_of
 from backprop_cli.errors import PictureError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Array = NDArray[np.float32]
-Invert = Literal["auto", "yes", "no"]
 
 FORMATS = ("PNG", "JPEG", "PPM", "GIF", "BMP", "TIFF", "WEBP")
 """Pillow's names of the formats that are read, in the order tried: the last two load all its readers first."""
@@ -41,13 +41,10 @@ LONG_SIDE = 320
 SHORT_SIDE = 96
 """Pixels to which the shorter side of a small picture grows, so that outlines are smooth."""
 
-LEAST_CONTRAST = 0.04
-"""Strongest ink below which a picture counts as blank, as a share of its ground."""
-
 _KNOWN = "expected PNG, JPEG, BMP, GIF, TIFF, WebP or PNM"
 
 
-def read_picture(source: Path | bytes, *, invert: Invert = "auto") -> Array:
+def read_picture(source: Path | bytes, *, invert: Invert = "auto") -> Ink:
     """Read one picture and return its ink.
 
     Args:
@@ -55,7 +52,7 @@ def read_picture(source: Path | bytes, *, invert: Invert = "auto") -> Array:
         invert: "no" for dark ink on a light ground, "yes" for light on dark, "auto" to find out.
 
     Returns:
-        Bright ink on 0, in [0, 1], (height, width).
+        The ink, and what speaks against its being one digit.
 
     Raises:
         PictureError: If the picture cannot be read, or is blank.
@@ -95,30 +92,6 @@ def decode(source: Path | bytes) -> Array:
     if not np.isfinite(levels).all():
         raise PictureError(f"{where}: some pixels are not finite numbers; save it as PNG")
     return levels
-
-
-def ink_of(grey: NDArray[np.floating], invert: Invert = "auto") -> Array:
-    """Find the ink of a picture: what stands out from its ground, stretched so that strokes reach 1.
-
-    Args:
-        grey: Grey levels from 0 (black) to 1 (white), (height, width).
-        invert: "no" for dark ink on a light ground, "yes" for light on dark, "auto" to find out.
-
-    Returns:
-        Bright ink on 0, in [0, 1], (height, width); one half lies where ink and ground part.
-
-    Raises:
-        PictureError: If nothing stands out (the caller knows the file's name and puts it in front).
-    """
-    light_ink = _has_light_ink(grey) if invert == "auto" else invert == "yes"
-    paper = np.asarray(1 - grey if light_ink else grey, dtype=np.float32)  # dark ink on a light ground
-    ground = float(np.median(_border(paper)))
-    contrast = np.maximum(ground - paper, 0) / max(ground, LEAST_CONTRAST)
-    if contrast.max() < LEAST_CONTRAST:
-        raise PictureError("blank: no ink found; the digit must stand out from its ground")
-    threshold = _otsu_threshold(contrast)
-    strokes = float(contrast[contrast > threshold].mean())
-    return _stretched(contrast, threshold, strokes)
 
 
 def _where(source: Path | bytes) -> str:
@@ -259,43 +232,3 @@ def _best_grey(channels: Array) -> Array:
     if ranges.max() > 2 * np.ptp(grey):  # yellow on white, red on a green of the same brightness
         return channels[:, :, int(ranges.argmax())]
     return grey
-
-
-def _border(picture: Array) -> Array:
-    """Return the pixels along the four edges, (n,)."""
-    return np.concatenate([picture[0], picture[-1], picture[1:-1, 0], picture[1:-1, -1]])
-
-
-def _has_light_ink(grey: NDArray[np.floating]) -> bool:
-    """Vote by the border: ground is what most of it is; if it is undecided, what most of the picture is."""
-    levels = np.asarray(grey, dtype=np.float32)
-    light = levels > _otsu_threshold(levels)
-    share = float(_border(light.astype(np.float32)).mean())
-    if 0.4 < share < 0.6:
-        share = float(light.mean())
-    return share < 0.5
-
-
-def _otsu_threshold(values: Array) -> float:
-    """Return the level that parts values in two groups with the least spread within.
-
-    Source: Otsu 1979, a threshold selection method from gray-level histograms.
-    """
-    low, high = float(values.min()), float(values.max())
-    if high == low:
-        return high
-    bins = ((values - low) * (255.999 / (high - low))).astype(np.int64)
-    histogram = np.bincount(bins.ravel(), minlength=256).astype(np.float64)
-    levels = np.arange(256)
-    below = np.cumsum(histogram)[:-1]  # (255,), pixels up to each level
-    above = histogram.sum() - below
-    sum_below = np.cumsum(histogram * levels)[:-1]
-    sum_above = (histogram * levels).sum() - sum_below
-    between = (sum_below * above - sum_above * below) ** 2 / (below * above)  # the outer bins are never empty
-    best = np.flatnonzero(between >= between.max() * (1 - 1e-9))
-    return low + (float(best.mean()) + 1) / 256 * (high - low)  # the middle of an empty valley
-
-
-def _stretched(contrast: Array, threshold: float, strokes: float) -> Array:
-    """Map 0 to 0, the threshold to one half, and the usual contrast of strokes to 1, straight in between."""
-    return np.interp(contrast, (0.0, threshold, max(strokes, threshold * 1.01)), (0.0, 0.5, 1.0)).astype(np.float32)

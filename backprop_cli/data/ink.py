@@ -1,0 +1,251 @@
+"""Grey picture -> ink: which way round it is, what stands out from its ground, and which of that is the digit.
+
+    grey -> polarity -> ground -> contrast -> regions, without lines, frames and edges -> ink, 0 ground .. 1 drawn
+
+What speaks against the ink being one digit is said in words, as doubts. Shares below were chosen on photo-like
+pictures made of MNIST digits (benchmarks/pictures.py).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_cli.data.regions import (
+    Bitmap,
+    Regions,
+    largest_within,
+    mean_within,
+    regions_of,
+    smallest_within,
+)
+from backprop_cli.errors import PictureError
+
+Array = NDArray[np.float32]
+Invert = Literal["auto", "yes", "no"]
+
+LEAST_CONTRAST = 0.04
+"""Strongest ink below which a picture counts as blank, as a share of its ground."""
+
+_FLAT = (0.02, 0.25, 0.5)
+"""A flat ground needs no estimate from place to place: greatest spread of its grey levels along the border (between
+the quartiles), least share of the picture that is of these levels (otherwise it is a frame), and of the lighter or
+darker pixels where digits fill the picture."""
+
+_SMOOTHING = 0.01
+"""Side of the window that grain is smoothed in, as a share of the picture's shorter side."""
+
+_OUTLINE = 0.1
+"""Side of the window around what is drawn in which its soft outlines lie, as a share of the shorter side."""
+
+_GROUND_WINDOW = 0.24
+"""Side of the window that must be wider than any stroke, as a share of the picture's shorter side."""
+
+_DARKEST_GROUND = 0.4
+"""Level that a ground in the shadow is taken to have at least, as a share of the brightest: below, noise counts more
+than ink."""
+
+_LINE = (0.04, 0.3, 0.8)
+"""A ruled line: greatest thickness, as a share of the shorter side; least length of its pieces, and of all together,
+as shares of the picture's width (or height)."""
+
+_EDGE_CONTACT = 0.3
+"""Share of an edge that a region touches if it is a desk, a border or a shadow and no stroke."""
+
+_LEAST_NEIGHBOUR = 0.035
+"""Area from which a region near the main one belongs to the digit, as a share of the main one's."""
+
+
+@dataclass(frozen=True)
+class Ink:
+    """What is drawn on a picture.
+
+    Attributes:
+        levels: Bright ink on 0, in [0, 1], (height, width); one half lies where ink and ground part.
+        doubts: What speaks against its being one digit, in words.
+    """
+
+    levels: Array
+    doubts: tuple[str, ...] = ()
+
+
+def ink_of(grey: NDArray[np.floating], invert: Invert = "auto") -> Ink:
+    """Find the digit on a picture: what stands out from its ground and is neither line, frame nor edge.
+
+    Args:
+        grey: Grey levels from 0 (black) to 1 (white), (height, width).
+        invert: "no" for dark ink on a light ground, "yes" for light on dark, "auto" to find out.
+
+    Returns:
+        The ink, stretched so that strokes reach 1.
+
+    Raises:
+        PictureError: If nothing stands out (the caller knows the file's name and puts it in front).
+    """
+    levels = np.asarray(grey, dtype=np.float32)
+    light_ink = has_light_ink(levels) if invert == "auto" else invert == "yes"
+    contrast = contrast_of(1 - levels if light_ink else levels)
+    if contrast.max() < LEAST_CONTRAST:
+        raise PictureError("blank: no ink found; the digit must stand out from its ground")
+    drawn = contrast > otsu_threshold(contrast)
+    contrast[~_surroundings(digit_among(drawn), drawn)] = 0
+    threshold = otsu_threshold(contrast)
+    strokes = float(contrast[contrast > threshold].mean())
+    return Ink(_stretched(contrast, threshold, strokes))
+
+
+# ---- polarity and ground ---------------------------------------------------------------------------------------------
+
+
+def has_light_ink(levels: Array) -> bool:
+    """Tell whether the ink is lighter than its ground.
+
+    Strokes are few pixels far from their surroundings, so the differences to these lean to the ink's side. Where they
+    do not, ground is what most of the border is, or, if that is undecided, what most of the picture is.
+    """
+    if not _is_flat(levels):
+        window = _odd(_GROUND_WINDOW * min(levels.shape))
+        difference = mean_within(levels, 3, 3) - mean_within(mean_within(levels, window, window), window, window)
+        margin = window // 4  # a desk that looks in beside the paper is no ink
+        inner = difference[margin:-margin, margin:-margin] if margin else difference
+        third_moment = float((inner**3).mean())
+        if abs(third_moment) > 0.1 * float((inner**2).mean()) ** 1.5:
+            return third_moment > 0
+    light = levels > otsu_threshold(levels)
+    share = float(_border(light.astype(np.float32)).mean())
+    if 0.4 < share < 0.6:
+        share = float(light.mean())
+    return share < 0.5
+
+
+def contrast_of(paper: Array) -> Array:
+    """Return by how much ink is darker than its ground, as a share of the ground, in [0, 1], (height, width).
+
+    A flat ground is one level; otherwise it is what is left when all that is darker and narrower than a window is
+    filled up (grey closing), smoothed.
+
+    Args:
+        paper: Dark ink on a light ground, (height, width).
+    """
+    smooth = paper if (grain := _odd(_SMOOTHING * min(paper.shape))) == 1 else mean_within(paper, grain, grain)
+    if _is_flat(paper) or _is_pure(paper):
+        ground = float(np.median(paper[paper >= otsu_threshold(paper)]))
+        return np.maximum(ground - smooth, 0) / max(ground, LEAST_CONTRAST)
+    window = _odd(_GROUND_WINDOW * min(paper.shape))
+    filled = smallest_within(largest_within(smooth, window, window), window, window)
+    blurred = mean_within(mean_within(filled, window, window), window, window)
+    grounds = np.minimum(filled, blurred)  # beside a dark desk the paper's light must not spill over
+    contrast = (grounds - smooth) / np.maximum(grounds, max(_DARKEST_GROUND * float(grounds.max()), LEAST_CONTRAST))
+    return np.clip(contrast - np.median(contrast), 0, 1)
+
+
+def _is_flat(levels: Array) -> bool:
+    """Tell whether the border is of one level, but for a few strokes that run into it, and much of the rest too."""
+    low, middle, high = np.quantile(_border(levels), (0.25, 0.5, 0.75))
+    spread, share, _ = _FLAT
+    return bool(high - low <= spread and (np.abs(levels - middle) <= 2 * spread).mean() >= share)
+
+
+def _is_pure(paper: Array) -> bool:
+    """Tell whether most that is lighter than the ink is of the very lightest level, as around digits cut out."""
+    spread, _, share = _FLAT
+    light = paper[paper > otsu_threshold(paper)]
+    return light.size > 0 and bool((light >= light.max() - spread / 4).mean() >= share)
+
+
+def _border(picture: Array) -> Array:
+    """Return the pixels along the four edges, (n,)."""
+    return np.concatenate([picture[0], picture[-1], picture[1:-1, 0], picture[1:-1, -1]])
+
+
+def _odd(side: float) -> int:
+    """Return a window of about `side` pixels with a middle."""
+    return 2 * int(side / 2) + 1
+
+
+def otsu_threshold(values: Array) -> float:
+    """Return the level that parts values in two groups with the least spread within.
+
+    Source: Otsu 1979, a threshold selection method from gray-level histograms.
+    """
+    low, high = float(values.min()), float(values.max())
+    if high == low:
+        return high
+    bins = ((values - low) * (255.999 / (high - low))).astype(np.int64)
+    histogram = np.bincount(bins.ravel(), minlength=256).astype(np.float64)
+    levels = np.arange(256)
+    below = np.cumsum(histogram)[:-1]  # (255,), pixels up to each level
+    above = histogram.sum() - below
+    sum_below = np.cumsum(histogram * levels)[:-1]
+    sum_above = (histogram * levels).sum() - sum_below
+    between = (sum_below * above - sum_above * below) ** 2 / (below * above)  # the outer bins are never empty
+    best = np.flatnonzero(between >= between.max() * (1 - 1e-9))
+    return low + (float(best.mean()) + 1) / 256 * (high - low)  # the middle of an empty valley
+
+
+def _stretched(contrast: Array, threshold: float, strokes: float) -> Array:
+    """Map 0 to 0, the threshold to one half, and the usual contrast of strokes to 1, straight in between."""
+    return np.interp(contrast, (0.0, threshold, max(strokes, threshold * 1.01)), (0.0, 0.5, 1.0)).astype(np.float32)
+
+
+# ---- which of it is the digit ----------------------------------------------------------------------------------------
+
+
+def digit_among(drawn: Bitmap) -> Bitmap:
+    """Return the pixels of the main region and its neighbours, without lines, frames and edges, (height, width)."""
+    cleaned = drawn & ~ruled_lines(drawn)
+    regions = regions_of(cleaned)
+    contact = edge_contact(regions)
+    areas = np.where(contact > _EDGE_CONTACT, 0, regions.areas)
+    if not areas.any():
+        return drawn
+    main = int(np.where(contact > 0, areas / 4, areas).argmax())  # rather something whole in the middle
+    near = _gap(regions, main) <= max(regions.heights[main], regions.widths[main]) / 2
+    cut_off = (contact > 0) & (contact[main] == 0)
+    chosen = near & ~cut_off & (areas >= _LEAST_NEIGHBOUR * areas[main])
+    return regions.bitmap(chosen)
+
+
+def ruled_lines(drawn: Bitmap) -> Bitmap:
+    """Return the pixels of thin lines that run through the picture, but not where strokes cross them."""
+    return _lines_across(drawn) | _lines_across(drawn.T).T
+
+
+def _lines_across(drawn: Bitmap) -> Bitmap:
+    """Return the pixels of nearly horizontal lines, (height, width)."""
+    height, width = drawn.shape
+    if drawn.any(axis=0).mean() < _LINE[2]:
+        return np.zeros_like(drawn)
+    thick = _odd(_LINE[0] * min(height, width))
+    ink = drawn.astype(np.float32)
+    # What is thinner than a line may be: ink that a window of that height does not fit in.
+    strokes = largest_within(smallest_within(ink, thick + 2, 1), thick + 2, 1)
+    thin = largest_within(ink - strokes, 3, 1)  # slightly tilted lines go in steps
+    piece = _odd(_LINE[1] * width)
+    lines = largest_within(smallest_within(thin, 1, piece), 1, piece) > 0
+    found = regions_of(lines)
+    long = found.widths >= _LINE[2] * width
+    return found.bitmap(long) & (ink > strokes)
+
+
+def edge_contact(regions: Regions) -> NDArray[np.float64]:
+    """Return the share of an edge of the picture that each region touches, at the edge it touches most, (n,)."""
+    labels = regions.labels
+    edges = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
+    return np.max([np.bincount(edge[edge >= 0], minlength=len(regions)) / len(edge) for edge in edges], axis=0)
+
+
+def _gap(regions: Regions, main: int) -> NDArray[np.int64]:
+    """Return how many pixels lie between the boxes of each region and of the main one, (n,)."""
+    down = np.maximum(regions.tops - regions.bottoms[main], regions.tops[main] - regions.bottoms)
+    across = np.maximum(regions.lefts - regions.rights[main], regions.lefts[main] - regions.rights)
+    return np.maximum(np.maximum(down, across), 0)
+
+
+def _surroundings(kept: Bitmap, drawn: Bitmap) -> Bitmap:
+    """Return what was kept with its soft outlines, but nothing of the rest that was drawn, (height, width)."""
+    reach = _odd(_OUTLINE * min(drawn.shape))
+    near = largest_within(kept.astype(np.float32), reach, reach) > 0
+    rest = largest_within((drawn & ~kept).astype(np.float32), 3, 3) > 0
+    return kept | (near & ~rest)
