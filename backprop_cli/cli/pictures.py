@@ -27,12 +27,14 @@ class Reading:
         grid: (height, width), ink high, from 0 to the model's `max_value`.
         error: Why there is no grid.
         label: The index of its class, where that is known.
+        doubts: What speaks against its being one digit, in words.
     """
 
     name: str
     grid: Any = None
     error: str | None = None
     label: int | None = None
+    doubts: tuple[str, ...] = ()
 
 
 def read(name: str, predictor: Predictor, invert: Invert = "auto") -> Reading:
@@ -47,10 +49,10 @@ def read(name: str, predictor: Predictor, invert: Invert = "auto") -> Reading:
         ink = read_picture(source, invert=invert)
     except PictureError as problem:
         return Reading(name, error=str(problem))
-    counts = normalize_many([ink], picture=predictor.picture_size, slant=predictor.slant)[
+    counts = normalize_many([ink.levels], picture=predictor.picture_size, slant=predictor.slant)[
         0
     ]  # 0 to 16, as in the digits
-    return Reading(name, counts * (predictor.scaling.max_value / 16.0))
+    return Reading(name, counts * (predictor.scaling.max_value / 16.0), doubts=ink.doubts)
 
 
 def _sample(name: str, predictor: Predictor) -> Reading:

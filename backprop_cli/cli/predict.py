@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
-from backprop_cli.cli.pictures import Invert, Reading, guess, read
-from backprop_cli.errors import UsageError
+from backprop_cli.cli.pictures import MAX_STDIN, Invert, Reading, guess, read
+from backprop_cli.errors import PictureError, UsageError
 from backprop_cli.store.files import clean, write_atomic
 
 if TYPE_CHECKING:
@@ -25,9 +25,11 @@ Examples:
   backprop predict photo.png               what digit is it?
   backprop predict scans/ --json           every picture of a folder
   backprop predict digits:1500 --show      sample 1500 of the digits data set
+  backprop predict postcode.png --digits many
   cat photo.png | backprop predict -
 """
 
+Digits = Literal["one", "many"]
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm", ".pnm"}
 
 
@@ -46,12 +48,27 @@ def predict(
         Path | None, typer.Option("--save-input", metavar="FILE", help="Save what the network saw as a PNG.")
     ] = None,
     invert: Annotated[Invert, typer.Option("--invert", help="yes: light ink on dark; no: dark ink on light.")] = "auto",
+    digits: Annotated[
+        Digits, typer.Option("--digits", help="many: a number of several digits, from left to right.")
+    ] = "one",
     as_json: Annotated[bool, typer.Option("--json", help="The result as one JSON document.")] = False,
 ) -> None:
     """Read pictures of digits."""
     from backprop_cli.cli.models import load_predictor
 
+    if digits == "many" and (show or save_input is not None):
+        raise UsageError("--digits many: goes with neither --show nor --save-input, which are of one digit")
     path, predictor = load_predictor(model, or_pretrained=True)
+    if digits == "many":
+        numbers = [_number(name, predictor, invert) for name in _expand(pictures)]
+        if as_json:
+            console.answer_json("predict/1", {"model": str(path), "predictions": numbers})
+        else:
+            for number in numbers:
+                _show_number(number, named=len(numbers) > 1)
+        if any("error" in number for number in numbers):
+            raise typer.Exit(1)
+        return
     readings = [read(name, predictor, invert) for name in _expand(pictures)]
     if save_input is not None:
         _save_input(save_input, readings, predictor)
@@ -102,11 +119,56 @@ def _answers(readings: list[Reading], predictor: Predictor) -> list[dict[str, An
                 "predicted": predicted,
                 "probability": probability,
                 "probabilities": {name: float(p) for name, p in zip(predictor.classes, row, strict=True)},
-                "warnings": predictor.doubts(row),
+                "warnings": [*reading.doubts, *predictor.doubts(row)],
                 "pixels": (reading.grid / predictor.scaling.max_value).round(4).tolist(),
             }
         )
     return answers
+
+
+def _number(name: str, predictor: Predictor, invert: Invert) -> dict[str, Any]:
+    """Read the digits of one picture from left to right."""
+    import numpy as np
+
+    from backprop_cli.data.normalize import normalize_many
+    from backprop_cli.data.row import digits_in_row
+
+    if name.startswith("digits:"):
+        raise UsageError(f"{name}: --digits many reads pictures; the samples hold one digit each")
+    try:
+        found = digits_in_row(sys.stdin.buffer.read(MAX_STDIN + 1) if name == "-" else Path(name), invert)
+    except PictureError as problem:
+        return {"path": name, "error": str(problem)}
+    counts = normalize_many([one.levels for one in found], picture=predictor.picture_size, slant=predictor.slant)
+    rows = predictor.probabilities(counts * np.float32(predictor.scaling.max_value / 16.0))
+    answers = [predictor.describe(row) for row in rows]
+    warnings = [
+        f"digit {k}: {doubt}"
+        for k, (one, row) in enumerate(zip(found, rows, strict=True), 1)
+        for doubt in [*(["perhaps two digits that touch"] if one.is_wide else []), *predictor.doubts(row)]
+    ]
+    return {
+        "path": name,
+        "text": "".join(predicted for predicted, _ in answers),
+        "digits": [
+            {"predicted": predicted, "probability": probability, "box": [round(side, 4) for side in one.box]}
+            for (predicted, probability), one in zip(answers, found, strict=True)
+        ],
+        "warnings": warnings,
+    }
+
+
+def _show_number(number: dict[str, Any], named: bool) -> None:
+    from backprop_cli.predictor import percent
+
+    if "error" in number:
+        console.error(number["error"])
+        return
+    each = ", ".join(f"{clean(one['predicted'])}: {percent(one['probability'])}" for one in number["digits"])
+    where = f"{clean(number['path'])}: " if named else ""
+    console.answer(f"{where}{clean(number['text'])}   ({each})")
+    for warning in number["warnings"]:
+        console.warn(f"{number['path']}: {warning}")
 
 
 def _show(answer: dict[str, Any], top: int, draw: bool, named: bool) -> None:

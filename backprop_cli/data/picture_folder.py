@@ -143,7 +143,7 @@ def _read_chunk(task: tuple[Sequence[str], tuple[int, int], Slant]) -> Chunk:
     inks, problems = {}, {}
     for index, path in enumerate(paths):
         try:
-            inks[index] = read_picture(Path(path))
+            inks[index] = read_picture(Path(path)).levels
         except PictureError as error:
             problems[index] = str(error).removeprefix(f"{path}: ")
     counts = np.zeros((len(paths), *picture), np.uint8)
