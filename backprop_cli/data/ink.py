@@ -28,7 +28,7 @@ Invert = Literal["auto", "yes", "no"]
 LEAST_CONTRAST = 0.04
 """Strongest ink below which a picture counts as blank, as a share of its ground."""
 
-_FLAT = (0.02, 0.25, 0.5)
+_FLAT = (0.02, 0.25, 0.4)
 """A flat ground needs no estimate from place to place: greatest spread of its grey levels along the border (between
 the quartiles), least share of the picture that is of these levels (otherwise it is a frame), and of the lighter or
 darker pixels where digits fill the picture."""
@@ -194,17 +194,15 @@ def _stretched(contrast: Array, threshold: float, strokes: float) -> Array:
 
 def digit_among(drawn: Bitmap) -> Bitmap:
     """Return the pixels of the main region and its neighbours, without lines, frames and edges, (height, width)."""
-    cleaned = drawn & ~ruled_lines(drawn)
-    regions = regions_of(cleaned)
-    contact = edge_contact(regions)
-    areas = np.where(contact > _EDGE_CONTACT, 0, regions.areas)
-    if not areas.any():
+    regions = regions_of(drawn & ~ruled_lines(drawn))
+    if not len(regions):
         return drawn
-    main = int(np.where(contact > 0, areas / 4, areas).argmax())  # rather something whole in the middle
+    contact = edge_contact(regions)
+    # A desk, a border or a shadow lies along an edge; other things that touch one are less likely the digit too.
+    main = int((regions.areas * np.where(contact > _EDGE_CONTACT, 0.01, np.where(contact > 0, 0.25, 1))).argmax())
     near = _gap(regions, main) <= max(regions.heights[main], regions.widths[main]) / 2
     cut_off = (contact > 0) & (contact[main] == 0)
-    chosen = near & ~cut_off & (areas >= _LEAST_NEIGHBOUR * areas[main])
-    return regions.bitmap(chosen)
+    return regions.bitmap(near & ~cut_off & (regions.areas >= _LEAST_NEIGHBOUR * regions.areas[main]))
 
 
 def ruled_lines(drawn: Bitmap) -> Bitmap:
