@@ -131,7 +131,7 @@ def contrast_of(paper: Array) -> Array:
     smooth = paper if (grain := _odd(_SMOOTHING * min(paper.shape))) == 1 else mean_within(paper, grain, grain)
     if _is_flat(paper) or _is_pure(paper):
         ground = float(np.median(paper[paper >= otsu_threshold(paper)]))
-        return np.maximum(ground - smooth, 0) / max(ground, LEAST_CONTRAST)
+        return np.asarray(np.maximum(ground - smooth, 0) / max(ground, LEAST_CONTRAST))
     window = _odd(_GROUND_WINDOW * min(paper.shape))
     filled = smallest_within(largest_within(smooth, window, window), window, window)
     blurred = mean_within(mean_within(filled, window, window), window, window)
@@ -231,14 +231,15 @@ def edge_contact(regions: Regions) -> NDArray[np.float64]:
     """Return the share of an edge of the picture that each region touches, at the edge it touches most, (n,)."""
     labels = regions.labels
     edges = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
-    return np.max([np.bincount(edge[edge >= 0], minlength=len(regions)) / len(edge) for edge in edges], axis=0)
+    shares = [np.bincount(edge[edge >= 0], minlength=len(regions)) / len(edge) for edge in edges]
+    return np.asarray(np.max(shares, axis=0))
 
 
 def _gap(regions: Regions, main: int) -> NDArray[np.int64]:
     """Return how many pixels lie between the boxes of each region and of the main one, (n,)."""
     down = np.maximum(regions.tops - regions.bottoms[main], regions.tops[main] - regions.bottoms)
     across = np.maximum(regions.lefts - regions.rights[main], regions.lefts[main] - regions.rights)
-    return np.maximum(np.maximum(down, across), 0)
+    return np.asarray(np.maximum(np.maximum(down, across), 0))
 
 
 def _surroundings(kept: Bitmap, drawn: Bitmap) -> Bitmap:
