@@ -36,11 +36,12 @@ Invert = Literal["auto", "yes", "no"]
 
 @dataclass
 class Reading:
-    """One picture on its way: its name as given, and the grid the network sees or what kept it from being read."""
+    """One picture on its way: its name as given, the grid the network sees or what kept it from being read, doubts."""
 
     name: str
     grid: Any = None
     error: str | None = None
+    doubts: tuple[str, ...] = ()
 
 
 @app.command(epilog=EXAMPLES)
@@ -107,8 +108,8 @@ def _read(name: str, predictor: Predictor, invert: Invert) -> Reading:
         ink = read_picture(source, invert=invert)
     except PictureError as problem:
         return Reading(name, error=str(problem))
-    counts = normalize_many([ink], picture=predictor.picture_size)[0]  # 0 to 16, as in the digits
-    return Reading(name, counts * (predictor.scaling.max_value / 16.0))
+    counts = normalize_many([ink.levels], picture=predictor.picture_size)[0]  # 0 to 16, as in the digits
+    return Reading(name, counts * (predictor.scaling.max_value / 16.0), doubts=ink.doubts)
 
 
 def _sample(name: str, predictor: Predictor) -> Any:
@@ -143,7 +144,7 @@ def _answers(readings: list[Reading], predictor: Predictor) -> list[dict[str, An
                 "predicted": predicted,
                 "probability": probability,
                 "probabilities": {name: float(p) for name, p in zip(predictor.classes, row, strict=True)},
-                "warnings": predictor.doubts(row),
+                "warnings": [*reading.doubts, *predictor.doubts(row)],
                 "pixels": (reading.grid / predictor.scaling.max_value).round(4).tolist(),
             }
         )
