@@ -2,7 +2,7 @@
 
     grey -> polarity -> ground -> contrast -> regions, without lines, frames and edges -> ink, 0 ground .. 1 drawn
 
-What speaks against the ink being one digit is said in words, as doubts. Shares below were chosen on photo-like
+What speaks against the ink being one digit is said in words, see doubts.py. Shares below were chosen on photo-like
 pictures made of MNIST digits (benchmarks/pictures.py).
 """
 
@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli.data.doubts import doubts_of
 from backprop_cli.data.regions import (
     Bitmap,
     Regions,
@@ -89,10 +90,11 @@ def ink_of(grey: NDArray[np.floating], invert: Invert = "auto") -> Ink:
     if contrast.max() < LEAST_CONTRAST:
         raise PictureError("blank: no ink found; the digit must stand out from its ground")
     drawn = contrast > otsu_threshold(contrast)
-    contrast[~_surroundings(digit_among(drawn), drawn)] = 0
+    regions, chosen = digit_among(drawn)
+    contrast[~_surroundings(regions.bitmap(chosen), drawn)] = 0
     threshold = otsu_threshold(contrast)
     strokes = float(contrast[contrast > threshold].mean())
-    return Ink(_stretched(contrast, threshold, strokes))
+    return Ink(_stretched(contrast, threshold, strokes), doubts_of(levels, drawn, regions, chosen))
 
 
 # ---- polarity and ground ---------------------------------------------------------------------------------------------
@@ -192,17 +194,17 @@ def _stretched(contrast: Array, threshold: float, strokes: float) -> Array:
 # ---- which of it is the digit ----------------------------------------------------------------------------------------
 
 
-def digit_among(drawn: Bitmap) -> Bitmap:
-    """Return the pixels of the main region and its neighbours, without lines, frames and edges, (height, width)."""
+def digit_among(drawn: Bitmap) -> tuple[Regions, NDArray[np.bool_]]:
+    """Return the regions without lines and frames, and which of them are the digit: the main one and its neighbours."""
     regions = regions_of(drawn & ~ruled_lines(drawn))
-    if not len(regions):
-        return drawn
+    if not len(regions):  # lines only
+        regions = regions_of(drawn)
     contact = edge_contact(regions)
     # A desk, a border or a shadow lies along an edge; other things that touch one are less likely the digit too.
     main = int((regions.areas * np.where(contact > _EDGE_CONTACT, 0.01, np.where(contact > 0, 0.25, 1))).argmax())
     near = _gap(regions, main) <= max(regions.heights[main], regions.widths[main]) / 2
     cut_off = (contact > 0) & (contact[main] == 0)
-    return regions.bitmap(near & ~cut_off & (regions.areas >= _LEAST_NEIGHBOUR * regions.areas[main]))
+    return regions, near & ~cut_off & (regions.areas >= _LEAST_NEIGHBOUR * regions.areas[main])
 
 
 def ruled_lines(drawn: Bitmap) -> Bitmap:
