@@ -18,6 +18,8 @@ from backprop_cli.store.model_file import Model, load_model
 
 Array = NDArray[Any]  # of floats
 
+UNSURE = 0.4  # the rule that warns least of real digits: see the README on what it was measured on
+
 _LOSSES: dict[str, type[Loss]] = {"cross_entropy": CrossEntropy, "mse": MeanSquaredError}
 
 
@@ -85,7 +87,7 @@ class Predictor:
     def doubts(self, probabilities: Array) -> list[str]:
         """Return what speaks against one answer, (n_classes,), in words."""
         _, sure = self.describe(probabilities)
-        if sure < 0.5:
+        if sure < UNSURE:
             return [f"the network is not sure ({100 * sure:.0f} %)"]
         return []
 

@@ -7,7 +7,7 @@ told beside each limit.
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.data.regions import Bitmap, Regions
+from backprop_cli.data.regions import Bitmap, Regions, edge_contact
 
 Array = NDArray[np.float32]
 
@@ -17,8 +17,14 @@ _STEEPEST = 0.15
 _RUNS = 3.2
 """Strokes that a row or column crosses on average: digits up to 2.8, noise 4."""
 
+_RUNS_AT_EDGES = 1.9
+"""Strokes that both rows and columns cross on average where the ink touches all four edges: checkerboards 2."""
+
 _REGIONS = 6
-"""Regions of at least a tenth of the main one's area: digits up to 5, noise 9 and more."""
+"""Regions of at least a tenth of the main one's area: digits up to 5 unless they fall to pieces, noise 9 and more."""
+
+_GATHERED = 0.7
+"""Share of what stands out that is taken for the digit: in noise up to 0.64."""
 
 _THICKNESS = 0.31
 """Thickness of strokes as a share of the digit's longer side: digits up to 0.28, squares and discs from 0.34 on."""
@@ -50,10 +56,13 @@ def doubts_of(grey: Array, drawn: Bitmap, regions: Regions, chosen: NDArray[np.b
     tall, wide = box.shape
     downward, across = _edges_in_rows(box.T), _edges_in_rows(box)
     aspect = wide / tall
+    runs = sorted((downward / wide / 2, across / tall / 2))
+    is_scattered = int(box.sum()) < _GATHERED * int(drawn.sum())
     found = {
         "no stroke has an edge; this looks like a gradient": _steepest_share(grey) < _STEEPEST,
-        "this looks like noise or a pattern, not like strokes": max(downward / wide, across / tall) > 2 * _RUNS
-        or (regions.areas >= 0.1 * regions.areas[main]).sum() >= _REGIONS,
+        "this looks like noise or a pattern, not like strokes": runs[1] > _RUNS
+        or (runs[0] > _RUNS_AT_EDGES and not margins.any())
+        or (is_scattered and (regions.areas >= 0.1 * regions.areas[main]).sum() >= _REGIONS),
         "several things of a digit's size stand side by side; show one digit at a time": _has_others(regions, main),
         "this looks like a filled shape, too thick for strokes": 2 * int(box.sum()) / (downward + across)
         > _THICKNESS * max(tall, wide),
@@ -84,7 +93,8 @@ def _has_others(regions: Regions, main: int) -> bool:
     shared = np.minimum(regions.bottoms, regions.bottoms[main]) - np.maximum(regions.tops, regions.tops[main]) + 1
     covered = np.minimum(regions.rights, regions.rights[main]) - np.maximum(regions.lefts, regions.lefts[main]) + 1
     beside = covered < 0.2 * np.minimum(regions.widths, regions.widths[main])
-    large = regions.areas > 0.2 * regions.areas[main]
+    at_edge = edge_contact(regions) > 0
+    large = (regions.areas > 0.2 * regions.areas[main]) & (~at_edge | at_edge[main])
     return bool((large & beside & (shared > 0.5 * regions.heights[main])).any())
 
 

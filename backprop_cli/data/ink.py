@@ -16,6 +16,7 @@ from backprop_cli.data.doubts import doubts_of
 from backprop_cli.data.regions import (
     Bitmap,
     Regions,
+    edge_contact,
     largest_within,
     mean_within,
     regions_of,
@@ -34,7 +35,7 @@ _FLAT = (0.02, 0.25, 0.4)
 the quartiles), least share of the picture that is of these levels (otherwise it is a frame), and of the lighter or
 darker pixels where digits fill the picture."""
 
-_SMOOTHING = 0.01
+_SMOOTHING = 0.015
 """Side of the window that grain is smoothed in, as a share of the picture's shorter side."""
 
 _OUTLINE = 0.1
@@ -133,7 +134,8 @@ def contrast_of(paper: Array) -> Array:
     smooth = paper if (grain := _odd(_SMOOTHING * min(paper.shape))) == 1 else mean_within(paper, grain, grain)
     if _is_flat(paper) or _is_pure(paper):
         ground = float(np.median(paper[paper >= otsu_threshold(paper)]))
-        return np.asarray(np.maximum(ground - smooth, 0) / max(ground, LEAST_CONTRAST))
+        flat: Array = np.maximum(ground - smooth, 0) / max(ground, LEAST_CONTRAST)
+        return flat
     window = _odd(_GROUND_WINDOW * min(paper.shape))
     filled = smallest_within(largest_within(smooth, window, window), window, window)
     blurred = mean_within(mean_within(filled, window, window), window, window)
@@ -229,19 +231,12 @@ def _lines_across(drawn: Bitmap) -> Bitmap:
     return found.bitmap(long) & (ink > strokes)
 
 
-def edge_contact(regions: Regions) -> NDArray[np.float64]:
-    """Return the share of an edge of the picture that each region touches, at the edge it touches most, (n,)."""
-    labels = regions.labels
-    edges = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
-    shares = [np.bincount(edge[edge >= 0], minlength=len(regions)) / len(edge) for edge in edges]
-    return np.asarray(np.max(shares, axis=0))
-
-
 def _gap(regions: Regions, main: int) -> NDArray[np.int64]:
     """Return how many pixels lie between the boxes of each region and of the main one, (n,)."""
     down = np.maximum(regions.tops - regions.bottoms[main], regions.tops[main] - regions.bottoms)
     across = np.maximum(regions.lefts - regions.rights[main], regions.lefts[main] - regions.rights)
-    return np.asarray(np.maximum(np.maximum(down, across), 0))
+    gap: NDArray[np.int64] = np.maximum(np.maximum(down, across), 0)
+    return gap
 
 
 def _surroundings(kept: Bitmap, drawn: Bitmap) -> Bitmap:

@@ -80,6 +80,16 @@ def regions_of(bitmap: Bitmap) -> Regions:
     return Regions(starts.cumsum(axis=1)[:, :-1] - 1, areas, tops, bottoms, lefts, rights)
 
 
+def edge_contact(regions: Regions) -> NDArray[np.float64]:
+    """Return the share of an edge of the picture that each region touches, at the edge it touches most, (n,)."""
+    labels = regions.labels
+    edges = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
+    contact: NDArray[np.float64] = np.max(
+        [np.bincount(edge[edge >= 0], minlength=len(regions)) / len(edge) for edge in edges], axis=0
+    )
+    return contact
+
+
 def _joined(begin: list[int], end: list[int]) -> NDArray[np.int64]:
     """Number the groups of runs, where run i touches the runs begin[i] to end[i] - 1 before it, (n,)."""
     parent = list(range(len(begin)))

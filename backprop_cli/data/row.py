@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_cli.data.image import decode
-from backprop_cli.data.ink import Array, Invert, contrast_of, edge_contact, has_light_ink, otsu_threshold, ruled_lines
-from backprop_cli.data.regions import Regions, regions_of
+from backprop_cli.data.ink import Array, Invert, contrast_of, has_light_ink, otsu_threshold, ruled_lines
+from backprop_cli.data.regions import Regions, edge_contact, regions_of
 from backprop_cli.errors import PictureError
 
 LEAST_HEIGHT = 0.45
