@@ -762,3 +762,17 @@ def test_colour_on_a_terminal_is_wanted_unless_no_color_says_so(work: Path) -> N
     assert on_a_terminal("eval", "-m", "nope", cwd=work, NO_COLOR="1")[2].startswith("error: nope")
     barred = on_a_terminal(*TINY, cwd=work, NO_COLOR="1")[2]
     assert not re.search(r"\x1b\[[0-9;]*3[0-9][;m]", barred)  # a bar, but no colour
+
+
+def test_a_ctrl_c_that_an_import_turned_into_another_error_is_130(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> NoReturn:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as problem:
+            raise ImportError("cannot load module more than once per process") from problem
+
+    monkeypatch.setattr("backprop_cli.cli.models.load_predictor", interrupted)
+    result = backprop("predict", "digits:3")
+    assert (result.exit_code, result.stderr) == (130, "error: interrupted\n")

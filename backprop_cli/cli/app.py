@@ -119,6 +119,9 @@ def _errors_as_exit_codes() -> Iterator[None]:
         console.error("not enough memory; a smaller network, batch or picture would need less")
         raise typer.Exit(1) from problem
     except Exception as problem:
+        if _was_interrupted(problem):
+            console.error("interrupted")
+            raise typer.Exit(130) from problem
         if _is_typers(problem) and hasattr(problem, "format_message") and problem.format_message():
             context = getattr(problem, "ctx", None)
             command = context.command_path if context else "backprop"
@@ -128,6 +131,13 @@ def _errors_as_exit_codes() -> Iterator[None]:
             raise
         console.error(f"a bug in backprop: {type(problem).__name__}: {problem}; --debug shows where")
         raise typer.Exit(70) from problem
+
+
+def _was_interrupted(problem: BaseException | None) -> bool:
+    """Return whether Ctrl-C is behind this: inside an import it comes out as an ImportError of NumPy's."""
+    while problem is not None and not isinstance(problem, KeyboardInterrupt):
+        problem = problem.__cause__ or problem.__context__
+    return problem is not None
 
 
 def _is_typers(problem: BaseException) -> bool:
