@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup train test lint format types check bench peers pretrained clean
+.PHONY: setup train test lint format types check bench bench-pictures peers pretrained clean
 
 setup: .venv/ready          ## make .venv with everything that training, tests and checks need
 .venv/ready: pyproject.toml
@@ -27,6 +27,9 @@ check: lint types test      ## what CI runs
 
 bench: .venv/ready          ## our speed against others; writes benchmarks/RESULTS.md (torch and jax: pip install -e '.[bench]')
 	$(BIN)/python -m benchmarks.bench
+
+bench-pictures: .venv/ready ## how photo-like pictures of DATA=digits.npz are read, by kind (MODEL=runs/... if not the last)
+	$(BIN)/python -m benchmarks.pictures --data $(DATA) $(if $(MODEL),--model $(MODEL))
 
 peers: .venv/ready          ## our accuracy beside scikit-learn's methods, P1 to P5 (P4 with DATA=optdigits_tra.npz)
 	$(BIN)/python -m benchmarks.accuracy $(if $(DATA),--data $(DATA))

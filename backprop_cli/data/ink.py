@@ -44,6 +44,9 @@ _OUTLINE = 0.1
 _GROUND_WINDOW = 0.24
 """Side of the window that must be wider than any stroke, as a share of the picture's shorter side."""
 
+_LEAST_SKEWNESS = 0.25
+"""Skewness that tells which way round a picture is; less has no side."""
+
 _DARKEST_GROUND = 0.4
 """Level that a ground in the shadow is taken to have at least, as a share of the brightest: below, noise counts more
 than ink."""
@@ -113,7 +116,7 @@ def has_light_ink(levels: Array) -> bool:
         margin = window // 4  # a desk that looks in beside the paper is no ink
         inner = difference[margin:-margin, margin:-margin] if margin else difference
         third_moment = float((inner**3).mean())
-        if abs(third_moment) > 0.1 * float((inner**2).mean()) ** 1.5:
+        if abs(third_moment) > _LEAST_SKEWNESS * float((inner**2).mean()) ** 1.5:
             return third_moment > 0
     light = levels > otsu_threshold(levels)
     share = float(_border(light.astype(np.float32)).mean())
@@ -132,8 +135,8 @@ def contrast_of(paper: Array) -> Array:
         paper: Dark ink on a light ground, (height, width).
     """
     smooth = paper if (grain := _odd(_SMOOTHING * min(paper.shape))) == 1 else mean_within(paper, grain, grain)
-    if _is_flat(paper) or _is_pure(paper):
-        ground = float(np.median(paper[paper >= otsu_threshold(paper)]))
+    if (is_flat := _is_flat(paper)) or _is_pure(paper):
+        ground = float(np.median(_border(paper)) if is_flat else paper.max())
         flat: Array = np.maximum(ground - smooth, 0) / max(ground, LEAST_CONTRAST)
         return flat
     window = _odd(_GROUND_WINDOW * min(paper.shape))
@@ -223,9 +226,9 @@ def _lines_across(drawn: Bitmap) -> Bitmap:
     ink = drawn.astype(np.float32)
     # What is thinner than a line may be: ink that a window of that height does not fit in.
     strokes = largest_within(smallest_within(ink, thick + 2, 1), thick + 2, 1)
-    thin = largest_within(ink - strokes, 3, 1)  # slightly tilted lines go in steps
+    tilted = largest_within(ink, 3, 1)  # slightly tilted lines go in steps
     piece = _odd(_LINE[1] * width)
-    lines = largest_within(smallest_within(thin, 1, piece), 1, piece) > 0
+    lines = largest_within(smallest_within(tilted, 1, piece), 1, piece) > 0
     found = regions_of(lines)
     long = found.widths >= _LINE[2] * width
     return found.bitmap(long) & (ink > strokes)

@@ -21,18 +21,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from backprop_cli.data import image as image_module
-from backprop_cli.data.image import Invert, decode
+from backprop_cli.data.image import decode, read_picture
 from backprop_cli.data.normalize import bitmap, normalize
 from backprop_cli.errors import PictureError
-
-
-def read_picture(source: Path | bytes, *, invert: Invert = "auto") -> NDArray[np.float32]:
-    return image_module.read_picture(source, invert=invert).levels
-
-
-def ink_of(grey: NDArray[np.floating], invert: Invert = "auto") -> NDArray[np.float32]:
-    return image_module.ink_of(grey, invert).levels
-
 
 SAMPLES = Path(__file__).resolve().parents[2] / "data" / "samples"
 SIDE = 200
@@ -78,7 +69,7 @@ def content_of(picture: Image.Image, kind: str = "PNG", **options: object) -> by
 
 
 def mean_difference(source: Path | bytes) -> float:
-    return float(np.abs(normalize(read_picture(source)[None])[0] - COUNTS).mean())
+    return float(np.abs(normalize(read_picture(source).levels[None])[0] - COUNTS).mean())
 
 
 VARIANTS: dict[str, Callable[[], bytes]] = {
@@ -178,33 +169,6 @@ def test_pictures_come_to_a_size_to_work_on(size: tuple[int, int], expected: tup
     assert np.allclose(grey, 200 / 255)
 
 
-def test_forced_polarity_is_obeyed() -> None:
-    assert mean_difference(content_of(DIGIT)) < 0.7
-    dark, light = np.asarray(DIGIT, np.float32) / 255, 1 - np.asarray(DIGIT, np.float32) / 255
-    assert np.array_equal(ink_of(dark, "no"), ink_of(dark))
-    assert np.array_equal(ink_of(light, "yes"), ink_of(light))
-    assert not np.array_equal(ink_of(dark, "yes"), ink_of(dark))
-
-
-def test_the_border_votes_even_where_ink_fills_the_picture() -> None:
-    ring = np.ones((40, 40), np.float32)
-    ring[4:-4, 4:-4] = 0  # a big dark block on a narrow light ground: more ink than ground
-    assert ink_of(ring)[20, 20] == 1
-    assert ink_of(1 - ring)[20, 20] == 1
-    assert ink_of(ring)[0].max() == 0
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.floats(0.05, 0.4), st.floats(0.6, 1))
-def test_ink_does_not_depend_on_the_shades(low: float, high: float) -> None:
-    dark = np.asarray(DIGIT.reduce(2), np.float64) / 255
-    for levels in (low + (high - low) * dark, high - (high - low) * dark):
-        ink = ink_of(levels)
-        assert ink.min() == 0
-        assert ink.max() == 1
-        assert np.mean(np.abs(ink - (1 - dark))) < 0.01
-
-
 @pytest.mark.parametrize("level", [0, 100, 255])
 def test_blank_pictures_are_refused(tmp_path: Path, level: int) -> None:
     path = tmp_path / "empty.png"
@@ -289,7 +253,7 @@ def test_damaged_files_never_escape_as_anything_else(kind: str, data: st.DataObj
     for _ in range(data.draw(st.integers(1, 6))):
         content[data.draw(st.integers(0, min(len(content), 400) - 1))] = data.draw(st.integers(0, 255))
     with suppress(PictureError):
-        assert np.isfinite(read_picture(bytes(content))).all()
+        assert np.isfinite(read_picture(bytes(content)).levels).all()
 
 
 @pytest.mark.parametrize("name", ["missing.png", "folder", "null\0.png", "n" * 300])
@@ -359,7 +323,7 @@ def test_samples_are_what_their_labels_say() -> None:
         number = int(row["row"])
         assert 1415 <= number < 1797
         assert load_digits().target[number] == int(row["label"])
-        counts = normalize(read_picture(SAMPLES / row["file"])[None])[0]
+        counts = normalize(read_picture(SAMPLES / row["file"]).levels[None])[0]
         distances.append(float(np.abs(images[number] - counts).mean()))
     assert max(distances) < 2.5
     assert np.mean(distances) < 1.2  # 3.9 for a random other row
