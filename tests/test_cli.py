@@ -450,6 +450,18 @@ def test_a_blank_picture_is_an_error(trained: Path, tmp_path: Path) -> None:
     assert document("predict", tmp_path / "blank.png", code=1)["predictions"][0].keys() == {"path", "error"}
 
 
+def test_a_picture_that_is_no_single_digit_is_doubted(trained: Path, tmp_path: Path) -> None:
+    black = Image.new("L", (80, 80), 255)
+    black.paste(0, (20, 20, 60, 60))
+    black.save(tmp_path / "square.png")
+    (entry,) = document("predict", tmp_path / "square.png")["predictions"]
+    assert entry["warnings"][0] == "this looks like a filled shape, too thick for strokes"
+    result = backprop("predict", tmp_path / "square.png")
+    assert result.exit_code == 0
+    assert f"warning: {tmp_path}/square.png: {entry['warnings'][0]}" in result.stderr
+    assert document("predict", PICTURE)["predictions"][0]["warnings"] == []
+
+
 def test_a_folder_stands_for_its_pictures_in_order(trained: Path, tmp_path: Path) -> None:
     for name in ("b.png", "a.PNG", "c.png"):
         shutil.copy(PICTURE, tmp_path / name)

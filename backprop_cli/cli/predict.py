@@ -89,7 +89,7 @@ def _expand(names: list[str]) -> list[str]:
     for name in names:
         folder = Path(name)
         if name != "-" and folder.is_dir():
-            inside = sorted(str(p) for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
+            inside = sorted(str(p) for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and not p.is_dir())
             if not inside:
                 raise UsageError(
                     f"{name}: no pictures in this folder (it may hold {', '.join(sorted(PICTURE_SUFFIXES))})"

@@ -7,6 +7,7 @@ Pillow is imported only when a file is read, so that work on arrays does without
 
 import io
 import logging
+import math
 import os
 import stat
 import warnings
@@ -34,6 +35,9 @@ MAX_BYTES = 50_000_000
 
 MAX_PIXELS = 100_000_000
 """Largest picture that is decoded, width x height."""
+
+MANY_PIXELS = 25_000_000
+"""Pixels from which a decoded picture is thinned out before anything else."""
 
 LONG_SIDE = 320
 """Pixels to which the longer side of a large picture shrinks: enough for one digit, quick to work on."""
@@ -157,6 +161,7 @@ def _grey_levels(image: "Image") -> Array:
         image.load()
     with suppress(Exception):  # damaged EXIF data: the picture is read as it lies
         ImageOps.exif_transpose(image, in_place=True)
+    image = _thinned(image)
     if image.mode.startswith(("I", "F")):
         return _scaled_numbers(image)
     transparent = image.has_transparency_data
@@ -182,6 +187,16 @@ def _silenced_stderr() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+def _thinned(image: "Image") -> "Image":
+    """Take every second (third, ...) pixel of a huge picture: what follows makes copies, of up to 4 bytes a pixel."""
+    from PIL import Image
+
+    step = math.ceil(math.sqrt(image.width * image.height / MANY_PIXELS))
+    if step == 1:
+        return image
+    return image.resize((-(-image.width // step), -(-image.height // step)), Image.Resampling.NEAREST)
 
 
 def _resized(image: "Image") -> "Image":

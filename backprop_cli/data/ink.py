@@ -32,8 +32,8 @@ LEAST_CONTRAST = 0.04
 
 _FLAT = (0.02, 0.25, 0.4)
 """A flat ground needs no estimate from place to place: greatest spread of its grey levels along the border (between
-the quartiles), least share of the picture that is of these levels (otherwise it is a frame), and of the lighter or
-darker pixels where digits fill the picture."""
+the quartiles), and least share of the picture that is of these levels (otherwise it is a frame). Where a digit fills
+the picture: least share of what is lighter than ink that is of the lightest level."""
 
 _SMOOTHING = 0.015
 """Side of the window that grain is smoothed in, as a share of the picture's shorter side."""
