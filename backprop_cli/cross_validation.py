@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import threading
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, replace
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import active_children, get_context
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 
 from backprop_cli.config import Config
 from backprop_cli.data.dataset import Dataset, Rows
+from backprop_cli.data.processes import end_with_parent
 from backprop_cli.data.sources import load_data, load_test_data
 from backprop_cli.data.splits import Splits, group_folds, stratified_folds
 from backprop_cli.errors import BackpropError, DataError, DivergenceError
@@ -163,18 +162,12 @@ def _start_worker(config: Config) -> None:
     """Prepare a process: it ends when its parent does, and reads the data once."""
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     dataset = load_data(config.data)
     _worker = (config, dataset, load_test_data(config.data, dataset) if config.data.test_source else dataset)
 
 
 _worker: tuple[Config, Dataset, Dataset]
-
-
-def _end_with_parent() -> None:
-    if parent := parent_process():
-        parent.join()
-        os._exit(1)
 
 
 def _answer(number: int, fold: Fold, seed: int) -> Answers:

@@ -199,7 +199,7 @@ class Experiment:
             self.scaling,
             batch_size,
             shuffle=state.rngs["shuffle"],
-            augment_settings=None if self._makes_copies else config.data.augment,
+            augment_settings=None if config.data.makes_copies else config.data.augment,
             augment_rng=state.rngs["augment"],
         )
         validation = None
@@ -217,18 +217,13 @@ class Experiment:
             state=state,
         )
 
-    @property
-    def _makes_copies(self) -> bool:
-        augment = self.config.data.augment
-        return augment is not None and augment.through_normalizer
-
     def _training_part(self) -> tuple[NDArray[Any], NDArray[Any], Rows]:
         """Return pictures, labels, and the rows of them to train on: the digits, and where asked for their copies.
 
         The copies of each member have a generator of their own, which no checkpoint needs: they are the same each time.
         """
         dataset, rows, settings = self.material.dataset, self.material.splits.train, self.config.data.augment
-        if settings is None or not settings.through_normalizer:
+        if settings is None or not self.config.data.makes_copies:
             return dataset.pictures, dataset.labels, rows
         from backprop_cli.data.copies import warped_copies
 

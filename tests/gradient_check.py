@@ -8,10 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.engine.losses import Loss, loss_and_gradient
+from backprop_cli.engine.losses import CrossEntropy, Loss, MeanSquaredError, loss_and_gradient
 from backprop_cli.engine.network import Network, append_ones
 
 Array = NDArray[Any]  # of floats
+
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": CrossEntropy(),
+    "smoothed": CrossEntropy(label_smoothing=0.1),
+    "mse_softmax": MeanSquaredError(output="softmax"),
+    "mse_sigmoid": MeanSquaredError(output="sigmoid"),
+}
 
 STEP = 1e-5
 TOLERANCE = 1e-6
@@ -67,3 +74,27 @@ def network_errors(
     params_error = relative_error(loss_at_params, params, grads)
     network.params[...] = params
     return params_error, relative_error(loss_at_inputs, inputs, grad_inputs)
+
+
+OFF = 1.0005  # a twentieth of a percent
+
+
+def with_slope_off(right: Callable[[Array, Array, Array], None]) -> Callable[[Array, Array, Array], None]:
+    """Return an activation whose slope is off by a twentieth of a percent."""
+
+    def wrong(z: Array, a: Array, slope: Array) -> None:
+        right(z, a, slope)
+        slope *= OFF
+
+    return wrong
+
+
+def with_gradient_off(right: Callable[..., Array]) -> Callable[..., Array]:
+    """Return a loss's `gradient` that is off by a twentieth of a percent."""
+
+    def wrong(self: Any, outputs: Array, targets: Array, out: Array, buffers: Any = None) -> Array:
+        right(self, outputs, targets, out, buffers)
+        out *= OFF
+        return out
+
+    return wrong

@@ -2,24 +2,25 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradient_check import TOLERANCE, network_errors, relative_error
+from gradient_check import (
+    LOSSES,
+    TOLERANCE,
+    network_errors,
+    relative_error,
+    with_gradient_off,
+    with_slope_off,
+)
 from numpy.typing import NDArray
 
 from backprop_cli.engine import activations
 from backprop_cli.engine.activations import ACTIVATIONS
 from backprop_cli.engine.layers import Dense, LayerSpec
-from backprop_cli.engine.losses import CrossEntropy, Loss, MeanSquaredError
+from backprop_cli.engine.losses import CrossEntropy, Loss
 from backprop_cli.engine.network import Network
 
 Array = NDArray[Any]
 
 N_ROWS, N_INPUTS, N_CLASSES = 6, 5, 4
-LOSSES: dict[str, Loss] = {
-    "cross_entropy": CrossEntropy(),
-    "smoothed": CrossEntropy(label_smoothing=0.1),
-    "mse_softmax": MeanSquaredError(output="softmax"),
-    "mse_sigmoid": MeanSquaredError(output="sigmoid"),
-}
 
 
 def errors_of(specs: list[LayerSpec], loss: Loss, *, dropout_seed: int | None = None) -> tuple[float, float]:
@@ -66,13 +67,7 @@ def test_the_checker_measures_a_known_error() -> None:
 def test_the_checker_rejects_a_derivative_that_is_off_by_a_twentieth_of_a_percent(
     activation: str, depth: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = ACTIVATIONS[activation]
-
-    def wrong(z: Array, a: Array, slope: Array) -> None:
-        right(z, a, slope)
-        slope *= 1.0005
-
-    monkeypatch.setitem(ACTIVATIONS, activation, wrong)
+    monkeypatch.setitem(ACTIVATIONS, activation, with_slope_off(ACTIVATIONS[activation]))
     params_error, inputs_error = errors_of([LayerSpec(6, activation)] * depth, CrossEntropy())
     assert params_error > 50 * TOLERANCE
     assert inputs_error > 50 * TOLERANCE
@@ -82,14 +77,7 @@ def test_the_checker_rejects_a_derivative_that_is_off_by_a_twentieth_of_a_percen
 def test_the_checker_rejects_a_loss_gradient_that_is_off_by_a_twentieth_of_a_percent(
     loss: Loss, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = type(loss).gradient
-
-    def wrong(self: Any, outputs: Array, targets: Array, out: Array, buffers: Any = None) -> Array:
-        right(self, outputs, targets, out, buffers)
-        out *= 1.0005
-        return out
-
-    monkeypatch.setattr(type(loss), "gradient", wrong)
+    monkeypatch.setattr(type(loss), "gradient", with_gradient_off(type(loss).gradient))
     params_error, inputs_error = errors_of([LayerSpec(6, "tanh")], loss)
     assert params_error == pytest.approx(0.0005, rel=0.01)
     assert inputs_error == pytest.approx(0.0005, rel=0.01)

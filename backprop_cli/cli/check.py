@@ -12,6 +12,7 @@ import typer
 
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
+from backprop_cli.cli.options import AsJson, ConfigName, Overrides
 from backprop_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -48,16 +49,12 @@ class Subject:
 
 @app.command(epilog=EXAMPLES)
 def check(
-    config: Annotated[
-        str | None, typer.Option("-c", "--config", help="A file, a bundled name, or - for stdin. Default: digits.")
-    ] = None,
+    config: ConfigName = None,
     model: Annotated[
         str | None, typer.Option("-m", "--model", metavar="RUN|FILE", help="A trained network instead.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The result as one JSON document.")] = False,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
 ) -> None:
     """Hold every gradient of a network against central differences."""
     from backprop_cli.engine.gradient_check import check_gradients, memorise

@@ -10,6 +10,7 @@ import typer
 
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
+from backprop_cli.cli.options import Overrides
 
 app = command_app(no_args_is_help=True)
 
@@ -24,9 +25,6 @@ Examples:
 
 Reference = Annotated[
     str, typer.Argument(metavar="NAME|FILE", help="A bundled name, a file, or - for stdin.", show_default=False)
-]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
 ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ import typer
 
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
+from backprop_cli.cli.options import AsJson, ConfigName, Overrides
 from backprop_cli.cli.signals import Interrupt
 from backprop_cli.errors import UsageError
 
@@ -33,9 +33,7 @@ Examples:
 
 @app.command(epilog=EXAMPLES)
 def cv(
-    config: Annotated[
-        str | None, typer.Option("-c", "--config", help="A file, a bundled name, or - for stdin. Default: digits.")
-    ] = None,
+    config: ConfigName = None,
     folds: Annotated[
         str, typer.Option("--folds", metavar="K|writers", help="K: each class in proportion. writers: one each.")
     ] = "10",
@@ -43,14 +41,13 @@ def cv(
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, max=256, help="Processes at a time. Default: the cores.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The result as one JSON document.")] = False,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
 ) -> None:
     """Measure a config by cross-validation."""
     from backprop_cli.config import load_config
     from backprop_cli.cross_validation import make_folds, summarize
+    from backprop_cli.data.processes import n_cores
     from backprop_cli.data.sources import load_data
 
     started = time.perf_counter()
@@ -61,7 +58,7 @@ def cv(
     parts = make_folds(dataset, _count(folds), settings.data.split_seed)
     if settings.calibration or settings.training.early_stopping:
         console.story("without calibration and early stopping: each fold is trained on all of its rows, to the end")
-    answers = _answers(settings, parts, seeds, jobs or _n_cores())
+    answers = _answers(settings, parts, seeds, jobs or n_cores())
     result = summarize(answers, dataset.classes)
     seconds = round(time.perf_counter() - started, 3)
     if as_json:
@@ -78,10 +75,6 @@ def _count(folds: str) -> int | None:
     if not folds.isdecimal() or not 2 <= int(folds) <= 1000:
         raise UsageError(f'--folds "{folds}": 2 to 1000, or writers')
     return int(folds)
-
-
-def _n_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _answers(config: Config, parts: list[Fold], n_seeds: int, n_jobs: int) -> list[Answers]:

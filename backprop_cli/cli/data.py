@@ -8,6 +8,7 @@ import typer
 
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
+from backprop_cli.cli.options import Overrides
 from backprop_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,9 +33,7 @@ def _group() -> None:
 @app.command(epilog=EXAMPLES)
 def show(
     config: Annotated[str, typer.Option("-c", "--config", help="A file, a bundled name, or - for stdin.")] = "digits",
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
-    ] = None,
+    overrides: Overrides = None,
     index: Annotated[int | None, typer.Option("--index", min=0, help="One row of the data set.")] = None,
     augmented: Annotated[bool, typer.Option("--augmented", help="As training sees it: randomly warped.")] = False,
 ) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
+from backprop_cli.cli.options import AsJson, ModelName
 from backprop_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -33,9 +34,7 @@ Split = Literal["test", "validation", "train"]
 
 @app.command(epilog=EXAMPLES)
 def evaluate(
-    model: Annotated[
-        str | None, typer.Option("-m", "--model", metavar="RUN|FILE", help="Default: the last run.")
-    ] = None,
+    model: ModelName = None,
     split: Annotated[Split, typer.Option("--split", help="Which part of the model's data.")] = "test",
     source: Annotated[
         str | None, typer.Option("--data", metavar="SOURCE", help="Other data, all of it: what data.source may be.")
@@ -44,7 +43,7 @@ def evaluate(
     min_accuracy: Annotated[
         float | None, typer.Option("--min-accuracy", min=0.0, max=1.0, help="Below it, exit code 1.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The result as one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure a model on a part of its data that it was not trained on."""
     from backprop_cli.cli.models import load_predictor

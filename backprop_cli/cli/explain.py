@@ -13,6 +13,7 @@ import typer
 
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
+from backprop_cli.cli.options import AsJson, ModelName
 from backprop_cli.cli.pictures import guess, read
 from backprop_cli.errors import DataError, PictureError, UsageError
 from backprop_cli.store.files import clean, write_atomic
@@ -84,9 +85,7 @@ def explain(
         str | None,
         typer.Option("--label", metavar="D", help="What it shows. Default: known for digits:N, else guessed."),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("-m", "--model", metavar="RUN|FILE", help="Default: the last run.")
-    ] = None,
+    model: ModelName = None,
     learning_rate: Annotated[
         str, typer.Option("--learning-rate", metavar="X[,X...]", help="Of the correction; several make a ladder.")
     ] = "0.01",
@@ -98,7 +97,7 @@ def explain(
         str | None,
         typer.Option("--path", metavar="I,J,K", help="The sheet's pixel, units, class. Default: the most blamed ones."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The result as one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show guess, loss, blame and correction for one picture."""
     from backprop_cli.cli.models import load_predictor

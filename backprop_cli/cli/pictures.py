@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -42,17 +43,25 @@ def read(name: str, predictor: Predictor, invert: Invert = "auto") -> Reading:
     if name.startswith("digits:"):
         return _sample(name, predictor)
     from backprop_cli.data.image import read_picture
-    from backprop_cli.data.normalize import normalize_many
 
     try:
-        source = sys.stdin.buffer.read(MAX_STDIN + 1) if name == "-" else Path(name)
-        ink = read_picture(source, invert=invert)
+        ink = read_picture(source_of(name), invert=invert)
     except PictureError as problem:
         return Reading(name, error=str(problem))
-    counts = normalize_many([ink.levels], picture=predictor.picture_size, slant=predictor.slant)[
-        0
-    ]  # 0 to 16, as in the digits
-    return Reading(name, counts * (predictor.scaling.max_value / 16.0), doubts=ink.doubts)
+    return Reading(name, grids_of([ink.levels], predictor)[0], doubts=ink.doubts)
+
+
+def source_of(name: str) -> Path | bytes:
+    """Return the file of that name; for - the content of standard input, up to a byte more than is allowed."""
+    return sys.stdin.buffer.read(MAX_STDIN + 1) if name == "-" else Path(name)
+
+
+def grids_of(inks: Sequence[Any], predictor: Predictor) -> Any:
+    """Return ink, each (height, width) of any size, as the network sees it, (n, height, width)."""
+    from backprop_cli.data.normalize import normalize_many
+
+    counts = normalize_many(inks, picture=predictor.picture_size, slant=predictor.slant)  # 0 to 16, as in the digits
+    return counts * (predictor.scaling.max_value / 16.0)
 
 
 def _sample(name: str, predictor: Predictor) -> Reading:

@@ -10,7 +10,8 @@ import typer
 
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
-from backprop_cli.cli.pictures import MAX_STDIN, Invert, Reading, guess, read
+from backprop_cli.cli.options import AsJson, ModelName
+from backprop_cli.cli.pictures import Invert, Reading, grids_of, guess, read, source_of
 from backprop_cli.errors import PictureError, UsageError
 from backprop_cli.store.files import clean, write_atomic
 
@@ -30,7 +31,6 @@ Examples:
 """
 
 Digits = Literal["one", "many"]
-PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm", ".pnm"}
 
 
 @app.command(epilog=EXAMPLES)
@@ -39,9 +39,7 @@ def predict(
         list[str],
         typer.Argument(metavar="PICTURE...", help="Files, folders, - for stdin, digits:N.", show_default=False),
     ],
-    model: Annotated[
-        str | None, typer.Option("-m", "--model", metavar="RUN|FILE", help="Default: the last run.")
-    ] = None,
+    model: ModelName = None,
     top: Annotated[int, typer.Option("--top", min=1, help="How many answers to give for each picture.")] = 2,
     show: Annotated[bool, typer.Option("--show", help="Draw what the network saw.")] = False,
     save_input: Annotated[
@@ -51,7 +49,7 @@ def predict(
     digits: Annotated[
         Digits, typer.Option("--digits", help="many: a number of several digits, from left to right.")
     ] = "one",
-    as_json: Annotated[bool, typer.Option("--json", help="The result as one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read pictures of digits."""
     from backprop_cli.cli.models import load_predictor
@@ -89,11 +87,11 @@ def _expand(names: list[str]) -> list[str]:
     for name in names:
         folder = Path(name)
         if name != "-" and folder.is_dir():
-            inside = sorted(str(p) for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and not p.is_dir())
+            from backprop_cli.data.image import SUFFIXES
+
+            inside = sorted(str(p) for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.is_dir())
             if not inside:
-                raise UsageError(
-                    f"{name}: no pictures in this folder (it may hold {', '.join(sorted(PICTURE_SUFFIXES))})"
-                )
+                raise UsageError(f"{name}: no pictures in this folder (it may hold {', '.join(sorted(SUFFIXES))})")
             expanded += inside
         else:
             expanded.append(name)
@@ -128,19 +126,15 @@ def _answers(readings: list[Reading], predictor: Predictor) -> list[dict[str, An
 
 def _number(name: str, predictor: Predictor, invert: Invert) -> dict[str, Any]:
     """Read the digits of one picture from left to right."""
-    import numpy as np
-
-    from backprop_cli.data.normalize import normalize_many
     from backprop_cli.data.row import digits_in_row
 
     if name.startswith("digits:"):
         raise UsageError(f"{name}: --digits many reads pictures; the samples hold one digit each")
     try:
-        found = digits_in_row(sys.stdin.buffer.read(MAX_STDIN + 1) if name == "-" else Path(name), invert)
+        found = digits_in_row(source_of(name), invert)
     except PictureError as problem:
         return {"path": name, "error": str(problem)}
-    counts = normalize_many([one.levels for one in found], picture=predictor.picture_size, slant=predictor.slant)
-    rows = predictor.probabilities(counts * np.float32(predictor.scaling.max_value / 16.0))
+    rows = predictor.probabilities(grids_of([one.levels for one in found], predictor))
     answers = [predictor.describe(row) for row in rows]
     warnings = [
         f"digit {k}: {doubt}"

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
+from backprop_cli.cli.options import AsJson
 from backprop_cli.store.files import clean
 
 app = command_app()
@@ -21,7 +18,7 @@ Examples:
 
 
 @app.command(epilog=EXAMPLES)
-def runs(as_json: Annotated[bool, typer.Option("--json", help="The result as one JSON document.")] = False) -> None:
+def runs(as_json: AsJson = False) -> None:
     """List the runs, with their best epochs."""
     from backprop_cli.store.run_directory import list_runs
 

@@ -14,6 +14,7 @@ import typer
 
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
+from backprop_cli.cli.options import AsJson, ConfigName, Overrides
 from backprop_cli.cli.signals import Interrupt
 from backprop_cli.errors import DivergenceError, UsageError
 from backprop_cli.store.files import clean
@@ -38,12 +39,8 @@ Display = Literal["auto", "rich", "plain", "none"]
 
 @app.command(epilog=EXAMPLES)
 def train(
-    config: Annotated[
-        str | None, typer.Option("-c", "--config", help="A file, a bundled name, or - for stdin. Default: digits.")
-    ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
-    ] = None,
+    config: ConfigName = None,
+    overrides: Overrides = None,
     run_dir: Annotated[Path | None, typer.Option("--run-dir", help="Where to write. Default: runs/NAME-N.")] = None,
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Go on with a run from its last checkpoint.")
@@ -56,7 +53,7 @@ def train(
     progress: Annotated[
         Display, typer.Option("--progress", help="How to show it. auto: rich on a terminal, else plain.")
     ] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="The result as one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a network from a YAML config."""
     interrupt = Interrupt()  # before anything slow: from here on Ctrl-C loses nothing

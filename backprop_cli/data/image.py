@@ -30,6 +30,9 @@ Array = NDArray[np.float32]
 FORMATS = ("PNG", "JPEG", "PPM", "GIF", "BMP", "TIFF", "WEBP")
 """Pillow's names of the formats that are read, in the order tried: the last two load all its readers first."""
 
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm", ".pnm"}
+"""What the names of pictures in a folder end in."""
+
 MAX_BYTES = 50_000_000
 """Largest file that is read."""
 
@@ -62,10 +65,8 @@ def read_picture(source: Path | bytes, *, invert: Invert = "auto") -> Ink:
         PictureError: If the picture cannot be read, or is blank.
     """
     grey = decode(source)
-    try:
+    with naming(source):
         return ink_of(grey, invert)
-    except PictureError as error:
-        raise PictureError(f"{_where(source)}: {error}") from None
 
 
 def decode(source: Path | bytes) -> Array:
@@ -96,6 +97,15 @@ def decode(source: Path | bytes) -> Array:
     if not np.isfinite(levels).all():
         raise PictureError(f"{where}: some pixels are not finite numbers; save it as PNG")
     return levels
+
+
+@contextmanager
+def naming(source: Path | bytes) -> Iterator[None]:
+    """Put a source's name in front of what work on its grey levels complains of."""
+    try:
+        yield
+    except PictureError as error:
+        raise PictureError(f"{_where(source)}: {error}") from None
 
 
 def _where(source: Path | bytes) -> str:

@@ -55,7 +55,7 @@ _LINE = (0.04, 0.3, 0.8)
 """A ruled line: greatest thickness, as a share of the shorter side; least length of its pieces, and of all together,
 as shares of the picture's width (or height)."""
 
-_EDGE_CONTACT = 0.3
+EDGE_CONTACT = 0.3
 """Share of an edge that a region touches if it is a desk, a border or a shadow and no stroke."""
 
 _LEAST_NEIGHBOUR = 0.035
@@ -89,19 +89,27 @@ def ink_of(grey: NDArray[np.floating], invert: Invert = "auto") -> Ink:
         PictureError: If nothing stands out (the caller knows the file's name and puts it in front).
     """
     levels = np.asarray(grey, dtype=np.float32)
+    contrast = contrast_in(levels, invert)
+    drawn = contrast > otsu_threshold(contrast)
+    regions, chosen = digit_among(drawn)
+    contrast[~_surroundings(regions.bitmap(chosen), drawn)] = 0
+    return Ink(stretched(contrast, otsu_threshold(contrast)), doubts_of(levels, drawn, regions, chosen))
+
+
+# ---- polarity and ground ---------------------------------------------------------------------------------------------
+
+
+def contrast_in(levels: Array, invert: Invert) -> Array:
+    """Return by how much ink stands out from its ground, in [0, 1], (height, width); see `contrast_of`.
+
+    Raises:
+        PictureError: If nothing stands out.
+    """
     light_ink = has_light_ink(levels) if invert == "auto" else invert == "yes"
     contrast = contrast_of(1 - levels if light_ink else levels)
     if contrast.max() < LEAST_CONTRAST:
         raise PictureError("blank: no ink found; the digit must stand out from its ground")
-    drawn = contrast > otsu_threshold(contrast)
-    regions, chosen = digit_among(drawn)
-    contrast[~_surroundings(regions.bitmap(chosen), drawn)] = 0
-    threshold = otsu_threshold(contrast)
-    strokes = float(contrast[contrast > threshold].mean())
-    return Ink(_stretched(contrast, threshold, strokes), doubts_of(levels, drawn, regions, chosen))
-
-
-# ---- polarity and ground ---------------------------------------------------------------------------------------------
+    return contrast
 
 
 def has_light_ink(levels: Array) -> bool:
@@ -191,8 +199,9 @@ def otsu_threshold(values: Array) -> float:
     return low + (float(best.mean()) + 1) / 256 * (high - low)  # the middle of an empty valley
 
 
-def _stretched(contrast: Array, threshold: float, strokes: float) -> Array:
+def stretched(contrast: Array, threshold: float) -> Array:
     """Map 0 to 0, the threshold to one half, and the usual contrast of strokes to 1, straight in between."""
+    strokes = float(contrast[contrast > threshold].mean())
     return np.interp(contrast, (0.0, threshold, max(strokes, threshold * 1.01)), (0.0, 0.5, 1.0)).astype(np.float32)
 
 
@@ -206,7 +215,7 @@ def digit_among(drawn: Bitmap) -> tuple[Regions, NDArray[np.bool_]]:
         regions = regions_of(drawn)
     contact = edge_contact(regions)
     # A desk, a border or a shadow lies along an edge; other things that touch one are less likely the digit too.
-    main = int((regions.areas * np.where(contact > _EDGE_CONTACT, 0.01, np.where(contact > 0, 0.25, 1))).argmax())
+    main = int((regions.areas * np.where(contact > EDGE_CONTACT, 0.01, np.where(contact > 0, 0.25, 1))).argmax())
     near = _gap(regions, main) <= max(regions.heights[main], regions.widths[main]) / 2
     cut_off = (contact > 0) & (contact[main] == 0)
     return regions, near & ~cut_off & (regions.areas >= _LEAST_NEIGHBOUR * regions.areas[main])

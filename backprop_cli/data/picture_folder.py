@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -15,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_cli.data.dataset import Dataset
-from backprop_cli.data.image import read_picture
+from backprop_cli.data.image import SUFFIXES, read_picture
 from backprop_cli.data.normalize import Slant, normalize_many
+from backprop_cli.data.processes import end_with_parent, n_cores
 from backprop_cli.data.reading import BadRows, check_classes, class_order, dataset_of
 from backprop_cli.errors import DataError, PictureError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm", ".pnm"}
 MANY = 500  # pictures from which starting processes is worth it
 CHUNK = 64  # pictures that a process reads at a time
 
@@ -112,29 +110,17 @@ def _mapping(n_pictures: int) -> Iterator[Callable[..., Iterator[Any]]]:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    pool = ProcessPoolExecutor(_n_cores(), get_context("spawn"), initializer=_start_worker)
+    pool = ProcessPoolExecutor(n_cores(), get_context("spawn"), initializer=_start_worker)
     try:
         yield pool.map
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _n_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _start_worker() -> None:
     """Prepare a process: Ctrl-C is for its parent, with which it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    from multiprocessing import parent_process
-
-    if parent := parent_process():
-        parent.join()
-        os._exit(1)
+    end_with_parent()
 
 
 def _read_chunk(task: tuple[Sequence[str], tuple[int, int], Slant]) -> Chunk:

@@ -6,22 +6,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.data.image import decode
-from backprop_cli.data.ink import Array, Invert, contrast_of, has_light_ink, otsu_threshold, ruled_lines
+from backprop_cli.data.image import decode, naming
+from backprop_cli.data.ink import EDGE_CONTACT, Array, Invert, contrast_in, otsu_threshold, ruled_lines, stretched
 from backprop_cli.data.regions import Regions, edge_contact, regions_of
-from backprop_cli.errors import PictureError
 
 LEAST_HEIGHT = 0.45
 """Height from which a region is a digit of its own, as a share of the tallest; lower ones belong to the nearest."""
 
 LEAST_AREA = 0.01
 """Area from which a low region counts at all, as a share of the largest one's."""
-
-LEAST_CONTRAST = 0.04
-"""Strongest ink below which a picture counts as blank, as a share of its ground."""
-
-LARGEST_CONTACT = 0.3
-"""Share of an edge that a digit touches at most; what touches more is a desk or a border."""
 
 WIDEST = 1.6
 """Width above which a digit, as a share of its height, is perhaps two that touch."""
@@ -55,21 +48,17 @@ def digits_in_row(source: Path | bytes, invert: Invert = "auto") -> list[Found]:
         PictureError: The picture cannot be read, or is blank.
     """
     grey = decode(source)
-    light_ink = has_light_ink(grey) if invert == "auto" else invert == "yes"
-    contrast = contrast_of(1 - grey if light_ink else grey)
-    if contrast.max() < LEAST_CONTRAST:
-        where = "-" if isinstance(source, bytes) else str(source)
-        raise PictureError(f"{where}: blank: no ink found; the digits must stand out from their ground")
+    with naming(source):
+        contrast = contrast_in(grey, invert)
     threshold = otsu_threshold(contrast)
     drawn = contrast > threshold
     regions = regions_of(drawn & ~ruled_lines(drawn))
-    groups = _groups(regions)
-    return [_found(contrast, threshold, regions, group) for group in groups]
+    return [_found(contrast, threshold, regions, group) for group in _groups(regions)]
 
 
 def _groups(regions: Regions) -> list[NDArray[np.int64]]:
     """Return the regions of each digit, from left to right."""
-    usable = np.flatnonzero(edge_contact(regions) <= LARGEST_CONTACT)
+    usable = np.flatnonzero(edge_contact(regions) <= EDGE_CONTACT)
     usable = usable if len(usable) else np.arange(len(regions))
     heights = regions.heights[usable]
     is_digit = heights >= LEAST_HEIGHT * heights.max()
@@ -90,7 +79,5 @@ def _found(contrast: Array, threshold: float, regions: Regions, group: NDArray[n
     chosen[group] = True
     rest = (contrast > threshold) & ~regions.bitmap(chosen)
     part = np.where(rest, 0, contrast)[max(0, top - 1) : bottom + 2, max(0, left - 1) : right + 2]
-    strokes = float(part[part > threshold].mean())
-    levels = np.interp(part, (0.0, threshold, max(strokes, threshold * 1.01)), (0.0, 0.5, 1.0)).astype(np.float32)
     box = (left / width, top / height, (right + 1) / width, (bottom + 1) / height)
-    return Found(levels, box, right - left > WIDEST * (bottom - top + 1))
+    return Found(stretched(part, threshold), box, right - left > WIDEST * (bottom - top + 1))

@@ -64,7 +64,6 @@ class DataSettings:
     def __post_init__(self) -> None:
         val, test, full = self.validation_size, self.test_size, self.max_value or 1.0
         shape = self.picture_shape or (8, 8)
-        through = self.augment is not None and self.augment.through_normalizer
         left = "test_size: together with validation_size it leaves nothing to train on"
         require(
             *_usable("source", self.source),
@@ -74,9 +73,14 @@ class DataSettings:
             (not (val < 1.0 and test < 1.0) or val + test < 1.0, left),
             (0 <= self.split_seed < 2**32, f"split_seed: {self.split_seed} is not in 0 to 4,294,967,295"),
             (min(shape) >= 4 and max(shape) <= 64, f'picture: "{self.picture}" is not HxW from 4x4 to 64x64, or raw'),
-            (self.picture_shape is not None or not through, "augment.through_normalizer: needs data.picture"),
+            (self.picture_shape is not None or not self.makes_copies, "augment.through_normalizer: needs data.picture"),
             (self.max_value != 0 and 0.0 < full <= 1e9, f"max_value: {self.max_value} is not above 0 and at most 1e9"),
         )
+
+    @property
+    def makes_copies(self) -> bool:
+        """Whether training sees copies that went through the normaliser, instead of fresh warps each epoch."""
+        return self.augment is not None and self.augment.through_normalizer
 
     @property
     def picture_shape(self) -> tuple[int, int] | None:
@@ -105,8 +109,7 @@ Told = Callable[[int, int], None] | None
 
 def load_data(settings: DataSettings, progress: Told = None) -> Dataset:
     """Return the data set of `data.source`, its pictures of the size that `data.picture` says; see `load_source`."""
-    through_normalizer = settings.augment is not None and settings.augment.through_normalizer
-    slant: Slant | None = "moments" if through_normalizer else None
+    slant: Slant | None = "moments" if settings.makes_copies else None
     picture, skip_bad = settings.picture_shape, settings.skip_bad
     return load_source(settings.source, picture=picture, slant=slant, skip_bad=skip_bad, progress=progress)
 

@@ -153,7 +153,7 @@ def test_processes_read_what_one_reads_and_progress_is_told(folder: Path, monkey
     (_, *problems_of_one) = problems(folder)
     monkeypatch.setattr(picture_folder, "MANY", 100)
     for n_cores in (1, 3):
-        monkeypatch.setattr(picture_folder, "_n_cores", lambda n=n_cores: n)
+        monkeypatch.setattr(picture_folder, "n_cores", lambda n=n_cores: n)
         again: list[tuple[int, int]] = []
         several = load_source(str(folder), skip_bad=True, progress=lambda *count, again=again: again.append(count))
         np.testing.assert_array_equal(several.pictures, one.pictures)

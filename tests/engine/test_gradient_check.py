@@ -2,6 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gradient_check import LOSSES, with_gradient_off, with_slope_off
 from numpy.typing import NDArray
 
 from backprop_cli.engine import gradient_check
@@ -19,13 +20,6 @@ from backprop_cli.engine.losses import CrossEntropy, Loss, MeanSquaredError, los
 from backprop_cli.engine.network import Network, append_ones
 
 Array = NDArray[Any]
-
-LOSSES: dict[str, Loss] = {
-    "cross_entropy": CrossEntropy(),
-    "smoothed": CrossEntropy(label_smoothing=0.1),
-    "mse_softmax": MeanSquaredError(output="softmax"),
-    "mse_sigmoid": MeanSquaredError(output="sigmoid"),
-}
 
 
 def made(specs: list[LayerSpec], n_rows: int = 5) -> tuple[Network, Array, Array]:
@@ -80,13 +74,7 @@ def test_the_slopes_are_those_of_a_loop_over_single_weights() -> None:
 def test_a_derivative_that_is_off_by_a_twentieth_of_a_percent_is_found(
     activation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = ACTIVATIONS[activation]
-
-    def wrong(z: Array, a: Array, slope: Array) -> None:
-        right(z, a, slope)
-        slope *= 1.0005
-
-    monkeypatch.setitem(ACTIVATIONS, activation, wrong)
+    monkeypatch.setitem(ACTIVATIONS, activation, with_slope_off(ACTIVATIONS[activation]))
     check = checked([LayerSpec(7, activation), LayerSpec(6, activation)])
     assert wrong_layers(check) == ["layer 1", "layer 2"]
     assert not check.inputs.passed
@@ -95,26 +83,13 @@ def test_a_derivative_that_is_off_by_a_twentieth_of_a_percent_is_found(
 
 def test_the_fault_is_in_the_last_layer_that_is_wrong() -> None:
     network, inputs, labels = made([LayerSpec(7, "gelu"), LayerSpec(6, "gelu"), LayerSpec(5, "gelu")])
-    right = ACTIVATIONS["gelu"]
-
-    def wrong(z: Array, a: Array, slope: Array) -> None:
-        right(z, a, slope)
-        slope *= 1.0005
-
-    network.layers[1].activate = wrong
+    network.layers[1].activate = with_slope_off(ACTIVATIONS["gelu"])
     assert wrong_layers(check_gradients(network, CrossEntropy(), inputs, labels)) == ["layer 1", "layer 2"]
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 def test_a_loss_gradient_that_is_off_is_found_from_the_output_on(loss: Loss, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = type(loss).gradient
-
-    def wrong(self: Any, outputs: Array, targets: Array, out: Array, buffers: Any = None) -> Array:
-        right(self, outputs, targets, out, buffers)
-        out *= 1.0005
-        return out
-
-    monkeypatch.setattr(type(loss), "gradient", wrong)
+    monkeypatch.setattr(type(loss), "gradient", with_gradient_off(type(loss).gradient))
     check = checked([LayerSpec(6, "tanh")], loss)
     assert wrong_layers(check) == ["layer 1", "output"]
     assert check.layers[-1].max_relative_error == pytest.approx(0.0005, rel=0.01)
@@ -159,13 +134,7 @@ def test_a_kink_is_no_error(activation: str, distance: float) -> None:
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
 def test_a_wrong_gradient_is_not_taken_for_a_kink(activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = ACTIVATIONS[activation]
-
-    def wrong(z: Array, a: Array, slope: Array) -> None:
-        right(z, a, slope)
-        slope *= 1.0005
-
-    monkeypatch.setitem(ACTIVATIONS, activation, wrong)
+    monkeypatch.setitem(ACTIVATIONS, activation, with_slope_off(ACTIVATIONS[activation]))
     check = checked([LayerSpec(7, activation), LayerSpec(6, activation)])
     assert wrong_layers(check) == ["layer 1", "layer 2"]
     assert [layer.kinks for layer in check.layers] == [0, 0, 0]
