@@ -8,11 +8,11 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,13 @@ from backprop_cli.data.dataset import Batches, Dataset, Rows, Scaling, largest
 from backprop_cli.data.sources import load_data, load_test_data, split_dataset
 from backprop_cli.data.splits import Splits
 from backprop_cli.engine.network import Network, count_params
-from backprop_cli.engine.training import EpochResult, Progress, StopReason, TrainingState, train
+from backprop_cli.engine.training import EpochResult, LayerFigures, Progress, StopReason, TrainingState, train
 from backprop_cli.errors import ConfigError, DataError, ModelFileError
 from backprop_cli.store.model_file import Model
 from backprop_cli.store.run_directory import CHECKPOINT_WAY_OUT, RunDirectory
+
+if TYPE_CHECKING:
+    from backprop_cli.insight.diagnosis import Finding
 
 MAX_PARAMS = 50_000_000
 CHECKPOINT_SECONDS = 1.0
@@ -245,6 +248,10 @@ class Experiment:
             "grad_norm": event.grad_norm,
             "seconds": round(event.seconds, 6),
             "stop_reason": event.stop_reason,
+            "layers": {
+                figure.name: [float(f"{getattr(layer, figure.name):.4g}") for layer in event.layers]
+                for figure in fields(LayerFigures)
+            },
         }
 
     # ---- saving and going on ---------------------------------------------------------------------------------------
@@ -324,6 +331,10 @@ class Experiment:
             temperature=self._temperature(len(members)),
         )
 
+    def findings(self, rows: Sequence[Mapping[str, Any]]) -> list[Finding]:
+        """Return what went wrong in training; see `findings_of`."""
+        return findings_of(self.config, self.material, rows, diverged=self.stop_reason == "diverged")
+
     def summary(self) -> dict[str, Any]:
         """Return the figures of the best epoch (of an ensemble: of the mean answer, and the best member's epoch)."""
         states = [state for state in self.states if state.epoch] or self.states[:1]
@@ -365,6 +376,29 @@ class Experiment:
 
         labels = self.material.dataset.labels[self.material.splits.val]
         return fit_temperature(self._validation_logits(n_members), labels, self.config.loss.probabilities)
+
+
+def findings_of(
+    config: Config, material: Material, rows: Sequence[Mapping[str, Any]], *, diverged: bool = False
+) -> list[Finding]:
+    """Return what went wrong in a training, the causes of others first; nothing for a healthy one.
+
+    Args:
+        config: The run's.
+        material: Its data.
+        rows: Its metrics.
+        diverged: It left the finite numbers after these rows.
+    """
+    from backprop_cli.insight.diagnosis import Sizes, diagnose
+
+    augment = config.data.augment
+    n_copies = augment.copies if augment and config.data.makes_copies else 0
+    sizes = Sizes(
+        n_train=len(material.splits.train) * (1 + n_copies),
+        n_val=len(material.splits.val),
+        n_classes=len(material.dataset.classes),
+    )
+    return diagnose(rows, config.to_dict(), sizes, diverged=diverged)
 
 
 def open_run(

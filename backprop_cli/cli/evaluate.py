@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
+from backprop_cli.cli.findings import show_findings
 from backprop_cli.cli.options import AsJson, ModelName
 from backprop_cli.errors import DataError, UsageError
+from backprop_cli.store.files import clean
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from backprop_cli.config import Config
     from backprop_cli.data.dataset import Dataset, Rows
     from backprop_cli.experiment import Material
+    from backprop_cli.insight.diagnosis import Finding
     from backprop_cli.insight.metrics import Evaluation
     from backprop_cli.predictor import Predictor
 
@@ -27,6 +33,7 @@ Examples:
   backprop eval                            the last run, on its test part
   backprop eval -m runs/digits-1 --split validation --json
   backprop eval --min-accuracy 0.95        exit code 1 below 95 %
+  backprop eval --diagnose                 and what went wrong in training, with the --set that mends it
 """
 
 Split = Literal["test", "validation", "train"]
@@ -43,6 +50,9 @@ def evaluate(
     min_accuracy: Annotated[
         float | None, typer.Option("--min-accuracy", min=0.0, max=1.0, help="Below it, exit code 1.")
     ] = None,
+    diagnose: Annotated[
+        bool, typer.Option("--diagnose", help="Also say what went wrong in training, and the --set that mends it.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure a model on a part of its data that it was not trained on."""
@@ -53,6 +63,7 @@ def evaluate(
 
     path, predictor = load_predictor(model)
     config = config_of(predictor.model.config, where=f"{path}: config")
+    findings = _diagnosis(path, config) if diagnose else None
     if source is None:
         material = load_material(config)
         dataset, rows, about = _own_part(config, material, split)
@@ -77,13 +88,36 @@ def evaluate(
         for i in result.worst[:errors]
     ]
     if as_json:
-        console.answer_json("eval/1", _document(result, str(path), source or split, worst))
+        document = _document(result, str(path), source or split, worst)
+        if findings is not None:
+            document["findings"] = [asdict(finding) for finding in findings]
+        console.answer_json("eval/1", document)
     else:
         _show(result, about, predictor.classes)
         _show_worst(worst, dataset, rows[result.worst[:errors]])
+        if findings is not None:
+            console.answer()
+            console.answer(
+                "How the training went:" if findings else "The training was healthy: nothing to mend was found."
+            )
+            show_findings(findings)
     if min_accuracy is not None and result.accuracy < min_accuracy:
         console.error(f"accuracy {result.accuracy:.4f} is below --min-accuracy {min_accuracy:g}")
         raise typer.Exit(1)
+
+
+def _diagnosis(path: Path, config: Config) -> list[Finding]:
+    """Return what went wrong in the training that a model comes from."""
+    from backprop_cli.experiment import findings_of, load_material
+    from backprop_cli.insight.diagnosis import has_layer_figures
+    from backprop_cli.store.run_directory import metrics_beside
+
+    rows = metrics_beside(path)
+    if not has_layer_figures(rows):
+        console.story(
+            f"{clean(path.parent)}: recorded by an older version, without figures by layer: judged by its losses alone"
+        )
+    return findings_of(config, load_material(config), rows)
 
 
 def _other_data(predictor: Predictor, config: Config, source: str) -> tuple[Dataset, Rows, str]:
@@ -140,8 +174,6 @@ def _about(split: Split, config: Config, dataset: Dataset) -> str:
 
 
 def _document(result: Evaluation, model: str, split: str, worst: list[dict[str, Any]]) -> dict[str, Any]:
-    from dataclasses import asdict
-
     return {
         "model": model,
         "split": split,

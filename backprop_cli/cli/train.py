@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ import typer
 
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
+from backprop_cli.cli.findings import change_of, show_findings
 from backprop_cli.cli.options import AsJson, ConfigName, Overrides
 from backprop_cli.cli.signals import Interrupt
 from backprop_cli.errors import DivergenceError, UsageError
@@ -21,6 +23,7 @@ from backprop_cli.store.files import clean
 
 if TYPE_CHECKING:
     from backprop_cli.experiment import Experiment
+    from backprop_cli.insight.diagnosis import Finding
     from backprop_cli.store.run_directory import RunDirectory
 
 app = command_app()
@@ -167,12 +170,13 @@ def _run(
         except OSError as problem:
             model = shlex.quote(clean(directory.path))
             console.warn(f"{problem.filename}: {problem.strerror}; the next commands need -m {model}")
-    _report(experiment, directory, stop_reason or "completed", wrote_model, as_json)
+    findings = [] if stop_reason == "interrupted" else experiment.findings(directory.read_metrics())
+    _report(experiment, directory, stop_reason or "completed", findings, as_json)
     if stop_reason == "diverged":
         epoch = experiment.states[experiment.member].epoch + 1
         raise DivergenceError(
             f"training diverged in epoch {epoch} (loss is not finite); lower optimizer.learning_rate, "
-            f"which is {experiment.config.optimizer.learning_rate:g}"
+            f"which is {experiment.config.optimizer.learning_rate:g}: {change_of(findings[0])}"
         )
     if stop_reason == "interrupted":
         console.story(f"interrupted; go on with: backprop train --resume {shlex.quote(clean(directory.path))}")
@@ -180,10 +184,11 @@ def _run(
 
 
 def _report(
-    experiment: Experiment, directory: RunDirectory, stop_reason: str, wrote_model: bool, as_json: bool
+    experiment: Experiment, directory: RunDirectory, stop_reason: str, findings: list[Finding], as_json: bool
 ) -> None:
     from backprop_cli.predictor import percent
 
+    wrote_model = experiment.has_model and stop_reason != "diverged"
     figures = experiment.summary()
     if as_json:
         keys = ("epochs", "best_epoch", "n_parameters", "train_loss", "val_loss", "val_accuracy")
@@ -195,6 +200,7 @@ def _report(
                 **{key: figures[key] for key in keys},
                 "seconds": round(experiment.seconds, 3),
                 "stop_reason": stop_reason,
+                "findings": [asdict(finding) for finding in findings],
             },
         )
         return
@@ -210,6 +216,7 @@ def _report(
     console.answer(f"time        {experiment.seconds:.1f} s")
     has_test = len(experiment.material.splits.test) > 0
     console.answer(f"next        backprop {'eval' if has_test else 'predict PICTURE'}")
+    show_findings(findings)
 
 
 def _describe(experiment: Experiment, as_json: bool) -> None:

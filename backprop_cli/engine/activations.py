@@ -21,6 +21,7 @@ Array = NDArray[Any]  # of floats
 Activation = Callable[[Array, Array, Array], None]
 
 LEAKY_SLOPE = 0.01
+SATURATED_BEYOND = {"sigmoid": 4.36, "tanh": 2.18}  # |z| from which f' is under a twentieth of the steepest
 ZERO = np.zeros((), np.float32)  # a 0-d array: NumPy takes in a Python float slower
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.engine.activations import Array
+from backprop_cli.engine.activations import SATURATED_BEYOND, Array
 from backprop_cli.engine.losses import Loss, RowBuffers
 from backprop_cli.engine.network import Network, Workspace
 from backprop_cli.engine.optimizers import Optimizer, OptimizerState
@@ -227,11 +227,14 @@ class LayerFigures:
         grad_norm: Euclidean norm of dLoss/d(weight and bias).
         update_ratio: Norm of the step's change over the norm of the parameters changed.
         dead_share: Share of units whose slope was 0 on every row last looked at, in [0, 1].
+        saturated_share: Share of the answers of all units on all those rows that came from the flat parts of a sigmoid
+            or tanh, in [0, 1]; see `SATURATED_BEYOND`.
     """
 
     grad_norm: float
     update_ratio: float
     dead_share: float
+    saturated_share: float
 
 
 @dataclass(frozen=True)
@@ -484,7 +487,9 @@ class _Steps:
                 stop = start + layer.table.size
                 change = _norm(self.before[start:stop]) / max(_norm(layer.table.ravel()), 1e-12)
                 dead = 0.0 if layer.is_output else 1.0 - np.count_nonzero(buffer.slope.any(axis=0)) / layer.fan_out
-                figures.append(LayerFigures(grad_norm, change, dead))
+                limit = SATURATED_BEYOND.get(layer.activation)
+                saturated = float((np.abs(buffer.pre_activation) > limit).mean()) if limit else 0.0
+                figures.append(LayerFigures(grad_norm, change, dead, saturated))
                 start = stop
         return tuple(figures)
 

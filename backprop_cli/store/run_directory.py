@@ -446,6 +446,21 @@ def find_run(reference: str | None = None) -> Path:
     raise RunDirectoryError(f"{_shown(reference)}: no such run; looked at {_listed(tried)}")
 
 
+def metrics_beside(model: Path) -> list[dict[str, object]]:
+    """Return the metrics of the run that a model file stands in, torn lines left out.
+
+    Raises:
+        RunDirectoryError: It stands in no run, or that has no metrics.
+    """
+    run = model.parent
+    if not _is_run(run):
+        raise RunDirectoryError(f"{clean(model)}: not in a run's directory, where the figures of its training would be")
+    rows = [row.values for row in _parse_metrics(_read_metrics_text(run / METRICS))]
+    if not rows:
+        raise RunDirectoryError(f"{clean(run / METRICS)}: no figures of a training")
+    return rows
+
+
 def _candidates(reference: str | None, error: type[BackpropError]) -> list[Path]:
     """Return the paths that a reference may mean, the likeliest first; none where `latest` is not there yet."""
     if reference is None or reference == "latest" or (Path(reference) == LATEST and not _is_directory(LATEST)):

@@ -1,0 +1,389 @@
+"""What went wrong in training, in words, with the change that mends it.
+
+Losses are compared on one scale, whatever the loss: 1 is what guessing costs, 0 the least that is possible. The limits
+were set between what healthy trainings of the bundled configs on the digits show and what trainings spoilt on purpose
+show; `tests/insight/test_diagnosis.py` has both. Where a limit has a source beside these, it is named.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+
+from backprop_cli.engine.losses import CrossEntropy, Loss, MeanSquaredError
+
+MAX_FINDINGS = 3
+
+_JUMP = 0.1  # rise of the training loss in one epoch; healthy: 0.03 at most
+_ABOVE_GUESSING = 2.0  # training loss of an epoch; a fresh network begins at 1.2
+_FADED = 0.02  # gradient norm of the first layer over that of the last; healthy: 0.3 at least
+_DEAD = 0.4  # share of relu units; healthy: 0.25 at most. CS231n, "Neural networks 1", names the same share
+_SATURATED = 0.5  # share of a layer's answers; healthy: 0.45 at most
+_SMALL_STEP = 1e-3  # largest update-to-weight ratio; CS231n, "Neural networks 3": about 1e-3, lower is too slow
+_LARGE_STEP = 2e-2  # the same, for a network whose units have died
+_UNLEARNT = 0.1  # loss at the end; healthy: below
+_HARMED = 0.05  # validation loss at its best from which units and gradients are worth a look
+_GAP = 0.1  # validation over training loss at the end; healthy: 0.06 at most
+_STILL_FALLING = 0.01  # fall of the validation loss in the last fifth of the epochs, at a constant rate
+_FALLING_HALF = 0.05  # in the second half, where the schedule lets every training end flat
+_FEW_STEPS = 10  # per epoch
+_FEW_VALIDATION = 50  # rows: the 95 % interval of 97 % right is then 9 points wide on the lower side
+_DEEP = 4  # hidden layers
+_USUAL_RATES = {"sgd": 0.1, "rmsprop": 1e-3, "adam": 1e-3, "adamw": 1e-3}  # Kingma and Ba 2015, algorithm 1, for Adam's
+_MILD_WARPS = "{rotation: 12, log_scale: 0.08, shear: 0.15, probability: 0.85}"  # those of `digits`, for any size
+
+_LOSSES: dict[str, type[Loss]] = {"cross_entropy": CrossEntropy, "mse": MeanSquaredError}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that went wrong.
+
+    Attributes:
+        name: What it is, such as `overfitting`.
+        text: A sentence or two, with the number.
+        figure: That number.
+        change: `KEY=VALUE` for `--set`, which mends it.
+    """
+
+    name: str
+    text: str
+    figure: float
+    change: str
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many rows there are to train on and to choose by, and how many classes."""
+
+    n_train: int
+    n_val: int
+    n_classes: int
+
+
+def diagnose(
+    rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], sizes: Sizes, *, diverged: bool = False
+) -> list[Finding]:
+    """Return what went wrong, at most three findings, the causes of others first; none for a healthy training.
+
+    Args:
+        rows: The run's metrics, a row an epoch; what is missing or no number in them is not judged.
+        settings: The run's config, resolved, as plain mappings.
+        sizes: Of its data.
+        diverged: Training left the finite numbers after these rows.
+    """
+    members: dict[Any, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if _number(row, "loss") is not None:
+            members.setdefault(row.get("member"), []).append(row)
+    if diverged:
+        return [_diverged(max((len(member) for member in members.values()), default=0), settings)]
+    found: dict[str, Finding] = {}
+    for member in members.values():
+        for finding in _findings(_Run(member, settings, sizes)):
+            found.setdefault(finding.change, finding)
+    return list(found.values())[:MAX_FINDINGS]
+
+
+def has_layer_figures(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether the rows tell each layer's figures; those of older versions do not."""
+    return any(_by_layer(row, "grad_norm") for row in rows)
+
+
+def _findings(run: _Run) -> Iterator[Finding]:
+    """Apply the rules in their order."""
+    for rules in _RULES:
+        if found := [finding for rule in rules if (finding := rule(run))]:
+            yield from found
+            return
+
+
+class _Run:
+    """One network's training, ready to be judged.
+
+    Attributes:
+        losses: Of the training part, by epoch, with guessing as 1.
+        val_losses: Of the validation part; empty without one.
+        is_finished: It came to its own end.
+    """
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], sizes: Sizes) -> None:
+        self.rows, self.settings, self.sizes = rows, settings, sizes
+        self.plain_losses = [float(row["loss"]) for row in rows]
+        lowest, guessing = _scale(settings["loss"], sizes.n_classes)
+        self.losses = [(loss - lowest) / (guessing - lowest) for loss in self.plain_losses]
+        plain = [_number(row, "val_loss") for row in rows]
+        self.plain_val = [loss for loss in plain if loss is not None] if None not in plain else []
+        self.val_losses = [(loss - lowest) / (guessing - lowest) for loss in self.plain_val]
+        self.is_finished = rows[-1].get("stop_reason") in ("completed", "early_stopping")
+        self.specs: list[Mapping[str, Any]] = list(settings["network"]["layers"])
+        self.best = min(self.val_losses or self.losses)
+
+    def figures(self, name: str) -> list[list[float]]:
+        """Return a figure by epoch and layer; empty where it was not recorded."""
+        found = [_by_layer(row, name) for row in self.rows]
+        return [figures for figures in found if len(figures) == len(self.specs) + 1]
+
+    @property
+    def largest_step(self) -> float | None:
+        """The largest update-to-weight ratio of any layer and epoch; None where it was not recorded."""
+        return max((max(figures) for figures in self.figures("update_ratio")), default=None)
+
+    @property
+    def jump(self) -> tuple[int, float, float] | None:
+        """The epoch in which the training loss rose the most, from what and to what; None if that did no harm."""
+        rises = [after - before for before, after in pairwise(self.losses)]
+        if not rises or max(rises) < _JUMP or self.best < _UNLEARNT:
+            return None
+        k = rises.index(max(rises))
+        return k + 2, self.plain_losses[k], self.plain_losses[k + 1]
+
+    def with_layers(self, **changes: Any) -> str:
+        """Return the change to layers that differ in this from the run's."""
+        layers = [{**spec, **changes} for spec in self.specs]
+        texts = [", ".join(f"{key}: {value}" for key, value in layer.items()) for layer in layers]
+        return f"network.layers=[{', '.join(f'{{{text}}}' for text in texts)}]"
+
+
+# ---- the rules, causes first ---------------------------------------------------------------------------------------
+
+
+def _diverged(n_epochs: int, settings: Mapping[str, Any]) -> Finding:
+    rate = settings["optimizer"]["learning_rate"]
+    text = f"Training left the finite numbers in epoch {n_epochs + 1}: a learning rate of {rate:g} is too high."
+    return Finding("diverged", text, rate, _lower_rate(settings))
+
+
+def _inputs_too_large(run: _Run) -> Finding | None:
+    """Inputs of any size, where about one is wanted. Source: LeCun et al. 1998, section 4.3."""
+    if run.losses[0] <= _ABOVE_GUESSING or run.settings["data"]["scaling"] == "centered":
+        return None
+    text = f"Its inputs are too large: the training loss began at {run.plain_losses[0]:.3g}, {_times(run.losses[0])}."
+    return Finding("inputs_too_large", text, run.plain_losses[0], "data.scaling=centered")
+
+
+def _exploded(run: _Run) -> Finding | None:
+    """A cliff in the loss of a deep network, off which one step goes far.
+
+    Source: Pascanu et al. 2013, section 3.2, which finds clipping at half to ten times the usual norm to do well.
+    """
+    is_tame = run.settings["training"]["gradient_clip"] is not None or run.settings["optimizer"]["name"] != "sgd"
+    norms = [norm for row in run.rows if (norm := _number(row, "grad_norm")) is not None]
+    if run.jump is None or is_tame or len(run.specs) < _DEEP or not norms:
+        return None
+    epoch, before, after = run.jump
+    usual = median(norms[: max(1, len(norms) // 5)])
+    text = (
+        f"The gradient explodes: in epoch {epoch} the training loss rose from {before:.3g} to {after:.3g}; "
+        f"early on a gradient was {usual:.2g} long, the longest {max(norms):.2g}."
+    )
+    return Finding("exploding_gradient", text, max(norms), f"training.gradient_clip={float(f'{2.0 * usual:.1g}'):g}")
+
+
+def _rate_too_high(run: _Run) -> Finding | None:
+    """Steps so long that they leave the valley they were to go down. Source: Goodfellow et al. 2016, section 11.4.1."""
+    highest, figure = max(run.losses), max(run.plain_losses)
+    if run.jump is not None:
+        epoch, before, figure = run.jump
+        text = f"the training loss rose from {before:.3g} to {figure:.3g} in epoch {epoch}"
+    elif highest > _ABOVE_GUESSING:
+        text = f"the training loss was as high as {figure:.3g}, {_times(highest)}"
+    else:
+        return None
+    text = f"The learning rate is too high: {text}."
+    return Finding("learning_rate_too_high", text, figure, _lower_rate(run.settings))
+
+
+def _faded(run: _Run) -> Finding | None:
+    """Blame that is lost on its way down. Source: Glorot and Bengio 2010, section 4.2; Nielsen 2015, chapter 5."""
+    norms = run.figures("grad_norm")
+    if not run.specs or not norms or run.best < _HARMED:
+        return None
+    early = norms[: max(1, len(norms) // 5)]
+    ratio = median(layers[0] / layers[-1] if layers[-1] else 1.0 for layers in early)
+    if ratio >= _FADED:
+        return None
+    if run.settings["network"]["initializer"] == "zeros":
+        change = "network.initializer=he_normal"
+    elif any(spec["activation"] != "relu" for spec in run.specs):
+        change = run.with_layers(activation="relu")
+    else:
+        change = run.with_layers(activation="gelu")
+    text = f"The gradient fades on its way down: in the first epochs layer 1 gets {ratio:.2g} times what the last gets."
+    return Finding("vanishing_gradient", text, ratio, change)
+
+
+def _dead(run: _Run) -> Finding | None:
+    """Units that no row makes answer, which therefore get no blame. Source: CS231n, "Neural networks 1"."""
+    shares = run.figures("dead_share")
+    if not shares or run.best < _HARMED or run.settings["network"]["initializer"] == "zeros":
+        return None
+    of_relu = {k: shares[-1][k] for k, spec in enumerate(run.specs) if spec["activation"] == "relu"}
+    k = max(of_relu, key=of_relu.__getitem__, default=0)
+    if not of_relu or of_relu[k] < _DEAD:
+        return None
+    text = f"In layer {k + 1}, {100 * of_relu[k]:.0f} % of the relu units are dead: no row makes them answer."
+    if (run.largest_step or 0.0) > _LARGE_STEP:
+        change = _lower_rate(run.settings)
+    else:
+        change = run.with_layers(activation="leaky_relu")
+    return Finding("dead_units", text, of_relu[k], change)
+
+
+def _saturated(run: _Run) -> Finding | None:
+    """Units so far out on a flat part that no blame comes through. Source: Glorot and Bengio 2010, section 3.1."""
+    shares = run.figures("saturated_share")
+    if not run.specs or not shares or run.best < _HARMED:
+        return None
+    by_layer = [median(layer) for layer in zip(*shares, strict=True)]
+    k = by_layer.index(max(by_layer))
+    if by_layer[k] < _SATURATED:
+        return None
+    text = (
+        f"In layer {k + 1}, {100 * by_layer[k]:.0f} % of the answers come from the flat parts of "
+        f"{run.specs[k]['activation']}, through which hardly any blame passes."
+    )
+    is_centered = run.settings["data"]["scaling"] == "centered"
+    change = run.with_layers(activation="relu") if is_centered else "data.scaling=centered"
+    return Finding("saturated_units", text, by_layer[k], change)
+
+
+def _rate_too_low(run: _Run) -> Finding | None:
+    step = run.largest_step
+    is_slow = run.is_finished and len(run.losses) > 1 and run.losses[-1] < run.losses[0]
+    if not step or step >= _SMALL_STEP or run.losses[-1] < _UNLEARNT or not is_slow:
+        return None
+    text = f"The learning rate is too low: no step changed a layer's weights by more than {100 * step:.2g} %."
+    factor = 10.0 ** math.ceil(math.log10(_SMALL_STEP / step))
+    return Finding("learning_rate_too_low", text, step, _set_rate(run.settings["optimizer"]["learning_rate"] * factor))
+
+
+def _too_small(run: _Run) -> Finding | None:
+    """A network that cannot even learn its own training part. Source: Goodfellow et al. 2016, section 11.3."""
+    if not run.is_finished or not run.specs or run.losses[-1] < _UNLEARNT or _fall(run.losses, 5) > _HARMED:
+        return None
+    start = f"Even on what it was trained on, the loss ended at {run.plain_losses[-1]:.2g}"
+    most_dropped = max(spec["dropout"] for spec in run.specs)
+    if most_dropped >= 0.5:
+        text = f"{start}: a dropout of {most_dropped:g} leaves too little to learn with."
+        return Finding("underfitting", text, run.plain_losses[-1], run.with_layers(dropout=0.1))
+    narrowest = min(spec["units"] for spec in run.specs)
+    if narrowest >= run.sizes.n_classes:
+        return None
+    text = f"{start}: a layer of {narrowest} units is too narrow for {run.sizes.n_classes} classes."
+    return Finding("underfitting", text, run.plain_losses[-1], run.with_layers(units=4 * run.sizes.n_classes))
+
+
+def _overfitting(run: _Run) -> Finding | None:
+    """Learning by heart. Source: Goodfellow et al. 2016, section 5.2 and chapter 7."""
+    if not run.val_losses or run.val_losses[-1] - run.losses[-1] < _GAP:
+        return None
+    ended, at_best = run.plain_val[-1], min(run.plain_val)
+    text = f"It learns by heart: the loss ended at {run.plain_losses[-1]:.2g} in training, at {ended:.2g} in validation"
+    text += f", where it had been {at_best:.2g}." if ended > 1.1 * at_best else "."
+    optimizer = run.settings["optimizer"]
+    if run.settings["data"]["augment"] is None:
+        change = f"data.augment={_MILD_WARPS}"
+    elif run.specs and max(spec["dropout"] for spec in run.specs) < 0.2:
+        change = run.with_layers(dropout=0.2)
+    else:
+        change = f"optimizer.weight_decay={max(0.05, 2.0 * optimizer['weight_decay']):g}"
+    return Finding("overfitting", text, ended - run.plain_losses[-1], change)
+
+
+def _too_short(run: _Run) -> Finding | None:
+    training, losses = run.settings["training"], run.val_losses or run.losses
+    is_constant = run.settings["schedule"]["name"] == "constant"
+    part = 5 if is_constant else 2
+    is_short = _fall(losses, part) >= (_STILL_FALLING if is_constant else _FALLING_HALF)
+    if run.rows[-1].get("stop_reason") != "completed" or not is_short or not (is_constant or losses[-1] >= _UNLEARNT):
+        return None
+    kind, plain = ("validation", run.plain_val) if run.val_losses else ("training", run.plain_losses)
+    before, after = _latest(plain, part, min)
+    when = "last fifth" if is_constant else "second half"
+    text = f"It was still learning: in the {when} of the epochs the {kind} loss fell from {before:.3g} to {after:.3g}"
+    n_steps = math.ceil(run.sizes.n_train / training["batch_size"])
+    if n_steps < _FEW_STEPS:
+        text += f", with no more than {n_steps} steps an epoch."
+        size = min(256, max(8, run.sizes.n_train // 40))
+        return Finding("batch_too_large", text, n_steps, f"training.batch_size={size}")
+    return Finding("too_few_epochs", f"{text}.", before - after, f"training.epochs={2 * training['epochs']}")
+
+
+def _few_validation(run: _Run) -> Finding | None:
+    n_train, n_val = run.sizes.n_train, run.sizes.n_val
+    size = min(0.2, 2.0 * _FEW_VALIDATION / (n_train + n_val))
+    if not 0 < n_val < _FEW_VALIDATION or size <= run.settings["data"]["validation_size"]:
+        return None
+    text = f"The best epoch was chosen by {n_val} rows: one of them is {100 / n_val:.1f} points of accuracy."
+    return Finding("validation_too_small", text, n_val, f"data.validation_size={size:.2g}")
+
+
+# Where a rule of one line has found something, those below it are not asked: what they would see comes from that.
+_RULES: tuple[tuple[Callable[[_Run], Finding | None], ...], ...] = (
+    (_inputs_too_large,),
+    (_exploded,),
+    (_rate_too_high,),
+    (_dead,),
+    (_faded, _saturated),
+    (_rate_too_low,),
+    (_too_small, _too_short, _overfitting, _few_validation),
+)
+
+
+# ---- reading the figures -------------------------------------------------------------------------------------------
+
+
+def _scale(settings: Mapping[str, Any], n_classes: int) -> tuple[float, float]:
+    """Return the least loss that is possible and that of giving every class the same probability."""
+    loss = _LOSSES[settings["name"]](**settings)
+    targets = loss.targets(np.zeros(1, int), n_classes, np.float64)
+    guess = np.full((1, n_classes), 1.0 / n_classes)
+    return float(loss.values(targets, targets)[0]), float(loss.values(guess, targets)[0])
+
+
+def _fall(losses: Sequence[float], part: int) -> float:
+    """Return by how much a loss fell in the last fifth, half or so of the epochs, on the mean and at its lowest."""
+    return min(before - after for before, after in (_latest(losses, part, fmean), _latest(losses, part, min)))
+
+
+def _latest(losses: Sequence[float], part: int, what: Callable[[Sequence[float]], float]) -> tuple[float, float]:
+    """Return the mean or lowest loss of the last fifth, half or so of the epochs, after that of as many before them."""
+    n = max(1, len(losses) // part)
+    return what(losses[-2 * n : -n] or losses[:1]), what(losses[-n:])
+
+
+def _lower_rate(settings: Mapping[str, Any]) -> str:
+    """Return the change to a learning rate that is surely low enough to learn with."""
+    optimizer = settings["optimizer"]
+    usual = _USUAL_RATES[optimizer["name"]] * (1.0 - optimizer.get("momentum", 0.0))
+    return _set_rate(min(optimizer["learning_rate"] / 10.0, usual))
+
+
+def _times(loss: float) -> str:
+    return f"{loss:.1f} times what guessing costs"
+
+
+def _set_rate(rate: float) -> str:
+    return f"optimizer.learning_rate={rate:.2g}"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _number(row: Mapping[str, Any], name: str) -> float | None:
+    value = row.get(name)
+    return float(value) if _is_number(value) else None  # type: ignore[arg-type]
+
+
+def _by_layer(row: Mapping[str, Any], name: str) -> list[float]:
+    layers = row.get("layers")
+    values = layers.get(name) if isinstance(layers, dict) else None
+    return values if isinstance(values, list) and all(map(_is_number, values)) else []
