@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 MAX_PARAMS = 50_000_000
 CHECKPOINT_SECONDS = 1.0
+WATCHED_AMONG = 1000  # rows
 
 SPLIT_NAMES = ("train", "validation", "test")
 
@@ -94,6 +95,43 @@ def count_trained_on(material: Material, pictures: NDArray[Any]) -> int:
 
 def _by(dataset: Dataset) -> str:
     return "{}x{}".format(*dataset.picture_size)
+
+
+class Watched:
+    """One digit, and what the network in training makes of it: the validation digit that it finds hardest now.
+
+    Without a validation part it is one of the training digits. Asking changes nothing in the training.
+
+    Args:
+        experiment: In training.
+
+    Attributes:
+        name: Such as `digits:1203`.
+        picture: Its ink from 0 to 1, (height, width).
+        label: What it is.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        dataset, splits = experiment.material.dataset, experiment.material.splits
+        rows = (splits.val if len(splits.val) else splits.train)[:WATCHED_AMONG]
+        self._experiment = experiment
+        truth = self._probabilities(rows)[np.arange(len(rows)), dataset.labels[rows]]
+        row = int(rows[np.nan_to_num(truth).argmin()])
+        self._row = np.array([row])
+        self.name, self.label = f"{dataset.name}:{row}", dataset.classes[dataset.labels[row]]
+        self.picture = np.clip(dataset.pictures[row] / experiment.scaling.max_value, 0.0, 1.0)
+
+    def _probabilities(self, rows: Rows) -> NDArray[Any]:
+        experiment = self._experiment
+        with np.errstate(all="ignore"):
+            inputs = experiment.scaling.apply(experiment.material.dataset.pictures[rows])
+            return experiment.config.loss.probabilities(experiment.networks[experiment.member].logits(inputs))
+
+    def guess(self) -> tuple[str, float]:
+        """Return the likeliest class and its probability."""
+        probabilities = self._probabilities(self._row)[0]
+        best = int(probabilities.argmax())
+        return self._experiment.material.dataset.classes[best], float(np.nan_to_num(probabilities[best]))
 
 
 class Experiment:
@@ -175,7 +213,7 @@ class Experiment:
                     with closing(self._train_member()) as events:
                         for event in events:
                             if directory and isinstance(event, EpochResult) and event.stop_reason != "diverged":
-                                directory.append_metrics(self._metrics_row(event))
+                                directory.append_metrics(self.metrics_row(event))
                                 self.n_rows_written += 1
                                 if time.perf_counter() - last_checkpoint > CHECKPOINT_SECONDS:
                                     self._save_checkpoint(directory)
@@ -236,7 +274,8 @@ class Experiment:
         n_all = len(rows) * (settings.copies + 1)
         return np.concatenate([pictures, *copies]), np.tile(labels, settings.copies + 1), np.arange(n_all)
 
-    def _metrics_row(self, event: EpochResult) -> dict[str, object]:
+    def metrics_row(self, event: EpochResult) -> dict[str, object]:
+        """Return what is recorded of an epoch: plain JSON data; by layer to four digits."""
         row: dict[str, object] = {"epoch": event.epoch}
         if self.config.ensemble > 1:
             row["member"] = self.member
@@ -394,6 +433,7 @@ def findings_of(
     augment = config.data.augment
     n_copies = augment.copies if augment and config.data.makes_copies else 0
     sizes = Sizes(
+        n_rows=len(material.dataset),
         n_train=len(material.splits.train) * (1 + n_copies),
         n_val=len(material.splits.val),
         n_classes=len(material.dataset.classes),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import pty
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -101,6 +103,48 @@ def started(*args: str | Path, cwd: Path, program: Sequence[str] = PROGRAM) -> s
     """Start a command as a process of its own."""
     pipe = subprocess.PIPE
     return subprocess.Popen([*program, *map(str, args)], cwd=cwd, env=environment(), stdout=pipe, stderr=pipe)
+
+
+def on_a_terminal(*args: str | Path, cwd: Path, keys: bytes = b"", after: str = "", **env: str) -> tuple[int, str, str]:
+    """Run a command whose stderr is a terminal; return its exit code, stdout and what the terminal got.
+
+    Args:
+        args: The command.
+        cwd: Where it runs.
+        keys: What is typed on that terminal.
+        after: When: as soon as the terminal got this.
+        env: Of its environment.
+    """
+    master, slave = pty.openpty()
+    surroundings = environment(**{"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "24"} | env)
+    shell = ["sh", "-c", 'exec "$@" 2<>"$0"', os.ttyname(slave)]  # opened in a new session, it is where ^C comes from
+    running = subprocess.Popen(
+        [*shell, *PROGRAM, *map(str, args)],
+        cwd=cwd,
+        env=surroundings,
+        stdout=subprocess.PIPE,
+        stderr=slave,
+        start_new_session=True,
+    )
+    os.close(slave)
+    too_long = threading.Timer(60.0, running.kill)
+    too_long.start()
+    seen = b""
+    while True:
+        try:
+            chunk = os.read(master, 65536)
+        except OSError:  # how Linux says that the other end is closed
+            break
+        if not chunk:
+            break
+        seen += chunk
+        if keys and after.encode() in seen:
+            os.write(master, keys)
+            keys = b""
+    stdout, _ = running.communicate()
+    too_long.cancel()
+    os.close(master)
+    return running.returncode, stdout.decode(), seen.decode()
 
 
 def wait_until(happened: Callable[[], bool], *, seconds: float = 20.0) -> None:

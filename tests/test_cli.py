@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import pty
 import re
 import shutil
 import signal
@@ -26,6 +24,7 @@ from command_line import (
     contents,
     document,
     environment,
+    on_a_terminal,
     parsed,
     process,
     refusal,
@@ -718,26 +717,6 @@ def test_plain_progress_is_at_most_a_line_a_second_with_the_first_and_the_last_e
     assert (epochs[0], epochs[-1]) == ("1", "30")
     assert len(epochs) <= 10
     assert backprop(*TINY, "--progress", "none").stderr == ""
-
-
-def on_a_terminal(*args: str, cwd: Path, **env: str) -> tuple[int, str, str]:
-    """Run a command whose stderr is a terminal; return its exit code, stdout and what the terminal got."""
-    master, slave = pty.openpty()
-    surroundings = environment(**{"TERM": "xterm-256color", "COLUMNS": "120"} | env)
-    running = subprocess.Popen([*PROGRAM, *args], cwd=cwd, env=surroundings, stdout=subprocess.PIPE, stderr=slave)
-    os.close(slave)
-    seen = io.BytesIO()
-    while True:
-        try:
-            chunk = os.read(master, 65536)
-        except OSError:  # how Linux says that the other end is closed
-            break
-        if not chunk:
-            break
-        seen.write(chunk)
-    stdout, _ = running.communicate(timeout=20)
-    os.close(master)
-    return running.returncode, stdout.decode(), seen.getvalue().decode()
 
 
 def test_a_terminal_gets_a_bar_and_stdout_stays_clean(work: Path) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 GOOD, BAD, WARNING, FAINT = "green", "red", "yellow", "dim"  # the colours, as Rich names them
+TRAINING, VALIDATION, GRADIENT = "yellow", "cyan", "magenta"
 WORSE, BETTER = "red", "blue"  # what more of something would do
 _ANSI = {BAD: "31", WARNING: "33"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -14,12 +15,19 @@ from backprop_cli.predictor import percent
 if TYPE_CHECKING:
     from backprop_cli.experiment import Experiment
 
-REFRESH_SECONDS = 0.1  # of the bar
+REFRESH_SECONDS = 0.1  # at least, between two drawings
+DRAWING_SHARE = 0.02  # of the time, at most
 LINE_SECONDS = 1.0  # between two plain lines
 
 
 class View(AbstractContextManager["View"]):
-    """Shows nothing; the others show something."""
+    """Shows nothing; the others show something.
+
+    Attributes:
+        clock: Tells the time in seconds.
+    """
+
+    clock: Callable[[], float] = staticmethod(time.perf_counter)
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
@@ -56,49 +64,73 @@ class PlainView(View):
 
 
 class RichView(View):
-    """A bar with the epoch, the figures, the pace and the time left."""
+    """A bar with the epoch, the figures, the pace and the time left; where there is room, what `watching` draws."""
 
     def __enter__(self) -> Self:
+        from rich.console import RenderableType
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        self.bar = Bar(
+        from backprop_cli.cli import watching
+
+        panels: list[RenderableType] = []
+        foot: list[RenderableType] = [""]  # for the ^C that a terminal prints: at the end of a full line it would wrap
+
+        class WatchingBar(Bar):
+            def get_renderables(self) -> Iterable[RenderableType]:
+                return [*super().get_renderables(), *panels, *foot]
+
+        screen = console.rich_console(sys.stderr)
+        self.bar = WatchingBar(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=10),
             TextColumn("{task.fields[figures]}", markup=False),
             TimeRemainingColumn(compact=True),
-            console=console.rich_console(sys.stderr),
+            console=screen,
             auto_refresh=False,
         )
         training = self.experiment.config.training
-        self.total = training.epochs * self.experiment.config.ensemble
-        self.task = self.bar.add_task("epoch", total=self.total, figures="")
+        self.panels, self.foot, self.draw, self.fits = panels, foot, watching.draw, watching.fits
+        is_seen = sys.stderr.isatty() and console.is_terminal(sys.stderr) and screen.encoding.startswith("utf")
+        self.history = watching.History(self.experiment) if is_seen else None
+        self.task = self.bar.add_task("epoch", total=training.epochs * self.experiment.config.ensemble, figures="")
         self.next_refresh = 0.0
         self.last: EpochResult | None = None
         self.bar.start()
+        screen.show_cursor()  # a second Ctrl-C leaves at once, and could not bring it back
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.foot.clear()
         if self.last:
             self._show(self.last, self.last.epoch)
         self.bar.stop()
 
     def update(self, event: Progress | EpochResult) -> None:
-        """Redraw when it is time."""
-        self.last = event if isinstance(event, EpochResult) else self.last
-        now = time.perf_counter()
-        if now >= self.next_refresh:
-            self.next_refresh = now + REFRESH_SECONDS
+        """Redraw when it is time: so seldom that drawing takes no more than its share."""
+        if isinstance(event, EpochResult):
+            self.last = event
+            if self.history:
+                self.history.note(event)
+        started = self.clock()
+        if started >= self.next_refresh:
             done = event.epoch if isinstance(event, EpochResult) else event.epoch - 1 + event.share
             self._show(self.last, done)
+            stopped = self.clock()
+            self.next_refresh = stopped + max(REFRESH_SECONDS, (stopped - started) / DRAWING_SHARE)
 
     def _show(self, result: EpochResult | None, epochs_done: float) -> None:
         training, member = self.experiment.config.training, self.experiment.member
+        width, height = self.bar.console.size
+        self.panels.clear()
+        if self.history and self.history.events and self.fits(width, height):
+            self.history.look()
+            self.panels.append(self.draw(self.history, width))
         self.bar.update(
             self.task,
             completed=member * training.epochs + epochs_done,
             description=f"epoch {int(epochs_done)}/{training.epochs}",
-            figures=figures_of(result, wide=self.bar.console.width >= 110) if result else "",
+            figures=figures_of(result, wide=width >= 110) if result else "",
         )
         self.bar.refresh()
 

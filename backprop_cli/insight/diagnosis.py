@@ -21,12 +21,12 @@ from backprop_cli.engine.losses import CrossEntropy, Loss, MeanSquaredError
 MAX_FINDINGS = 3
 
 _JUMP = 0.1  # rise of the training loss in one epoch; healthy: 0.03 at most
-_ABOVE_GUESSING = 2.0  # training loss of an epoch; a fresh network begins at 1.2
+_ABOVE_FRESH = 2.0  # training loss over that of a network that says nothing yet; healthy: 1.2 at most
 _FADED = 0.02  # gradient norm of the first layer over that of the last; healthy: 0.3 at least
 _DEAD = 0.4  # share of relu units; healthy: 0.25 at most. CS231n, "Neural networks 1", names the same share
 _SATURATED = 0.5  # share of a layer's answers; healthy: 0.45 at most
 _SMALL_STEP = 1e-3  # largest update-to-weight ratio; CS231n, "Neural networks 3": about 1e-3, lower is too slow
-_LARGE_STEP = 2e-2  # the same, for a network whose units have died
+_LARGE_STEP = 3e-2  # the same, where units have died or saturated
 _UNLEARNT = 0.1  # loss at the end; healthy: below
 _HARMED = 0.05  # validation loss at its best from which units and gradients are worth a look
 _GAP = 0.1  # validation over training loss at the end; healthy: 0.06 at most
@@ -60,8 +60,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many rows there are to train on and to choose by, and how many classes."""
+    """How many rows there are in all, to train on (copies included) and to choose by, and how many classes."""
 
+    n_rows: int
     n_train: int
     n_val: int
     n_classes: int
@@ -110,13 +111,15 @@ class _Run:
     Attributes:
         losses: Of the training part, by epoch, with guessing as 1.
         val_losses: Of the validation part; empty without one.
+        fresh: Where a network whose logits are all 0 begins on this scale.
         is_finished: It came to its own end.
     """
 
     def __init__(self, rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], sizes: Sizes) -> None:
         self.rows, self.settings, self.sizes = rows, settings, sizes
         self.plain_losses = [float(row["loss"]) for row in rows]
-        lowest, guessing = _scale(settings["loss"], sizes.n_classes)
+        lowest, guessing, fresh = _scale(settings["loss"], sizes.n_classes)
+        self.fresh = (fresh - lowest) / (guessing - lowest)
         self.losses = [(loss - lowest) / (guessing - lowest) for loss in self.plain_losses]
         plain = [_number(row, "val_loss") for row in rows]
         self.plain_val = [loss for loss in plain if loss is not None] if None not in plain else []
@@ -134,6 +137,11 @@ class _Run:
     def largest_step(self) -> float | None:
         """The largest update-to-weight ratio of any layer and epoch; None where it was not recorded."""
         return max((max(figures) for figures in self.figures("update_ratio")), default=None)
+
+    @property
+    def has_large_steps(self) -> bool:
+        """Whether steps were so long that they undid what was learnt: by their own length, or by what came of it."""
+        return (self.largest_step or 0.0) > _LARGE_STEP or self.losses[-1] > 0.5
 
     @property
     def jump(self) -> tuple[int, float, float] | None:
@@ -162,10 +170,11 @@ def _diverged(n_epochs: int, settings: Mapping[str, Any]) -> Finding:
 
 def _inputs_too_large(run: _Run) -> Finding | None:
     """Inputs of any size, where about one is wanted. Source: LeCun et al. 1998, section 4.3."""
-    if run.losses[0] <= _ABOVE_GUESSING or run.settings["data"]["scaling"] == "centered":
+    if run.losses[0] <= _ABOVE_FRESH * run.fresh or run.settings["data"]["scaling"] == "centered":
         return None
-    text = f"Its inputs are too large: the training loss began at {run.plain_losses[0]:.3g}, {_times(run.losses[0])}."
-    return Finding("inputs_too_large", text, run.plain_losses[0], "data.scaling=centered")
+    first = run.plain_losses[0]
+    text = f"Its inputs are too large: the training loss began at {first:.3g}, {_times(run, run.losses[0])}."
+    return Finding("inputs_too_large", text, first, "data.scaling=centered")
 
 
 def _exploded(run: _Run) -> Finding | None:
@@ -192,12 +201,17 @@ def _rate_too_high(run: _Run) -> Finding | None:
     if run.jump is not None:
         epoch, before, figure = run.jump
         text = f"the training loss rose from {before:.3g} to {figure:.3g} in epoch {epoch}"
-    elif highest > _ABOVE_GUESSING:
-        text = f"the training loss was as high as {figure:.3g}, {_times(highest)}"
+    elif highest > _ABOVE_FRESH * run.fresh:
+        text = f"the training loss was as high as {figure:.3g}, {_times(run, highest)}"
     else:
         return None
     text = f"The learning rate is too high: {text}."
-    return Finding("learning_rate_too_high", text, figure, _lower_rate(run.settings))
+    change = (
+        _lower_rate(run.settings)
+        if run.has_large_steps
+        else _set_rate(run.settings["optimizer"]["learning_rate"] / 3.0)
+    )
+    return Finding("learning_rate_too_high", text, figure, change)
 
 
 def _faded(run: _Run) -> Finding | None:
@@ -229,10 +243,7 @@ def _dead(run: _Run) -> Finding | None:
     if not of_relu or of_relu[k] < _DEAD:
         return None
     text = f"In layer {k + 1}, {100 * of_relu[k]:.0f} % of the relu units are dead: no row makes them answer."
-    if (run.largest_step or 0.0) > _LARGE_STEP:
-        change = _lower_rate(run.settings)
-    else:
-        change = run.with_layers(activation="leaky_relu")
+    change = _lower_rate(run.settings) if run.has_large_steps else run.with_layers(activation="leaky_relu")
     return Finding("dead_units", text, of_relu[k], change)
 
 
@@ -249,8 +260,10 @@ def _saturated(run: _Run) -> Finding | None:
         f"In layer {k + 1}, {100 * by_layer[k]:.0f} % of the answers come from the flat parts of "
         f"{run.specs[k]['activation']}, through which hardly any blame passes."
     )
-    is_centered = run.settings["data"]["scaling"] == "centered"
-    change = run.with_layers(activation="relu") if is_centered else "data.scaling=centered"
+    if run.settings["data"]["scaling"] != "centered":
+        change = "data.scaling=centered"
+    else:
+        change = _lower_rate(run.settings) if run.has_large_steps else run.with_layers(activation="relu")
     return Finding("saturated_units", text, by_layer[k], change)
 
 
@@ -281,19 +294,20 @@ def _too_small(run: _Run) -> Finding | None:
 
 
 def _overfitting(run: _Run) -> Finding | None:
-    """Learning by heart. Source: Goodfellow et al. 2016, section 5.2 and chapter 7."""
+    """Learning by heart. Source: Goodfellow et al. 2016, section 5.2; the remedies, sections 7.4, 7.12 and 7.11."""
     if not run.val_losses or run.val_losses[-1] - run.losses[-1] < _GAP:
         return None
     ended, at_best = run.plain_val[-1], min(run.plain_val)
     text = f"It learns by heart: the loss ended at {run.plain_losses[-1]:.2g} in training, at {ended:.2g} in validation"
     text += f", where it had been {at_best:.2g}." if ended > 1.1 * at_best else "."
-    optimizer = run.settings["optimizer"]
     if run.settings["data"]["augment"] is None:
         change = f"data.augment={_MILD_WARPS}"
     elif run.specs and max(spec["dropout"] for spec in run.specs) < 0.2:
         change = run.with_layers(dropout=0.2)
+    elif run.settings["ensemble"] == 1:
+        change = "ensemble=5"
     else:
-        change = f"optimizer.weight_decay={max(0.05, 2.0 * optimizer['weight_decay']):g}"
+        return None
     return Finding("overfitting", text, ended - run.plain_losses[-1], change)
 
 
@@ -317,12 +331,14 @@ def _too_short(run: _Run) -> Finding | None:
 
 
 def _few_validation(run: _Run) -> Finding | None:
-    n_train, n_val = run.sizes.n_train, run.sizes.n_val
-    size = min(0.2, 2.0 * _FEW_VALIDATION / (n_train + n_val))
-    if not 0 < n_val < _FEW_VALIDATION or size <= run.settings["data"]["validation_size"]:
+    sizes = run.sizes
+    wanted = math.ceil(200.0 * _FEW_VALIDATION / sizes.n_rows) / 100.0
+    if not 0 < sizes.n_val < _FEW_VALIDATION or wanted * sizes.n_rows > 0.5 * sizes.n_train:
         return None
-    text = f"The best epoch was chosen by {n_val} rows: one of them is {100 / n_val:.1f} points of accuracy."
-    return Finding("validation_too_small", text, n_val, f"data.validation_size={size:.2g}")
+    text = (
+        f"The best epoch was chosen by {sizes.n_val} rows: one of them is {100 / sizes.n_val:.1f} points of accuracy."
+    )
+    return Finding("validation_too_small", text, sizes.n_val, f"data.validation_size={wanted:g}")
 
 
 # Where a rule of one line has found something, those below it are not asked: what they would see comes from that.
@@ -340,12 +356,14 @@ _RULES: tuple[tuple[Callable[[_Run], Finding | None], ...], ...] = (
 # ---- reading the figures -------------------------------------------------------------------------------------------
 
 
-def _scale(settings: Mapping[str, Any], n_classes: int) -> tuple[float, float]:
-    """Return the least loss that is possible and that of giving every class the same probability."""
+def _scale(settings: Mapping[str, Any], n_classes: int) -> tuple[float, float, float]:
+    """Return the least loss, that of giving every class the same probability, and that of logits that are all 0."""
     loss = _LOSSES[settings["name"]](**settings)
     targets = loss.targets(np.zeros(1, int), n_classes, np.float64)
     guess = np.full((1, n_classes), 1.0 / n_classes)
-    return float(loss.values(targets, targets)[0]), float(loss.values(guess, targets)[0])
+    fresh = loss.outputs(np.zeros((1, n_classes)))  # sigmoid units begin at 1/2, whatever the number of classes
+    lowest, guessing, start = (float(loss.values(outputs, targets)[0]) for outputs in (targets, guess, fresh))
+    return lowest, guessing, start
 
 
 def _fall(losses: Sequence[float], part: int) -> float:
@@ -366,8 +384,8 @@ def _lower_rate(settings: Mapping[str, Any]) -> str:
     return _set_rate(min(optimizer["learning_rate"] / 10.0, usual))
 
 
-def _times(loss: float) -> str:
-    return f"{loss:.1f} times what guessing costs"
+def _times(run: _Run, loss: float) -> str:
+    return f"{loss / run.fresh:.1f} times what knowing nothing costs"
 
 
 def _set_rate(rate: float) -> str:

@@ -1,0 +1,260 @@
+"""Each finding is provoked by a config, and the very change that it names makes the training better."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backprop_cli.config import load_config
+from backprop_cli.engine.training import EpochResult
+from backprop_cli.experiment import Experiment
+from backprop_cli.insight.diagnosis import Finding, Sizes, diagnose, has_layer_figures
+from backprop_cli.insight.metrics import log_loss
+
+Rows = list[dict[str, Any]]
+
+
+def trained(*settings: str, config: str = "quick") -> tuple[Experiment, Rows, list[Finding]]:
+    """Train in memory; return the experiment, the rows that a run would have recorded, and what is found in them."""
+    experiment = Experiment(load_config(config, settings))
+    rows = [
+        experiment.metrics_row(event)
+        for event in experiment.train()
+        if isinstance(event, EpochResult) and event.stop_reason != "diverged"
+    ]
+    return experiment, rows, experiment.findings(rows)
+
+
+def val_loss(rows: Rows) -> float:
+    return min((row["val_loss"] for row in rows), default=np.inf)
+
+
+def sgd(learning_rate: float, momentum: float = 0.0) -> str:
+    return f"optimizer={{name: sgd, learning_rate: {learning_rate}, momentum: {momentum}}}"
+
+
+def layers(n: int, units: int = 32, activation: str = "relu") -> str:
+    return f"network.layers=[{', '.join([f'{{units: {units}, activation: {activation}}}'] * n)}]"
+
+
+def at_jump(rows: Rows) -> float:
+    losses = [row["loss"] for row in rows]
+    return losses[1 + int(np.argmax(np.diff(losses)))]
+
+
+def largest_step(rows: Rows) -> float:
+    return max(max(row["layers"]["update_ratio"]) for row in rows)
+
+
+def faded(rows: Rows) -> float:
+    return median(row["layers"]["grad_norm"][0] / row["layers"]["grad_norm"][-1] for row in rows[: len(rows) // 5])
+
+
+def dead(rows: Rows) -> float:
+    return max(rows[-1]["layers"]["dead_share"])
+
+
+def saturated(rows: Rows) -> float:
+    return max(median(row["layers"]["saturated_share"][k] for row in rows) for k in (0, 1))
+
+
+def gap(rows: Rows) -> float:
+    return rows[-1]["val_loss"] - rows[-1]["loss"]
+
+
+def fallen(rows: Rows) -> float:
+    return min(row["val_loss"] for row in rows[:-1]) - rows[-1]["val_loss"]
+
+
+WARPED = "data.augment={rotation: 12, log_scale: 0.08, shear: 0.15, probability: 0.85}"
+FEW = ("data.test_size=0.85", WARPED, layers(2, 128), "training.epochs=80")
+
+# finding, the key of its change, what provokes it, its number from the rows
+CASES: list[tuple[str, str, tuple[str, ...], Callable[[Rows], float]]] = [
+    ("diverged", "optimizer.learning_rate", (sgd(3.0),), lambda rows: 3.0),
+    ("diverged", "optimizer.learning_rate", (sgd(1000.0),), lambda rows: 1000.0),
+    (
+        "inputs_too_large",
+        "data.scaling",
+        ("data.scaling=unit", "data.max_value=0.5", sgd(0.1)),
+        lambda rows: max(row["loss"] for row in rows),
+    ),
+    ("learning_rate_too_high", "optimizer.learning_rate", ("optimizer.learning_rate=0.1",), at_jump),
+    ("learning_rate_too_high", "optimizer.learning_rate", (sgd(1.5),), at_jump),
+    (
+        "exploding_gradient",
+        "training.gradient_clip",
+        (layers(10), sgd(0.3)),
+        lambda rows: max(row["grad_norm"] for row in rows),
+    ),
+    ("dead_units", "optimizer.learning_rate", (layers(6), sgd(0.3, 0.9)), dead),
+    ("dead_units", "network.layers", (layers(16, 8), "training.epochs=30"), dead),
+    ("vanishing_gradient", "network.layers", (layers(5, activation="sigmoid"), sgd(0.1)), faded),
+    ("vanishing_gradient", "network.initializer", ("network.initializer=zeros",), faded),
+    (
+        "saturated_units",
+        "data.scaling",
+        ("data.scaling=unit", "data.max_value=0.05", layers(2, activation="tanh")),
+        saturated,
+    ),
+    ("saturated_units", "optimizer.learning_rate", (layers(2, activation="tanh"), sgd(3.0)), saturated),
+    ("saturated_units", "network.layers", (layers(2, activation="tanh"), "optimizer.learning_rate=0.03"), saturated),
+    ("learning_rate_too_low", "optimizer.learning_rate", (sgd(1e-4),), largest_step),
+    ("learning_rate_too_low", "optimizer.learning_rate", ("optimizer.learning_rate=1e-4",), largest_step),
+    ("underfitting", "network.layers", (layers(1, 2),), lambda rows: rows[-1]["loss"]),
+    ("underfitting", "network.layers", ("network.layers=[{units: 32, dropout: 0.9}]",), lambda rows: rows[-1]["loss"]),
+    ("too_few_epochs", "training.epochs", ("training.epochs=3",), fallen),
+    (
+        "too_few_epochs",
+        "training.epochs",
+        ("training.epochs=2", "schedule={name: warmup_cosine}", "data.validation_size=0.2"),
+        fallen,
+    ),
+    ("batch_too_large", "training.batch_size", ("training.batch_size=1024",), lambda rows: 2),
+    ("overfitting", "data.augment", ("data.test_size=0.8", layers(2, 256), "optimizer.learning_rate=0.01"), gap),
+]
+
+
+@pytest.mark.parametrize(("name", "key", "settings", "figure"), CASES, ids=lambda value: str(value)[:40])
+def test_a_training_that_is_spoilt_on_purpose_is_found_out_and_mended(
+    name: str, key: str, settings: tuple[str, ...], figure: Callable[[Rows], float]
+) -> None:
+    _, rows, findings = trained(*settings)
+    (found,) = [finding for finding in findings if finding.name == name]
+    assert findings[0] == found, "another comes first"
+    assert found.figure == pytest.approx(figure(rows), rel=1e-3)
+    assert found.change.startswith(f"{key}=")
+    _, mended, rest = trained(*settings, found.change)
+    assert val_loss(mended) < 0.8 * val_loss(rows)
+    assert found not in rest
+
+
+def test_what_is_warped_already_gets_dropout_then_more_networks() -> None:
+    """The remedies against learning by heart, one after the other; each makes the answers better."""
+    before, remedies = np.inf, []
+    settings = FEW
+    for _ in range(3):
+        experiment, _, findings = trained(*settings)
+        loss = experiment.summary()["val_loss"]
+        assert loss < before
+        before = loss
+        changes = [finding.change for finding in findings if finding.name == "overfitting"]
+        remedies += [change.partition("=")[0] for change in changes]
+        settings = (*settings, *changes)
+    assert remedies == ["network.layers", "ensemble"]
+
+
+def test_an_epoch_chosen_by_few_rows_is_chosen_worse() -> None:
+    """Over five splits, since it is a matter of luck: what counts is the loss on rows never seen."""
+
+    def mean_test_loss(*settings: str) -> float:
+        losses = []
+        for seed in range(5):
+            experiment, _, findings = trained(*settings, f"data.split_seed={seed}")
+            found.extend(finding for finding in findings if finding.name == "validation_too_small")
+            dataset, rows = experiment.material.part("test")
+            logits = experiment.networks[0].logits(experiment.scaling.apply(dataset.pictures[rows]))
+            losses.append(log_loss(experiment.config.loss.probabilities(logits), dataset.labels[rows]))
+        return fmean(losses)
+
+    found: list[Finding] = []
+    settings = ("optimizer.learning_rate=0.03", "data.validation_size=0.01")
+    before = mean_test_loss(*settings)
+    assert [(finding.figure, finding.change) for finding in found] == [(18, "data.validation_size=0.06")] * 5
+    found.clear()
+    assert mean_test_loss(*settings, "data.validation_size=0.06") < 0.8 * before
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("config", "settings"),
+    [
+        *(("quick", f"seed={seed}") for seed in range(3)),
+        *(("textbook", f"seed={seed}") for seed in range(3)),
+        ("digits", "seed=0"),
+        ("digits", "seed=3"),
+        ("digits", "training.epochs=20"),
+        ("deep", "seed=0"),
+        ("deep", "training.epochs=20"),
+        ("best", "training.epochs=30"),
+        ("best-ensemble", "training.epochs=10"),
+    ],
+)
+def test_in_a_healthy_training_nothing_is_found(config: str, settings: str) -> None:
+    _, rows, findings = trained(settings, config=config)
+    assert findings == []
+    assert has_layer_figures(rows)
+
+
+# ---- what the rows may lack ----------------------------------------------------------------------------------------
+
+
+def test_rows_of_an_older_version_are_judged_by_their_losses() -> None:
+    experiment, rows, findings = trained("training.epochs=3")
+    old = [{key: value for key, value in row.items() if key != "layers"} for row in rows]
+    assert experiment.findings(old) == findings
+    assert not has_layer_figures(old)
+    experiment, rows, _ = trained("network.initializer=zeros")
+    old = [{key: value for key, value in row.items() if key != "layers"} for row in rows]
+    assert "vanishing_gradient" not in [finding.name for finding in experiment.findings(old)]
+
+
+def test_without_validation_the_training_loss_tells_what_it_can() -> None:
+    _, _, (found,) = trained("training.epochs=3", "data.validation_size=0")
+    assert found.name == "too_few_epochs"
+    assert "training loss fell" in found.text
+    assert trained("data.test_size=0.8", "data.validation_size=0", layers(2, 256))[2] == []
+
+
+def test_a_training_that_is_not_over_is_not_called_short_or_small() -> None:
+    experiment, rows, _ = trained(layers(1, 2))
+    assert [found.name for found in experiment.findings(rows)] == ["underfitting"]
+    assert experiment.findings(rows[:10]) == []
+
+
+def test_of_an_ensemble_each_network_is_judged_and_a_change_is_named_once() -> None:
+    _, rows, findings = trained("ensemble=2", "training.epochs=3")
+    assert {row["member"] for row in rows} == {0, 1}
+    assert [found.change for found in findings] == ["training.epochs=6"]
+
+
+def test_there_are_at_most_three() -> None:
+    settings = ("data.test_size=0.85", "data.validation_size=0.02", "data.split_seed=1", "training.epochs=15")
+    _, _, findings = trained(*settings)
+    assert [found.name for found in findings] == ["batch_too_large", "overfitting", "validation_too_small"]
+    assert len({found.change for found in findings}) == 3
+
+
+@pytest.mark.parametrize("squared", ["softmax", "sigmoid"])
+def test_squared_error_is_judged_on_its_own_scale(squared: str) -> None:
+    """Guessing costs 0.45 there, not 2.3."""
+    _, rows, findings = trained(f"loss={{name: mse, output: {squared}}}", sgd(1e-4))
+    assert rows[-1]["loss"] < 2.0
+    assert [found.name for found in findings] == ["learning_rate_too_low"]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"layers": None},
+        {"layers": {"grad_norm": "no"}},
+        {"layers": {"grad_norm": [1.0], "update_ratio": [], "dead_share": [None, 1], "saturated_share": [True, 1]}},
+        {"loss": "low"},
+        {"loss": float("nan")},
+        {"val_loss": [1]},
+        {"val_loss": None},
+        {"grad_norm": {}, "stop_reason": []},
+    ],
+)
+def test_what_is_no_figure_is_not_judged(odd: dict[str, Any]) -> None:
+    experiment, rows, _ = trained("training.epochs=3")
+    for damaged in ([row | odd for row in rows], [rows[0] | odd, *rows[1:]]):
+        for found in experiment.findings(damaged):
+            assert np.isfinite(found.figure)
+            assert set(asdict(found)) == {"name", "text", "figure", "change"}
+    assert diagnose([], experiment.config.to_dict(), Sizes(10, 10, 10, 10)) == []
