@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -767,3 +769,71 @@ def test_a_ctrl_c_that_an_import_turned_into_another_error_is_130(
     monkeypatch.setattr("backprop_cli.cli.models.load_predictor", interrupted)
     result = backprop("predict", "digits:3")
     assert (result.exit_code, result.stderr) == (130, "error: interrupted\n")
+
+
+# ---- diagnosis -----------------------------------------------------------------------------------------------------
+
+
+def test_train_says_what_went_wrong_and_its_remedy_can_be_typed_as_it_stands(work: Path) -> None:
+    spoilt = ("optimizer.learning_rate=0.01", "data.test_size=0.8", "network.layers=[{units: 256}, {units: 256}]")
+    command = ("train", "-c", "quick", *(word for setting in spoilt for word in ("--set", setting)))
+    report = answer(*command)
+    assert re.search(r"^finding     It learns by heart: ", report, re.MULTILINE)
+    assert max(map(len, report.splitlines()[5:7])) <= 80
+    (remedy,) = re.findall(r"^ {12}(--set .*)$", report, re.MULTILINE)
+    words = shlex.split(remedy)
+    assert words[1].startswith("data.augment={")
+    (before,) = re.findall(r"^validation  loss (\d\.\d+)", report, re.MULTILINE)
+    assert document(*command, *words)["val_loss"] < 0.8 * float(before)
+
+
+def test_the_findings_are_in_the_json_of_train_and_eval(work: Path) -> None:
+    found = document("train", "-c", "quick", "--epochs", "3")["findings"]
+    assert [set(finding) for finding in found] == [{"name", "text", "figure", "change"}]
+    assert found[0]["change"] == "training.epochs=6"
+    assert document("eval", "--diagnose")["findings"] == found
+    assert "findings" not in document("eval")
+    assert "What went wrong in training:\nfinding     It was still learning" in answer("eval", "--diagnose")
+
+
+def test_of_a_healthy_run_eval_says_that_it_is_and_train_says_nothing(trained: Path) -> None:
+    assert answer("eval", "--diagnose", "--errors", "0").endswith(
+        "The training was healthy: nothing was found to mend.\n"
+    )
+    assert document("eval", "--diagnose", "-m", "quick-1")["findings"] == []
+
+
+def test_a_run_of_an_older_version_is_judged_by_its_losses_and_that_is_said(work: Path) -> None:
+    answer("train", "-c", "quick", "--epochs", "3")
+    path = Path("runs/quick-1/metrics.jsonl")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps({k: v for k, v in row.items() if k != "layers"}) + "\n" for row in rows))
+    result = backprop("eval", "--diagnose")
+    assert "finding     It was still learning" in result.stdout
+    assert "runs/quick-1: recorded by an older version, without figures by layer" in result.stderr
+
+
+def test_a_model_file_without_its_run_cannot_be_diagnosed(trained: Path, tmp_path: Path) -> None:
+    shutil.copy("runs/quick-1/model.safetensors", tmp_path / "alone.safetensors")
+    assert "not in a run's directory" in refusal("eval", "--diagnose", "-m", tmp_path / "alone.safetensors")
+    assert "not in a run's directory" in refusal("eval", "--diagnose", "-m", "pretrained")
+    (tmp_path / "config.yaml").touch()
+    assert "metrics.jsonl: no figures of a training" in refusal(
+        "eval", "--diagnose", "-m", tmp_path / "alone.safetensors"
+    )
+
+
+def test_the_error_of_a_diverged_training_names_the_change_that_mends_it(work: Path) -> None:
+    command = ("train", "-c", "quick", "--set", "optimizer={name: sgd, learning_rate: 3}")
+    result = backprop(*command, "--json")
+    assert result.exit_code == 1
+    assert [found["name"] for found in parsed(result.stdout)["findings"]] == ["diverged"]
+    (remedy,) = re.findall(r"which is 3: (--set \S+)$", result.stderr, re.MULTILINE)
+    assert document(*command, *shlex.split(remedy))["val_accuracy"] > 0.9
+
+
+def test_an_interrupted_training_is_not_judged_yet(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "backprop_cli.cli.progress.PlainView.update", lambda view, event: os.kill(os.getpid(), signal.SIGINT)
+    )
+    assert document("train", "-c", "quick", "--epochs", "3", code=130)["findings"] == []

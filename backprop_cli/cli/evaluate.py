@@ -33,8 +33,10 @@ Examples:
   backprop eval                            the last run, on its test part
   backprop eval -m runs/digits-1 --split validation --json
   backprop eval --min-accuracy 0.95        exit code 1 below 95 %
-  backprop eval --diagnose                 and what went wrong in training, with the --set that mends it
+  backprop eval --diagnose                 and what went wrong in training, with its remedy
 """
+
+_HEALTHY = "The training was healthy: nothing was found to mend."
 
 Split = Literal["test", "validation", "train"]
 
@@ -97,9 +99,7 @@ def evaluate(
         _show_worst(worst, dataset, rows[result.worst[:errors]])
         if findings is not None:
             console.answer()
-            console.answer(
-                "How the training went:" if findings else "The training was healthy: nothing to mend was found."
-            )
+            console.answer("What went wrong in training:" if findings else _HEALTHY)
             show_findings(findings)
     if min_accuracy is not None and result.accuracy < min_accuracy:
         console.error(f"accuracy {result.accuracy:.4f} is below --min-accuracy {min_accuracy:g}")

@@ -54,7 +54,8 @@ def train(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
     progress: Annotated[
-        Display, typer.Option("--progress", help="How to show it. auto: rich on a terminal, else plain.")
+        Display,
+        typer.Option("--progress", help="rich: a bar and what goes on. auto: that on a terminal, else plain."),
     ] = "auto",
     as_json: AsJson = False,
 ) -> None:
