@@ -837,3 +837,6 @@ def test_an_interrupted_training_is_not_judged_yet(work: Path, monkeypatch: pyte
         "backprop_cli.cli.progress.PlainView.update", lambda view, event: os.kill(os.getpid(), signal.SIGINT)
     )
     assert document("train", "-c", "quick", "--epochs", "3", code=130)["findings"] == []
+    result = backprop("eval", "--diagnose")
+    assert result.exit_code == 0
+    assert "runs/quick-1: its training is not over" in result.stderr

@@ -109,7 +109,7 @@ def evaluate(
 def _diagnosis(path: Path, config: Config) -> list[Finding]:
     """Return what went wrong in the training that a model comes from."""
     from backprop_cli.experiment import findings_of, load_material
-    from backprop_cli.insight.diagnosis import has_layer_figures
+    from backprop_cli.insight.diagnosis import has_layer_figures, is_finished
     from backprop_cli.store.run_directory import metrics_beside
 
     rows = metrics_beside(path)
@@ -117,6 +117,8 @@ def _diagnosis(path: Path, config: Config) -> list[Finding]:
         console.story(
             f"{clean(path.parent)}: recorded by an older version, without figures by layer: judged by its losses alone"
         )
+    if not is_finished(rows):
+        console.story(f"{clean(path.parent)}: its training is not over, so whether it was long enough is not judged")
     return findings_of(config, load_material(config), rows)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from backprop_cli.experiment import Experiment
 
 REFRESH_SECONDS = 0.1  # at least, between two drawings
-DRAWING_SHARE = 0.02  # of the time, at most
+DRAWING_SHARE = 0.01  # of the time, between the first drawing and the last: with these it stays under 2 %
 LINE_SECONDS = 1.0  # between two plain lines
 
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from backprop_cli.cli import console
+from backprop_cli.experiment import Experiment, Watched
 from backprop_cli.predictor import percent
 
 if TYPE_CHECKING:
     from backprop_cli.engine.training import EpochResult
-    from backprop_cli.experiment import Experiment, Watched
 
 HEIGHT = 11  # lines of every panel: a title, nine of content, one more
 GAP = 3
@@ -38,9 +38,7 @@ class History:
     """
 
     def __init__(self, experiment: Experiment) -> None:
-        from backprop_cli.experiment import Watched
-
-        self.experiment, self.watched_of = experiment, Watched
+        self.experiment = experiment
         self.watched: Watched | None = None
         self._start()
 
@@ -58,7 +56,7 @@ class History:
 
     def look(self) -> None:
         """Ask the network what it makes of the watched digit, which is chosen when there is an epoch to choose by."""
-        self.watched = self.watched or self.watched_of(self.experiment)
+        self.watched = self.watched or Watched(self.experiment)
         guess, self.probability = self.watched.guess()
         if self.guesses[-1:] != [guess]:
             self.guesses.append(guess)

@@ -97,6 +97,11 @@ def has_layer_figures(rows: Sequence[Mapping[str, Any]]) -> bool:
     return any(_by_layer(row, "grad_norm") for row in rows)
 
 
+def is_finished(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a training came to its own end; before that, only what cannot get better by itself is found."""
+    return bool(rows) and rows[-1].get("stop_reason") in ("completed", "early_stopping")
+
+
 def _findings(run: _Run) -> Iterator[Finding]:
     """Apply the rules in their order."""
     for rules in _RULES:
@@ -124,7 +129,7 @@ class _Run:
         plain = [_number(row, "val_loss") for row in rows]
         self.plain_val = [loss for loss in plain if loss is not None] if None not in plain else []
         self.val_losses = [(loss - lowest) / (guessing - lowest) for loss in self.plain_val]
-        self.is_finished = rows[-1].get("stop_reason") in ("completed", "early_stopping")
+        self.is_finished = is_finished(rows)
         self.specs: list[Mapping[str, Any]] = list(settings["network"]["layers"])
         self.best = min(self.val_losses or self.losses)
 

@@ -471,6 +471,23 @@ def test_layer_figures_tell_gradient_change_and_dead_units() -> None:
         assert figures.update_ratio == pytest.approx(float(ratio), rel=1e-4)
 
 
+@pytest.mark.parametrize(("activation", "limit"), [("sigmoid", 4.36), ("tanh", 2.18), ("relu", math.inf)])
+def test_layer_figures_tell_the_share_of_answers_from_flat_parts(activation: str, limit: float) -> None:
+    run = Run(
+        TrainingSettings(epochs=1, batch_size=32),
+        validation=held_out(batch_size=64),
+        specs=(LayerSpec(32, activation),),
+    )
+    hidden = run.network.layers[0]
+    hidden.bias[:8], hidden.bias[8:16] = 30.0, -30.0
+    run.state = TrainingState.start(run.network, run.optimizer, run.state.rngs)
+    (epoch,) = run.finish()
+    z = SCALING.apply(DIGITS.pictures[1500:1564]) @ hidden.weight + hidden.bias
+    share = float((abs(z) > limit).mean())
+    assert share >= 0.5 * (limit < math.inf)
+    assert [figures.saturated_share for figures in epoch.layers] == pytest.approx([share, 0.0], abs=1e-3)
+
+
 def test_validation_figures_are_those_of_the_epoch_s_end() -> None:
     run = Run(TrainingSettings(epochs=1, batch_size=8), validation=held_out(batch_size=24))
     (epoch,) = run.finish()
