@@ -417,11 +417,11 @@ def _value_at(data: Any, path: Sequence[str | int]) -> Any:
 
 def _message(item: Any, path: tuple[str | int, ...], source: _Source) -> str:
     kind, value = item["type"], item["input"]
-    text = " ".join(source.texts.get(path, json.dumps(value)).split())[:80]
+    text = _short(source.texts.get(path, json.dumps(value)))
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"unknown key{_nearest_key(path, source.data)}"
     if kind.startswith("union_tag_"):
-        names, tag = _names_of(path[0]), source.texts.get((*path, "name"), json.dumps(value["name"]))
+        names, tag = _names_of(path[0]), _short(source.texts.get((*path, "name"), json.dumps(value["name"])))
         return f'"{tag}" is not one of {", ".join(names)}{_did_you_mean(tag, names)}'
     if kind == "literal_error":
         names = re.findall(r"'([^']*)'", item["ctx"]["expected"])
@@ -443,6 +443,11 @@ def _message(item: Any, path: tuple[str | int, ...], source: _Source) -> str:
     if kind in ("tuple_type", "list_type"):
         return f"a list is wanted, such as [{{units: 64}}], not {text}"
     return str(item["msg"]).replace("Input", text)
+
+
+def _short(text: str) -> str:
+    """Return what was written in one line of at most 80 characters."""
+    return " ".join(text.split())[:80]
 
 
 def _no_quotes(value: Any) -> str:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_cli.data.ink import LEAST_CONTRAST, Ink, Invert, ink_of
-from backprop_cli.errors import PictureError
+from backprop_cli.errors import PictureError, reason_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -110,7 +110,7 @@ def decode(source: Path | bytes) -> Array:
             try:
                 levels = _grey_levels(image)
             except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
-                raise PictureError(f"{where}: damaged picture ({_reason(error)}); save it again") from None
+                raise PictureError(f"{where}: damaged picture ({reason_of(error)}); save it again") from None
     if not np.isfinite(levels).all():
         raise PictureError(f"{where}: some pixels are not finite numbers; save it as PNG")
     return levels
@@ -165,7 +165,7 @@ def _opened(content: bytes, where: str) -> "Image":
     except Image.DecompressionBombError:
         raise PictureError(too_large) from None
     except Exception as error:  # as above
-        raise PictureError(f"{where}: damaged picture ({_reason(error)}); {_KNOWN}") from None
+        raise PictureError(f"{where}: damaged picture ({reason_of(error)}); {_KNOWN}") from None
     if n_pixels > MAX_PIXELS:
         raise PictureError(too_large)
     if n_pixels > MAX_COPIED_PIXELS and image.format in _COPYING:
@@ -207,12 +207,6 @@ def _n_scans(content: bytes) -> int:
 def _has_several_pictures(image: "Image") -> bool:
     """Tell animations and multi-page files; the second picture of a phone's photo (MPO) is only a preview."""
     return image.format != "MPO" and bool(getattr(image, "is_animated", False))
-
-
-def _reason(error: Exception) -> str:
-    """Return one short line about an error inside Pillow."""
-    lines = str(error).splitlines()
-    return lines[0][:100] if lines else type(error).__name__
 
 
 def _grey_levels(image: "Image") -> Array:

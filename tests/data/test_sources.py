@@ -256,7 +256,7 @@ def test_with_a_test_source_nothing_is_split_off_for_the_test() -> None:
             "test_size: together with validation_size it leaves nothing to train on",
         ),
         ({"split_seed": 2**32}, "split_seed: 4294967296 is not in 0 to 4,294,967,295"),
-        ({"max_value": 0.0}, "max_value: 0.0 is not above 0 and at most 1e9"),
+        ({"max_value": 0.0}, "max_value: 0.0 is not in 1e-9 to 1e9"),
         ({"source": ""}, "source: empty; digits, openml:NAME, a file or a folder is wanted"),
         ({"test_source": ""}, "test_source: empty; digits, openml:NAME, a file or a folder is wanted"),
     ],
