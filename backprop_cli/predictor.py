@@ -64,9 +64,13 @@ class Predictor:
         """Return the predictor of a model file.
 
         Raises:
-            ModelFileError: The file is damaged, hostile or of a newer version.
+            ModelFileError: The file is damaged, hostile or of a newer version, or its numbers are too large.
         """
-        return cls(load_model(path), str(path))
+        predictor = cls(load_model(path), str(path))
+        ink = np.zeros((2, *predictor.picture_size), np.float32)
+        ink[1] = predictor.scaling.max_value
+        predictor.probabilities(ink)  # no command meets overflow later, in the middle of its answer
+        return predictor
 
     def probabilities(self, pictures: NDArray[Any]) -> Array:
         """Return the mean answer of the networks, (n, n_classes), each row's sum 1.

@@ -160,11 +160,12 @@ def dataset_of(
         raise DataError(f"{name}: labels must be {len(images):,} whole numbers or names, not {labels.shape}")
     if groups is not None and (groups.shape != labels.shape or groups.dtype.kind not in "uiU"):
         raise DataError(f"{name}: groups must be {len(images):,} whole numbers or names, not {groups.shape}")
-    least, most = float(images.min()), float(images.max())
-    if not (least >= 0 and most <= LARGEST):  # not a number is neither
-        raise DataError(f"{name}: images must be finite and at least 0 (and in float32)")
-    if 0 < most < LEAST_INK:
-        raise DataError(f"{name}: images hold nothing above {LEAST_INK:g}")
+    if images.dtype.kind != "u":  # bytes are always fit, and there may be more of them than anybody wants to read twice
+        least, most = float(images.min()), float(images.max())
+        if not (least >= 0 and most <= LARGEST):  # not a number is neither
+            raise DataError(f"{name}: images must be finite and at least 0 (and in float32)")
+        if 0 < most < LEAST_INK:
+            raise DataError(f"{name}: images hold nothing above {LEAST_INK:g}")
     if labels.dtype.kind == "U" and labels.astype("=U").view(np.uint32).max(initial=0) > sys.maxunicode:
         raise DataError(f"{name}: labels hold what is no text")
     found, indices = np.unique(labels, return_inverse=True)

@@ -17,7 +17,7 @@ from backprop_cli.data.dataset import Dataset, largest, load_digits
 from backprop_cli.data.normalize import BLOCK, Slant, bitmap, normalize
 from backprop_cli.data.reading import LEAST_INK, MAX_UNPACKED, dataset_of, open_regular
 from backprop_cli.data.splits import SplitKind, Splits, split
-from backprop_cli.errors import DataError, reason_of, require
+from backprop_cli.errors import DataError, quoted, reason_of, require
 
 OPENML = "openml:"
 FULL_COUNT = BLOCK * BLOCK
@@ -73,7 +73,10 @@ class DataSettings:
             (0.0 <= test < 1.0, f"test_size: {test} is not in [0, 1)"),
             (not (val < 1.0 and test < 1.0) or val + test < 1.0, left),
             (0 <= self.split_seed < 2**32, f"split_seed: {self.split_seed} is not in 0 to 4,294,967,295"),
-            (min(shape) >= 4 and max(shape) <= 64, f'picture: "{self.picture}" is not HxW from 4x4 to 64x64, or raw'),
+            (
+                min(shape) >= 4 and max(shape) <= 64,
+                f"picture: {quoted(self.picture)} is not HxW from 4x4 to 64x64, or raw",
+            ),
             (self.picture_shape is not None or not self.makes_copies, "augment.through_normalizer: needs data.picture"),
             (self.max_value != 0 and LEAST_INK <= full <= 1e9, f"max_value: {self.max_value} is not in 1e-9 to 1e9"),
         )

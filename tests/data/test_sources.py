@@ -138,9 +138,9 @@ def test_an_array_of_python_objects_is_refused_and_not_unpickled(name: str, tmp_
         ({"labels": LABELS * 1.0}, "labels must be 6 whole numbers or names, not (6,)"),
         ({"groups": LABELS[:5]}, "groups must be 6 whole numbers or names, not (5,)"),
         ({"groups": LABELS * 1.0}, "groups must be 6 whole numbers or names, not (6,)"),
-        ({"images": IMAGES * math.nan}, "images must be finite and at least 0"),
-        ({"images": np.where(IMAGES == 5, np.inf, 1.0)}, "images must be finite and at least 0"),
-        ({"images": -IMAGES.astype(int)}, "images must be finite and at least 0"),
+        ({"images": IMAGES * math.nan}, "images must be finite and at least 0 (and in float32)"),
+        ({"images": np.where(IMAGES == 5, np.inf, 1.0)}, "images must be finite and at least 0 (and in float32)"),
+        ({"images": -IMAGES.astype(int)}, "images must be finite and at least 0 (and in float32)"),
         ({"labels": np.zeros(6, int)}, "1 classes; 2 to 1,000 are wanted"),
     ],
 )

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from bombs import BOMBS
 from campaign import KINDS, corpus, first, run, sound_checkpoint, sound_models
+from commands import run_commands
 from mutations import bundled_folder, sound_pictures
 from signing import body_of, header_of, sign
 from worker import Worker
@@ -19,7 +20,7 @@ from worker import Worker
 from backprop_cli.errors import ConfigError
 from backprop_cli.store.files import clean
 
-COUNTS = {"model": 600, "checkpoint": 60, "config": 150, "picture": 400, "data": 200}
+COUNTS = {"model": 600, "checkpoint": 60, "config": 150, "picture": 250, "data": 200}
 WORST = [
     *(("model", name) for name in ("nearly-sound", "zeros", "wide-header", "deep-header")),
     *(("picture", name) for name in ("lossless.webp", "scans.jpg", "markers.jpg", "comments.ppm")),
@@ -57,6 +58,11 @@ def test_what_is_sound_is_accepted() -> None:
     assert run("config", [{"c.yaml": content} for content in configs]).accepted == len(configs)
     pictures = sound_pictures()
     assert run("picture", [{"p": content} for content in pictures]).accepted > 0.8 * len(pictures)  # some are animated
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_command_ends_with_a_line_and_a_code(kind: str) -> None:
+    assert run_commands(kind, [*corpus(kind)[:1], *first(kind, 1, seed=2)]).tried == 2
 
 
 # ---- every check can fail ------------------------------------------------------------------------------------------
