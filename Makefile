@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup train test lint format types check bench bench-pictures peers pretrained clean
+.PHONY: setup train test lint format types check bench bench-pictures peers pretrained fuzz clean
 
 setup: .venv/ready          ## make .venv with everything that training, tests and checks need
 .venv/ready: pyproject.toml
@@ -37,6 +37,9 @@ peers: .venv/ready          ## our accuracy beside scikit-learn's methods, P1 to
 pretrained: .venv/ready     ## the model in the package: config `pictures` on all 1,797 digits
 	rm -rf runs/pretrained && $(BIN)/backprop train -c pictures --set data.test_size=0 --set data.validation_size=0 \
 	--run-dir runs/pretrained && cp runs/pretrained/model.safetensors backprop_cli/pretrained.safetensors
+
+fuzz: .venv/ready           ## thousands of damaged and hostile files of each kind; FUZZ='--seed 1 --pictures 100000' for others
+	$(BIN)/python tests/fuzz $(FUZZ)
 
 clean:                      ## remove what was made here, but no runs
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis && find . -name __pycache__ -prune -exec rm -rf {} +

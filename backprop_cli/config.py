@@ -32,8 +32,9 @@ from backprop_cli.engine.schedules import Constant, Schedule
 from backprop_cli.engine.training import TrainingSettings
 from backprop_cli.errors import ConfigError, require
 
-MAX_CHARACTERS = 1_000_000
+MAX_BYTES = 2**20
 MAX_DEPTH = 20
+MAX_VALUES = 10_000
 MAX_PROBLEMS = 12
 
 _DEFAULT_KINDS: dict[str, Any] = {"loss": CrossEntropy, "optimizer": Adam, "schedule": Constant}
@@ -167,9 +168,9 @@ def _resolve_paths(data: Any, folder: Path | None) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's reader up to the node tree, without anchors, tags and merge keys, and not too deep."""
+    """PyYAML's reader up to the node tree, without anchors, tags and merge keys, and not too deep or too many."""
 
-    depth = 0
+    depth = n_values = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
@@ -180,6 +181,9 @@ class _Loader(yaml.SafeLoader):
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise yaml.MarkedYAMLError(problem=f"more than {MAX_DEPTH} levels", problem_mark=event.start_mark)
+        self.n_values += 1
+        if self.n_values > MAX_VALUES:
+            raise yaml.MarkedYAMLError(problem=f"more than {MAX_VALUES:,} values", problem_mark=event.start_mark)
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -200,6 +204,7 @@ _LOWER_WORDS: dict[str, Any] = {
     "-.inf": -math.inf,
     ".nan": math.nan,
 }
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _WORDS = {form: value for word, value in _LOWER_WORDS.items() for form in (word, word.capitalize(), word.upper())}
 
 
@@ -217,17 +222,23 @@ def _scalar(node: yaml.ScalarNode) -> Any:
 
 def _parse(text: str, where: str, *, numbered: bool = True) -> _Source:
     """Read one YAML document strictly."""
-    if len(text) > MAX_CHARACTERS:
-        raise ConfigError(f"{where}: more than {MAX_CHARACTERS:,} characters")
     source = _Source(None, {}, {})
 
+    def at(line: int) -> str:
+        return f"{where}:{line + 1}" if numbered else where
+
     def place(node: Any) -> str:
-        return f"{where}:{node.start_mark.line + 1}" if numbered else where
+        return at(node.start_mark.line)
+
+    def check_surrogates(node: Any, path: tuple[str | int, ...]) -> None:
+        if _SURROGATE.search(node.value):
+            problems.append(f"{place(node)}: {_dotted(path)}: half of a surrogate pair is no character")
 
     def build(node: Any, path: tuple[str | int, ...]) -> Any:
         source.places[path] = place(node)
         if isinstance(node, yaml.ScalarNode):
             source.texts[path] = node.value
+            check_surrogates(node, path)
             return _scalar(node)
         if isinstance(node, yaml.SequenceNode):
             return [build(item, (*path, i)) for i, item in enumerate(node.value)]
@@ -239,6 +250,7 @@ def _parse(text: str, where: str, *, numbered: bool = True) -> _Source:
             elif key in mapping:
                 problems.append(f"{place(key_node)}: {_dotted((*path, key))}: given twice")
             else:
+                check_surrogates(key_node, path)
                 mapping[key] = build(value_node, (*path, key))
                 source.places[(*path, key)] = place(key_node)
         return mapping
@@ -246,13 +258,16 @@ def _parse(text: str, where: str, *, numbered: bool = True) -> _Source:
     problems: list[str] = []
     try:
         loader = _Loader(text)
+    except yaml.reader.ReaderError as error:
+        message = str(error).partition("\n")[0]
+        raise ConfigError(f"{at(text.count(chr(10), 0, error.position))}: {message}") from error
+    try:
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark and numbered else ""
-        raise ConfigError(f"{where}{line}: {error.problem or error.context}") from error
-    except (yaml.YAMLError, ValueError) as error:  # a character that YAML does not allow
-        raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"{at(mark.line) if mark else where}: {error.problem or error.context}") from error
+    except (ValueError, OverflowError) as error:  # chr's, about \U00110000
+        raise ConfigError(f"{at(loader.line)}: an escape that stands for no character") from error
     if node is not None:
         source.data = build(node, ())
     if problems:
@@ -346,7 +361,7 @@ _ELSEWHERE = {
 def _dotted(path: Sequence[str | int]) -> str:
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        text += f"[{part}]" if isinstance(part, int) else f".{part[:80]}" if text else part[:80]
     return text or "the config"
 
 
@@ -402,11 +417,11 @@ def _value_at(data: Any, path: Sequence[str | int]) -> Any:
 
 def _message(item: Any, path: tuple[str | int, ...], source: _Source) -> str:
     kind, value = item["type"], item["input"]
-    text = " ".join(source.texts.get(path, json.dumps(value)).split())[:80]
+    text = _short(source.texts.get(path, json.dumps(value)))
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"unknown key{_nearest_key(path, source.data)}"
     if kind.startswith("union_tag_"):
-        names, tag = _names_of(path[0]), source.texts.get((*path, "name"), json.dumps(value["name"]))
+        names, tag = _names_of(path[0]), _short(source.texts.get((*path, "name"), json.dumps(value["name"])))
         return f'"{tag}" is not one of {", ".join(names)}{_did_you_mean(tag, names)}'
     if kind == "literal_error":
         names = re.findall(r"'([^']*)'", item["ctx"]["expected"])
@@ -428,6 +443,11 @@ def _message(item: Any, path: tuple[str | int, ...], source: _Source) -> str:
     if kind in ("tuple_type", "list_type"):
         return f"a list is wanted, such as [{{units: 64}}], not {text}"
     return str(item["msg"]).replace("Input", text)
+
+
+def _short(text: str) -> str:
+    """Return what was written in one line of at most 80 characters."""
+    return " ".join(text.split())[:80]
 
 
 def _no_quotes(value: Any) -> str:
@@ -550,7 +570,7 @@ def load_config(reference: str, overrides: Sequence[str] = (), *, stdin: typing.
     if reference == "-":
         if stdin is None:
             raise ConfigError("-: there is no standard input to read")
-        text = _decode(stdin.buffer.read(MAX_CHARACTERS * 4 + 1), "stdin")
+        text = _decode(stdin.buffer.read(MAX_BYTES + 1), "stdin")
         return read_config(text, where="stdin", overrides=overrides)
     bundled = bundled_folder() / f"{reference}.yaml"
     if reference in bundled_names() and not Path(reference).is_file():
@@ -571,7 +591,7 @@ def read_config_text(path: Path) -> str:
     from backprop_cli.store.files import read_bounded
 
     try:
-        return _decode(read_bounded(path, MAX_CHARACTERS * 4), str(path))
+        return _decode(read_bounded(path, MAX_BYTES), str(path))
     except FileNotFoundError as error:
         names = bundled_names()
         hint = _did_you_mean(path.stem, names) or f"; bundled configs: {', '.join(names)}"
@@ -583,6 +603,8 @@ def read_config_text(path: Path) -> str:
 
 
 def _decode(raw: bytes, where: str) -> str:
+    if len(raw) > MAX_BYTES:
+        raise ConfigError(f"{where}: larger than 1 MB")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -57,6 +57,16 @@ class DivergenceError(BackpropError):
     exit_code = 1
 
 
+def reason_of(error: BaseException) -> str:
+    """Return one short line about an error that a library raised, whatever it wrote."""
+    return " ".join(str(error).split())[:100] or type(error).__name__
+
+
+def quoted(text: object) -> str:
+    """Return a value that a user wrote, in quotes, in one line and not too long."""
+    return f'"{" ".join(str(text).split())[:60]}"'
+
+
 def require(*rules: tuple[bool, str]) -> None:
     """Raise one ValueError for all the rules that do not hold, a line each.
 

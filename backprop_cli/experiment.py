@@ -334,7 +334,8 @@ class Experiment:
         members, n_rows = content["members"], content["metrics_rows"]
         if content["config_digest"] != config_digest(self.config):
             raise ValueError("it was written with another config")
-        if not isinstance(members, list) or len(members) > len(self.states) or type(n_rows) is not int or n_rows < 0:
+        is_list = isinstance(members, list) and all(isinstance(numbers, dict) for numbers in members)
+        if not is_list or len(members) > len(self.states) or type(n_rows) is not int or n_rows < 0:
             raise ValueError("members or metrics_rows are not what they should be")
         for k, numbers in enumerate(members):
             prefix = f"members.{k}."

@@ -13,7 +13,7 @@ from backprop_cli.data.normalize import Slant
 from backprop_cli.engine.layers import LayerSpec
 from backprop_cli.engine.losses import CrossEntropy, Loss, MeanSquaredError
 from backprop_cli.engine.network import Network
-from backprop_cli.errors import ModelFileError
+from backprop_cli.errors import ModelFileError, reason_of
 from backprop_cli.store.model_file import Model, load_model
 
 Array = NDArray[Any]  # of floats
@@ -28,6 +28,7 @@ class Predictor:
 
     Attributes:
         model: What the file held.
+        where: What messages call it.
         networks: One for each member of the ensemble.
         classes: Class names, in the order of the probabilities.
         picture_size: Height and width of the pictures that the network sees.
@@ -41,7 +42,7 @@ class Predictor:
         Raises:
             ModelFileError: The file names an activation or a loss that does not exist here.
         """
-        self.model, self.classes = model, model.classes
+        self.model, self.where, self.classes = model, where, model.classes
         height, width = model.preprocessing["picture"]
         self.picture_size = (height, width)
         self.slant: Slant = model.preprocessing["slant"]
@@ -51,7 +52,7 @@ class Predictor:
             settings = dict(model.loss)
             self.loss: Loss = _LOSSES[settings["name"]](**settings)
         except (TypeError, ValueError, KeyError) as error:
-            raise ModelFileError(f"{where}: this version cannot build its network: {error}") from error
+            raise ModelFileError(f"{where}: this version cannot build its network: {reason_of(error)}") from error
         self.networks = []
         for params in model.members:
             network = Network(specs, model.n_inputs, len(model.classes))
@@ -63,21 +64,31 @@ class Predictor:
         """Return the predictor of a model file.
 
         Raises:
-            ModelFileError: The file is damaged, hostile or of a newer version.
+            ModelFileError: The file is damaged, hostile or of a newer version, or its numbers are too large.
         """
-        return cls(load_model(path), str(path))
+        predictor = cls(load_model(path), str(path))
+        ink = np.zeros((2, *predictor.picture_size), np.float32)
+        ink[1] = predictor.scaling.max_value
+        predictor.probabilities(ink)  # no command meets overflow later, in the middle of its answer
+        return predictor
 
     def probabilities(self, pictures: NDArray[Any]) -> Array:
         """Return the mean answer of the networks, (n, n_classes), each row's sum 1.
 
         Args:
             pictures: (n, height, width), ink high, from 0 to the `max_value` of the model.
+
+        Raises:
+            ModelFileError: The model's numbers are so large that no answer comes of them.
         """
-        inputs = self.scaling.apply(pictures)
         temperature = self.model.temperature
-        with np.errstate(over="ignore"):
+        with np.errstate(all="ignore"):
+            inputs = self.scaling.apply(pictures)
             members = [self.loss.probabilities(network.logits(inputs) / temperature) for network in self.networks]
-        return np.asarray(sum(members[1:], members[0]) / len(members))
+            answers = np.asarray(sum(members[1:], members[0]) / len(members))
+        if not np.isfinite(answers).all():
+            raise ModelFileError(f"{self.where}: its numbers are too large to give an answer; train it anew")
+        return answers
 
     def describe(self, probabilities: Array) -> tuple[str, float]:
         """Return the name and the probability of the likeliest class of one answer, (n_classes,)."""

@@ -263,7 +263,6 @@ LINES = [
     ("# nothing\n", "my.yaml: empty; `backprop init` writes a config to start from"),
     ("seed: 1\n\tname: x", "my.yaml:2: found character '\\t' that cannot start any token"),
     ("seed: [1", "my.yaml:1: expected ',' or ']', but got '<stream end>'"),
-    ("a" * 1_000_001, "my.yaml: more than 1,000,000 characters"),
 ]
 
 
@@ -288,8 +287,25 @@ def test_twenty_levels_are_read_and_one_more_is_refused() -> None:
 
 
 def test_a_character_that_yaml_does_not_know_is_refused() -> None:
-    (line,) = problems("name: a\x07b")
-    assert line.startswith("my.yaml: ")
+    (line,) = problems("seed: 1\nname: a\x07b")
+    assert line.startswith("my.yaml:2: ")
+
+
+@pytest.mark.parametrize("escape", ["\\U00110000", "\\UFFFFFFFF"])
+def test_an_escape_that_stands_for_no_character_is_refused(escape: str) -> None:
+    assert problems(f'seed: 1\nname: "{escape}"') == ["my.yaml:2: an escape that stands for no character"]
+
+
+def test_ten_thousand_values_are_read_and_one_more_is_refused() -> None:
+    def listed(n: int) -> str:
+        return "seed: [\n" + "1,\n" * (n - 3) + "]"  # the mapping, the key and the list count too
+
+    assert "more than" not in problems(listed(10_000))[0]
+    assert problems(listed(10_001)) == ["my.yaml:9999: more than 10,000 values"]
+
+
+def test_a_long_key_makes_a_short_message() -> None:
+    assert len(problems("x" * 100_000 + ": 1\n? " + "y" * 100_000)[0]) < 300
 
 
 def test_all_mistakes_are_told_at_once() -> None:
@@ -349,7 +365,10 @@ def test_a_file_name_with_a_nul_character_is_refused_by_its_place() -> None:
 
 
 def test_half_a_surrogate_pair_is_refused() -> None:
-    assert problems('name: "\\udc80"')[0].startswith("my.yaml")
+    message = "half of a surrogate pair is no character"
+    assert problems('seed: 1\nname: "\\udc80"') == [f"my.yaml:2: name: {message}"]
+    assert problems('seed: 1\n"\\udc80": 2') == [f"my.yaml:2: the config: {message}"]
+    assert read('name: "\\u0041"').name == "A"
 
 
 # ---- --set ---------------------------------------------------------------------------------------------------------
@@ -542,7 +561,7 @@ def test_a_missing_file_is_refused_with_the_names_there_are() -> None:
 
 
 def test_a_folder_and_a_file_too_large_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "large.yaml").write_bytes(b"#" * 4_000_001)
+    (tmp_path / "large.yaml").write_bytes(b"#" * (2**20 + 1))
     for path in (tmp_path, tmp_path / "large.yaml"):
         with pytest.raises(ConfigError, match=f"^{re.escape(str(path))}: "):
             load_config(str(path))
@@ -568,6 +587,8 @@ def test_standard_input_is_read_for_a_dash() -> None:
     assert load_config("-", stdin=stdin).seed == 5
     with pytest.raises(ConfigError, match=r"^stdin:1: sed: unknown key"):
         load_config("-", stdin=io.TextIOWrapper(io.BytesIO(b"sed: 5")))
+    with pytest.raises(ConfigError, match=r"^stdin: larger than 1 MB$"):
+        load_config("-", stdin=io.TextIOWrapper(io.BytesIO(b"#" * (2**20 + 1))))
     with pytest.raises(ConfigError, match=r"^-: there is no standard input to read$"):
         load_config("-")
 

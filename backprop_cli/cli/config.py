@@ -11,6 +11,7 @@ import typer
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
 from backprop_cli.cli.options import Overrides
+from backprop_cli.store.files import clean
 
 app = command_app(no_args_is_help=True)
 
@@ -59,7 +60,7 @@ def validate(config: Reference, overrides: Overrides = None) -> None:
     from backprop_cli.config import load_config
 
     load_config(config, overrides or [], stdin=sys.stdin)
-    console.answer(f"{config}: valid")
+    console.answer(f"{clean(config)}: valid")
 
 
 @app.command()

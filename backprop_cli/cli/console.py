@@ -32,8 +32,8 @@ class Voice:
 
 
 def answer(text: str = "") -> None:
-    """Print a line of the result."""
-    _write(sys.stdout, text)
+    """Print a line of the result, or several; names in it that may hold a line's end are cleaned by the caller."""
+    _write(sys.stdout, _cleaned(text))
 
 
 def answer_json(schema: str, document: dict[str, Any]) -> None:
@@ -44,13 +44,13 @@ def answer_json(schema: str, document: dict[str, Any]) -> None:
         document: Finite numbers, text, lists and mappings.
     """
     plain = {"schema": f"backprop.{schema}", **document}
-    _write(sys.stdout, json.dumps(plain, allow_nan=False, ensure_ascii=False))
+    _write(sys.stdout, json.dumps(plain, allow_nan=False))  # in ASCII: no locale breaks it, and it steers no terminal
 
 
 def story(text: str, *, detail: bool = False) -> None:
     """Print a line about what goes on; not with `-q`, and a `detail` only with `-v`."""
     if not Voice.quiet and (Voice.verbose or not detail):
-        _write(sys.stderr, text)
+        _write(sys.stderr, _cleaned(text))
 
 
 def warn(text: str) -> None:
@@ -114,6 +114,10 @@ def drawn_signed(grid: Iterable[Sequence[float]], *, coloured: bool) -> list[Tex
 def side_by_side(pictures: Sequence[Sequence[str]], gap: str = "   ") -> list[str]:
     """Return pictures of equal height beside each other."""
     return [gap.join(parts).rstrip() for parts in zip(*pictures, strict=True)]
+
+
+def _cleaned(text: str) -> str:
+    return "\n".join(map(clean, text.split("\n")))
 
 
 def _painted(word: str, colour: str) -> str:

@@ -10,6 +10,7 @@ from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
 from backprop_cli.cli.options import Overrides
 from backprop_cli.errors import UsageError
+from backprop_cli.store.files import clean
 
 if TYPE_CHECKING:
     from backprop_cli.experiment import Experiment
@@ -56,7 +57,8 @@ def _show_one(experiment: Experiment, index: int, augmented: bool) -> None:
     dataset = experiment.material.dataset
     if index >= len(dataset):
         raise UsageError(f"--index {index}: rows are counted from 0 to {len(dataset) - 1}")
-    console.answer(f"{dataset.name}:{index} is a {dataset.classes[dataset.labels[index]]}, {_where(experiment, index)}")
+    label = clean(dataset.classes[dataset.labels[index]])
+    console.answer(f"{clean(dataset.name)}:{index} is a {label}, {_where(experiment, index)}")
     if augmented:
         _draw_augmented(experiment, [index] * 6)
         return
@@ -71,7 +73,7 @@ def _show_classes(experiment: Experiment, augmented: bool) -> None:
 
     dataset, splits = experiment.material.dataset, experiment.material.splits
     console.answer(
-        f"{dataset.name}: {len(dataset):,} pictures of {'x'.join(map(str, dataset.picture_size))}, "
+        f"{clean(dataset.name)}: {len(dataset):,} pictures of {'x'.join(map(str, dataset.picture_size))}, "
         f"{len(dataset.classes)} classes; {len(splits.train):,} train, {len(splits.val):,} validation, "
         f"{len(splits.test):,} test"
     )

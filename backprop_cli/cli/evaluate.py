@@ -205,7 +205,7 @@ def _show(result: Evaluation, about: str, classes: tuple[str, ...]) -> None:
     )
     console.answer(f"log loss   {result.log_loss:.4f}")
     console.answer(f"ECE        {100 * result.ece:.1f} %   mean gap between sure and right, below")
-    console.answer(f"test part  {about}" if "never" in about else f"these are  {about}")
+    console.answer(f"test part  {clean(about)}" if "never" in about else f"these are  {clean(about)}")
     console.answer()
     screen = console.rich_console(sys.stdout)
     if len(classes) <= 20:
@@ -213,14 +213,14 @@ def _show(result: Evaluation, about: str, classes: tuple[str, ...]) -> None:
         for column in ("digit", "precision", "recall", "F1", "n", "read as"):
             table.add_column(column, justify="right", no_wrap=True)
         for name in classes:
-            table.add_column(Text(name), justify="right")
+            table.add_column(Text(clean(name)), justify="right")
         for k, figures in enumerate(result.per_class):
             counts = [
                 Text(str(n) if n else "·", console.FAINT if not n else console.GOOD if j == k else console.BAD)
                 for j, n in enumerate(result.confusion_matrix[k])
             ]
             table.add_row(
-                Text(figures.label),
+                Text(clean(figures.label)),
                 f"{figures.precision:.3f}",
                 f"{figures.recall:.3f}",
                 f"{figures.f1:.3f}",
@@ -251,7 +251,6 @@ def _show_worst(worst: list[dict[str, Any]], dataset: Dataset, rows: Any) -> Non
         for line in console.side_by_side(pictures):
             console.answer(line)
     for entry in worst:
-        verdict = "right, but" if entry["label"] == entry["predicted"] else f"it is a {entry['label']};"
-        console.answer(
-            f"  {entry['sample']}: {verdict} read as {entry['predicted']} with {100 * entry['probability']:.1f} %"
-        )
+        verdict = "right, but" if entry["label"] == entry["predicted"] else f"it is a {clean(entry['label'])};"
+        sample, predicted = clean(entry["sample"]), clean(entry["predicted"])
+        console.answer(f"  {sample}: {verdict} read as {predicted} with {100 * entry['probability']:.1f} %")

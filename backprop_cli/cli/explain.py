@@ -201,10 +201,12 @@ def _write_worksheet(file: Path, way: tuple[int, ...] | None, subject: Subject) 
 
     explanation, classes = subject.explanation, subject.predictor.classes
     way = way or most_blamed_path(explanation.there_and_back)
-    title = clean(subject.name)
-    text = worksheet(explanation.there_and_back, way, explanation.steps[0], classes=classes, title=title)
+    title, names = clean(subject.name), list(map(clean, classes))
+    text = worksheet(
+        explanation.there_and_back, way, explanation.steps[0], classes=list(map(clean, classes)), title=title
+    )
     write_atomic(file, text.encode())
-    shown = ",".join([*map(str, way[:-1]), clean(classes[way[-1]])])
+    shown = ",".join([*map(str, way[:-1]), names[way[-1]]])
     console.story(f"worksheet: {clean(file)} (--path {shown})")
 
 

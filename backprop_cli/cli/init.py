@@ -10,7 +10,7 @@ import typer
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
 from backprop_cli.errors import UsageError
-from backprop_cli.store.files import write_atomic
+from backprop_cli.store.files import clean, write_atomic
 
 app = command_app()
 
@@ -39,5 +39,5 @@ def init(
     if target.exists() and not force:
         raise UsageError(f"{target}: is there already; --force overwrites it")
     write_atomic(target, (bundled_folder() / f"{template}.yaml").read_bytes())
-    console.answer(str(target))
-    console.story(f"next: backprop train -c {target}")
+    console.answer(clean(target))
+    console.story(f"next: backprop train -c {clean(target)}")

@@ -9,6 +9,7 @@ import io
 import logging
 import math
 import os
+import re
 import stat
 import warnings
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_cli.data.ink import LEAST_CONTRAST, Ink, Invert, ink_of
-from backprop_cli.errors import PictureError
+from backprop_cli.errors import PictureError, reason_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,6 +40,18 @@ MAX_BYTES = 50_000_000
 MAX_PIXELS = 100_000_000
 """Largest picture that is decoded, width x height."""
 
+MAX_COPIED_PIXELS = 50_000_000
+"""The same for WebP and TIFF, whose decoders hold up to 16 bytes a pixel at a time."""
+
+MAX_TEXT = 5_000_000
+"""Bytes of a PNM whose pixels are written out as text: Pillow reads them number by number."""
+
+MAX_PIECES = 500_000
+"""Times that Pillow may ask for bytes of one picture: it walks along chunks, markers and runs in Python."""
+
+MAX_SCANS = 50
+"""Scans of a JPEG, each of which goes over the whole picture; progressive ones have about ten."""
+
 MANY_PIXELS = 25_000_000
 """Pixels from which a decoded picture is thinned out before anything else."""
 
@@ -48,6 +61,10 @@ LONG_SIDE = 320
 SHORT_SIDE = 96
 """Pixels to which the shorter side of a small picture grows, so that outlines are smooth."""
 
+_COPYING = ("TIFF", "WEBP")
+_COMMENT = re.compile(rb"#[^\r\n]*")
+_MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # of a JPEG, those that a length follows, and the end
+_MAX_MARKERS = 10_000
 _KNOWN = "expected PNG, JPEG, BMP, GIF, TIFF, WebP or PNM"
 
 
@@ -93,7 +110,7 @@ def decode(source: Path | bytes) -> Array:
             try:
                 levels = _grey_levels(image)
             except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
-                raise PictureError(f"{where}: damaged picture ({_reason(error)}); save it again") from None
+                raise PictureError(f"{where}: damaged picture ({reason_of(error)}); save it again") from None
     if not np.isfinite(levels).all():
         raise PictureError(f"{where}: some pixels are not finite numbers; save it as PNG")
     return levels
@@ -134,32 +151,62 @@ def _opened(content: bytes, where: str) -> "Image":
     from PIL import Image, UnidentifiedImageError
 
     too_large = f"{where}: more than 100 megapixels; save the picture smaller"
+    if content[:2] in (b"P1", b"P2", b"P3"):
+        if len(content) > MAX_TEXT:
+            raise PictureError(f"{where}: larger than 5 MB, as text; save it as PNG")
+        content = _COMMENT.sub(b"", content)  # Pillow takes time that grows with the square of their number
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
-        several = image.width * image.height <= MAX_PIXELS and _has_several_pictures(image)
+        image = Image.open(_Pieces(content), formats=FORMATS)
+        n_pixels = image.width * image.height
+        several = n_pixels <= MAX_PIXELS and _has_several_pictures(image)
     except UnidentifiedImageError:
         kind = "empty file" if not content else "not a picture, or a damaged one"
         raise PictureError(f"{where}: {kind}; {_KNOWN}") from None
     except Image.DecompressionBombError:
         raise PictureError(too_large) from None
     except Exception as error:  # as above
-        raise PictureError(f"{where}: damaged picture ({_reason(error)}); {_KNOWN}") from None
-    if image.width * image.height > MAX_PIXELS:
+        raise PictureError(f"{where}: damaged picture ({reason_of(error)}); {_KNOWN}") from None
+    if n_pixels > MAX_PIXELS:
         raise PictureError(too_large)
+    if n_pixels > MAX_COPIED_PIXELS and image.format in _COPYING:
+        raise PictureError(f"{where}: more than 50 megapixels, as {image.format}; save it smaller, or as PNG")
+    if image.format in ("JPEG", "MPO") and _n_scans(content) > MAX_SCANS:
+        raise PictureError(f"{where}: a JPEG of more than {MAX_SCANS} scans; save it again")
     if several:
         raise PictureError(f"{where}: animated or of several pages; save one of its pictures by itself")
     return image
 
 
+class _Pieces(io.BytesIO):
+    """The content of a picture, for as long as Pillow does not ask for too many pieces of it."""
+
+    n_pieces = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.n_pieces += 1
+        if self.n_pieces > MAX_PIECES:
+            raise ValueError(f"more than {MAX_PIECES:,} pieces")
+        return super().read(size)
+
+
+def _n_scans(content: bytes) -> int:
+    """Return the number of scans of a JPEG, walking from marker to marker to its end; of too many markers, too many.
+
+    Source: ITU T.81, annex B.
+    """
+    n_scans, position = 0, 2
+    for _ in range(_MAX_MARKERS):
+        match = _MARKER.search(content, position)
+        if match is None or match[1] == b"\xd9":
+            return n_scans
+        n_scans += match[1] == b"\xda"
+        position = match.end() + int.from_bytes(content[match.end() : match.end() + 2], "big")
+    return MAX_SCANS + 1
+
+
 def _has_several_pictures(image: "Image") -> bool:
     """Tell animations and multi-page files; the second picture of a phone's photo (MPO) is only a preview."""
     return image.format != "MPO" and bool(getattr(image, "is_animated", False))
-
-
-def _reason(error: Exception) -> str:
-    """Return one short line about an error inside Pillow."""
-    lines = str(error).splitlines()
-    return lines[0][:100] if lines else type(error).__name__
 
 
 def _grey_levels(image: "Image") -> Array:

@@ -105,10 +105,13 @@ def contrast_in(levels: Array, invert: Invert) -> Array:
     Raises:
         PictureError: If nothing stands out.
     """
+    blank = "blank: no ink found; the digit must stand out from its ground"
+    if np.ptp(levels) < LEAST_CONTRAST**2:  # even as a share of the darkest ground that counts; nothing to part
+        raise PictureError(blank)
     light_ink = has_light_ink(levels) if invert == "auto" else invert == "yes"
     contrast = contrast_of(1 - levels if light_ink else levels)
     if contrast.max() < LEAST_CONTRAST:
-        raise PictureError("blank: no ink found; the digit must stand out from its ground")
+        raise PictureError(blank)
     return contrast
 
 

@@ -6,6 +6,7 @@ import gzip
 import os
 import re
 import stat
+import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_cli.data.dataset import Dataset
-from backprop_cli.errors import DataError
+from backprop_cli.errors import DataError, reason_of
 
 MAX_UNPACKED = 4 * 1024**3  # bytes
 MAX_TOLD = 10  # bad rows that a message names
 MAX_NAME = 100  # characters of a class's name
+LARGEST = float(np.finfo(np.float32).max)
+LEAST_INK = 1e-9  # full ink that inputs can be divided by
 
 
 class BadRows:
@@ -91,7 +94,7 @@ def unpacked(path: Path) -> Iterator[BinaryIO]:
         try:
             yield gzip.GzipFile(fileobj=file) if path.suffix.lower() == ".gz" else file  # type: ignore[misc]
         except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{path}: damaged ({error})") from error
+            raise DataError(f"{path}: damaged ({reason_of(error)})") from error
 
 
 def class_order(names: Iterable[str]) -> list[str]:
@@ -157,8 +160,14 @@ def dataset_of(
         raise DataError(f"{name}: labels must be {len(images):,} whole numbers or names, not {labels.shape}")
     if groups is not None and (groups.shape != labels.shape or groups.dtype.kind not in "uiU"):
         raise DataError(f"{name}: groups must be {len(images):,} whole numbers or names, not {groups.shape}")
-    if images.dtype.kind != "u" and not (np.isfinite(images).all() and images.min() >= 0):
-        raise DataError(f"{name}: images must be finite and at least 0")
+    if images.dtype.kind != "u":  # bytes are always fit, and there may be more of them than anybody wants to read twice
+        least, most = float(images.min()), float(images.max())
+        if not (least >= 0 and most <= LARGEST):  # not a number is neither
+            raise DataError(f"{name}: images must be finite and at least 0 (and in float32)")
+        if 0 < most < LEAST_INK:
+            raise DataError(f"{name}: images hold nothing above {LEAST_INK:g}")
+    if labels.dtype.kind == "U" and labels.astype("=U").view(np.uint32).max(initial=0) > sys.maxunicode:
+        raise DataError(f"{name}: labels hold what is no text")
     found, indices = np.unique(labels, return_inverse=True)
     names = [str(label) for label in found]
     classes = class_order(names)

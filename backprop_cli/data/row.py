@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from backprop_cli.data.image import decode, naming
 from backprop_cli.data.ink import EDGE_CONTACT, Array, Invert, contrast_in, otsu_threshold, ruled_lines, stretched
 from backprop_cli.data.regions import Regions, edge_contact, regions_of
+from backprop_cli.errors import PictureError
 
 LEAST_HEIGHT = 0.45
 """Height from which a region is a digit of its own, as a share of the tallest; lower ones belong to the nearest."""
@@ -50,9 +51,11 @@ def digits_in_row(source: Path | bytes, invert: Invert = "auto") -> list[Found]:
     grey = decode(source)
     with naming(source):
         contrast = contrast_in(grey, invert)
-    threshold = otsu_threshold(contrast)
-    drawn = contrast > threshold
-    regions = regions_of(drawn & ~ruled_lines(drawn))
+        threshold = otsu_threshold(contrast)
+        drawn = contrast > threshold
+        regions = regions_of(drawn & ~ruled_lines(drawn))
+        if not len(regions):
+            raise PictureError("blank: nothing but ruled lines")
     return [_found(contrast, threshold, regions, group) for group in _groups(regions)]
 
 

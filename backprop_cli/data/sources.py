@@ -15,9 +15,9 @@ import numpy as np
 from backprop_cli.data.augment import AugmentSettings
 from backprop_cli.data.dataset import Dataset, largest, load_digits
 from backprop_cli.data.normalize import BLOCK, Slant, bitmap, normalize
-from backprop_cli.data.reading import MAX_UNPACKED, dataset_of, open_regular
+from backprop_cli.data.reading import LEAST_INK, MAX_UNPACKED, dataset_of, open_regular
 from backprop_cli.data.splits import SplitKind, Splits, split
-from backprop_cli.errors import DataError, require
+from backprop_cli.errors import DataError, quoted, reason_of, require
 
 OPENML = "openml:"
 FULL_COUNT = BLOCK * BLOCK
@@ -41,7 +41,8 @@ class DataSettings:
         validation_size: Share of all rows, in [0, 1); 0: none, and the last epoch is kept.
         test_size: Share of all rows, in [0, 1); 0: none.
         scaling: `centered`: (x / max - mean per pixel) / one global sd; `unit`: x / max.
-        max_value: What full ink is, > 0; null: the data set's own (16 for digits), else the largest training value.
+        max_value: What full ink is, 1e-9 to 1e9; null: the data set's own (16 for digits), else the training part's
+            largest value.
         picture: What the network sees, such as `8x8` or `16x16`: every picture is cropped, straightened and counted in
             blocks, as the digits were (which themselves reach other sizes by deconvolution); counts from 0 to 16 of
             this size are taken as they are. null or `raw`: arrays stay as they are, picture files become 8x8.
@@ -72,9 +73,12 @@ class DataSettings:
             (0.0 <= test < 1.0, f"test_size: {test} is not in [0, 1)"),
             (not (val < 1.0 and test < 1.0) or val + test < 1.0, left),
             (0 <= self.split_seed < 2**32, f"split_seed: {self.split_seed} is not in 0 to 4,294,967,295"),
-            (min(shape) >= 4 and max(shape) <= 64, f'picture: "{self.picture}" is not HxW from 4x4 to 64x64, or raw'),
+            (
+                min(shape) >= 4 and max(shape) <= 64,
+                f"picture: {quoted(self.picture)} is not HxW from 4x4 to 64x64, or raw",
+            ),
             (self.picture_shape is not None or not self.makes_copies, "augment.through_normalizer: needs data.picture"),
-            (self.max_value != 0 and 0.0 < full <= 1e9, f"max_value: {self.max_value} is not above 0 and at most 1e9"),
+            (self.max_value != 0 and LEAST_INK <= full <= 1e9, f"max_value: {self.max_value} is not in 1e-9 to 1e9"),
         )
 
     @property
@@ -226,7 +230,7 @@ def _load_npz(path: Path) -> Dataset:
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}; a file of plain arrays is wanted") from error
     except Exception as error:  # zipfile and NumPy raise a dozen kinds for a broken file
-        raise DataError(f"{path}: not an npz file of plain arrays ({error})") from error
+        raise DataError(f"{path}: not an npz file of plain arrays ({reason_of(error)})") from error
     if not {"images", "labels"} <= found.keys():
         raise DataError(f"{path}: needs the arrays images and labels")
     return dataset_of(str(path), **found)
@@ -246,7 +250,7 @@ def _map_folder(folder: Path) -> Dataset:
         except OSError as error:
             raise DataError(f"{path}: {error.strerror or error}") from error
         except Exception as error:  # NumPy raises a dozen kinds for a broken file
-            raise DataError(f"{path}: not a plain array ({error})") from error
+            raise DataError(f"{path}: not a plain array ({reason_of(error)})") from error
     return dataset_of(str(folder), **found)
 
 

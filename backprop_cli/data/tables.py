@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from backprop_cli.data.dataset import Dataset
 from backprop_cli.data.reading import (
+    LARGEST,
     MAX_NAME,
     MAX_UNPACKED,
     BadRows,
@@ -27,7 +28,7 @@ from backprop_cli.data.reading import (
     open_regular,
     unpacked,
 )
-from backprop_cli.errors import DataError
+from backprop_cli.errors import DataError, reason_of
 
 MAX_FILE = 2 * 1024**3  # bytes
 MAX_LINE = 16 * 1024**2  # bytes
@@ -37,7 +38,6 @@ OPENML_SECONDS = 10.0  # without a byte from the other side
 
 _WANTED = "a finite number of at least 0 is wanted"
 _BYTES = {str(k): k for k in range(256)}
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 # ---- CSV -----------------------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def _rows(path: Path, file: BinaryIO, bad: BadRows) -> Iterator[tuple[int, list[
         except UnicodeDecodeError:
             bad.add(f"{path}:{number}", "not UTF-8 text")
         except csv.Error as error:
-            bad.add(f"{path}:{number}", f"not a row of a CSV file ({error})")
+            bad.add(f"{path}:{number}", f"not a row of a CSV file ({reason_of(error)})")
 
 
 def _side(where: str, n_pixels: int) -> int:
@@ -128,7 +128,7 @@ def _read_row(cells: list[str], at: int, n_pixels: int) -> tuple[str, NDArray[An
     with suppress(KeyError):  # nearly always: five times as fast
         return label, np.frombuffer(bytes(map(_BYTES.__getitem__, cells)), np.uint8)
     pixels = np.array([*map(_number, cells)])
-    good = (pixels >= 0) & (pixels <= _LARGEST)  # false for what is not a number
+    good = (pixels >= 0) & (pixels <= LARGEST)  # false for what is not a number
     if not good.all():
         worst = int(good.argmin())
         raise ValueError(f'pixel {worst + 1:,} is "{cells[worst][:20]}"; {_WANTED}')
@@ -189,9 +189,8 @@ def _fetch(source: str, name: str) -> tuple[NDArray[Any], NDArray[np.str_]]:
             warnings.simplefilter("ignore")  # about versions, and about trying again
             found = fetch_openml(name, as_frame=False, parser="liac-arff", n_retries=1, delay=0.2)
     except Exception as error:  # the network, openml.org and the reader have dozens of kinds
-        reason = (str(error).splitlines() or [""])[0][:100] or type(error).__name__
         raise DataError(
-            f"{source}: cannot be fetched ({reason}); a network and the name at openml.org are wanted"
+            f"{source}: cannot be fetched ({reason_of(error)}); a network and the name at openml.org are wanted"
         ) from error
     pixels, labels = found.data, found.target
     if not isinstance(pixels, np.ndarray) or pixels.ndim != 2 or pixels.dtype.kind not in "fiub":
@@ -232,7 +231,7 @@ def _keep(path: Path, **arrays: NDArray[Any]) -> None:
 def _dataset_of_table(source: str, pixels: NDArray[Any], labels: NDArray[Any], *, skip_bad: bool) -> Dataset:
     """Return the data set of pixels, (n, n_pixels), and labels as text, (n,)."""
     side, bad = _side(source, pixels.shape[1]), BadRows(source)
-    numbers = ((pixels >= 0) & (pixels <= _LARGEST)).all(axis=1)
+    numbers = ((pixels >= 0) & (pixels <= LARGEST)).all(axis=1)
     named = np.array([is_name(label) for label in labels.tolist()], np.bool_)
     for row in np.flatnonzero(~(numbers & named)):
         bad.add(f"{source}:{row}", "no label" if not named[row] else f"not all pixels are fit; {_WANTED} for each")

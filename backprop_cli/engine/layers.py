@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backprop_cli.engine.activations import ACTIVATIONS, Array
-from backprop_cli.errors import require
+from backprop_cli.errors import quoted, require
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -50,7 +50,7 @@ class LayerSpec:
         names = ", ".join(ACTIVATIONS)
         require(
             (1 <= self.units <= 65_536, f"units: {self.units} is not in 1 to 65,536"),
-            (self.activation in ACTIVATIONS, f'activation: "{self.activation}" is not one of {names}'),
+            (self.activation in ACTIVATIONS, f"activation: {quoted(self.activation)} is not one of {names}"),
             (0.0 <= self.dropout < 1.0, f"dropout: {self.dropout} is not in [0, 1)"),
         )
 

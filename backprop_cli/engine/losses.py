@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.errors import require
+from backprop_cli.errors import quoted, require
 
 Array = NDArray[Any]  # of floats
 
@@ -130,7 +130,9 @@ class MeanSquaredError:
     output: Literal["softmax", "sigmoid"] = "softmax"
 
     def __post_init__(self) -> None:
-        require((self.output in ("softmax", "sigmoid"), f'output: "{self.output}" is not one of softmax, sigmoid'))
+        require(
+            (self.output in ("softmax", "sigmoid"), f"output: {quoted(self.output)} is not one of softmax, sigmoid")
+        )
 
     def targets(self, labels: NDArray[np.integer[Any]], n_classes: int, dtype: Any = np.float32) -> Array:
         """Return one-hot targets, (batch, n_classes)."""

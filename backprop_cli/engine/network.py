@@ -15,7 +15,7 @@ import numpy as np
 
 from backprop_cli.engine.activations import Array
 from backprop_cli.engine.layers import INITIALIZERS, Dense, LayerBuffers, LayerSpec
-from backprop_cli.errors import require
+from backprop_cli.errors import quoted, require
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -46,7 +46,7 @@ class NetworkSettings:
         names = ", ".join(INITIALIZERS)
         require(
             (len(self.layers) <= 63, f"layers: {len(self.layers)} are more than 63"),
-            (self.initializer in INITIALIZERS, f'initializer: "{self.initializer}" is not one of {names}'),
+            (self.initializer in INITIALIZERS, f"initializer: {quoted(self.initializer)} is not one of {names}"),
         )
 
 

@@ -480,9 +480,9 @@ class _Steps:
     def layer_figures(self) -> tuple[LayerFigures, ...]:
         """Return each layer's figures of the last step; units are looked at on the rows of the last forward pass."""
         figures, start = [], 0
-        np.subtract(self.network.params, self.before, out=self.before)  # the change made by the step
         buffers = self.workspaces[self.last_rows][0].layers
         with np.errstate(all="ignore"):
+            np.subtract(self.network.params, self.before, out=self.before)  # the change made by the step
             for layer, grad_norm, buffer in zip(self.network.layers, self.grad_norms, buffers, strict=True):
                 stop = start + layer.table.size
                 change = _norm(self.before[start:stop]) / max(_norm(layer.table.ravel()), 1e-12)

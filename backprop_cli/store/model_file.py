@@ -368,7 +368,7 @@ def _check_content(content: dict[str, Any]) -> None:
     _check_layers(content["layers"])
     _check_classes(content["classes"])
     _require(_is_count(content["members"], 1, MAX_MEMBERS), f"members must be 1 to {MAX_MEMBERS} networks")
-    _require(_is_positive(content["temperature"]), "temperature must be a finite number above 0")
+    _require(_is_positive(content["temperature"]), "temperature must be a number from 1e-30 to 1e30")
     _mapping(content["config"], "config")
     loss = _mapping(content["loss"], "loss")
     _require(_is_name(loss.get("name")), "loss.name must be a short text")
@@ -385,7 +385,7 @@ def _check_preprocessing(value: object, n_inputs: object) -> None:
     _require(is_pair and all(_is_count(side, 1, MAX_SIDE) for side in picture), "picture must be [height, width]")
     _require(type(n_inputs) is int and n_inputs == math.prod(picture), "n_inputs is not the number of pixels")
     for name in ("max_value", "scale"):
-        _require(_is_positive(fields[name]), f"preprocessing.{name} must be a finite number above 0")
+        _require(_is_positive(fields[name]), f"preprocessing.{name} must be a number from 1e-30 to 1e30")
 
 
 def _check_layers(value: object) -> None:
@@ -428,7 +428,8 @@ def _is_number(value: object) -> bool:
 
 
 def _is_positive(value: Any) -> bool:
-    return _is_number(value) and value > 0
+    """Return whether a number can be divided by, and what is left still be a number."""
+    return _is_number(value) and 1e-30 <= value <= 1e30
 
 
 def _is_count(value: object, low: int, high: int) -> bool:

@@ -341,6 +341,42 @@ def test_clean_pictures_do_without_scipy_and_random_numbers() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_jpeg_of_many_scans_is_refused_and_what_only_looks_like_one_is_read() -> None:
+    content = content_of(drawn_digit(), "JPEG", progressive=True)
+    start = content.rindex(b"\xff\xda")
+    with pytest.raises(PictureError, match="a JPEG of more than 50 scans"):
+        read_picture(content[:start] + content[start:-2] * 60 + content[-2:])
+    comment = b"\xff\xfe\0\x04\xff\xd9"  # holds what ends a picture
+    with pytest.raises(PictureError, match="a JPEG of more than 50 scans"):
+        read_picture(content[:start] + (comment + content[start:-2]) * 60 + content[-2:])
+    thumbnail = b"\xff\xe1" + (2 + 200).to_bytes(2, "big") + b"\xff\xda" * 100
+    expected = read_picture(content).levels
+    for same in (
+        content[:2] + thumbnail + content[2:],
+        content + b"\xff\xda" * 1000,
+    ):  # within a segment, after the end
+        assert np.array_equal(read_picture(same).levels, expected)
+
+
+def test_a_picture_of_too_many_pieces_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = png_of_claimed_size(40, 40)
+    many = content[:33] + png_chunk(b"abCd", b"") * 1000 + content[33:]
+    monkeypatch.setattr(image_module, "MAX_PIECES", 1000)
+    with pytest.raises(PictureError, match=r"damaged picture \(more than 1,000 pieces\)"):
+        read_picture(many)
+
+
+def test_a_pnm_in_text_is_read_with_its_comments_up_to_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.asarray(drawn_digit().convert("L"))
+    rows = "\n".join(" ".join(map(str, row)) + " # a row" for row in pixels)
+    text = f"P2 # a digit\n#\n{pixels.shape[1]} {pixels.shape[0]}\n255\n{rows}\n".encode()
+    expected = read_picture(content_of(drawn_digit().convert("L"), "PPM")).levels
+    assert np.array_equal(read_picture(text).levels, expected)
+    monkeypatch.setattr(image_module, "MAX_TEXT", len(text) - 1)
+    with pytest.raises(PictureError, match="larger than 5 MB, as text"):
+        read_picture(text)
+
+
 def test_limits_are_as_documented() -> None:
     assert image_module.MAX_BYTES == 50_000_000
     assert image_module.MAX_PIXELS == 100_000_000
