@@ -208,7 +208,7 @@ def _write_worksheet(file: Path, way: tuple[int, ...] | None, subject: Subject) 
     explanation, classes = subject.explanation, subject.predictor.classes
     way = way or most_blamed_path(explanation.there_and_back)
     title = clean(subject.name)
-    text = worksheet(explanation.there_and_back, way, explanation.steps[0], classes=classes, title=title)
+    text = worksheet(explanation.there_and_back, way, explanation.steps[0], classes=[*map(clean, classes)], title=title)
     write_atomic(file, text.encode())
     shown = ",".join([*map(str, way[:-1]), clean(classes[way[-1]])])
     console.story(f"worksheet: {clean(file)} (--path {shown})")
