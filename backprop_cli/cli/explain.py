@@ -379,7 +379,7 @@ def _show_loss(subject: Subject, screen: Console) -> None:
     else:
         p = there_and_back.probabilities
         missing = float(p.sum() - p[label])
-        formula = f"-ln({f'1 - {missing:.3g}' if missing < 0.001 else f'{p[label]:.3g}'}) = "
+        formula = f"-ln({f'1 - {missing:.4g}' if missing < 0.01 else f'{p[label]:.4g}'}) = "
         formula += f"{there_and_back.loss_value:.4g}"
     if subject.label_source == "guess":
         told = f"Nobody told me what it shows, so my own guess, {truth}, stands in for the truth:"
