@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 from command_line import answer
 
@@ -15,6 +18,18 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return an empty directory, which is the working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def made_up_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand in for openml.org: no picture, but of the size of MNIST's."""
+
+    def fetch(name: str, **options: Any) -> SimpleNamespace:
+        pixels = np.random.default_rng(0).integers(0, 256, (280, 784))
+        return SimpleNamespace(data=pixels, target=np.array([str(k % 10) for k in range(280)], object))
+
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
+    monkeypatch.setattr("sklearn.datasets.fetch_openml", fetch)
 
 
 @pytest.fixture(scope="session")

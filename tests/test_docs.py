@@ -11,10 +11,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import typer
 import yaml
@@ -173,18 +171,9 @@ def test_the_bundled_names_are_the_files() -> None:
     assert bundled_names() == sorted(path.stem for path in CONFIGS)
 
 
-def made_up_pictures(name: str, **options: Any) -> SimpleNamespace:
-    """Stand in for openml.org: no picture, but of the size of MNIST's."""
-    pixels = np.random.default_rng(0).integers(0, 256, (280, 784))
-    return SimpleNamespace(data=pixels, target=np.array([str(k % 10) for k in range(280)], object))
-
-
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_is_documented_loads_and_trains_an_epoch(
-    work: Path, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(work))
-    monkeypatch.setattr("sklearn.datasets.fetch_openml", made_up_pictures)
+@pytest.mark.usefixtures("work", "made_up_mnist")
+def test_every_config_is_documented_loads_and_trains_an_epoch(path: Path) -> None:
     assert path.read_text("utf-8").startswith("# ")  # what `config list` shows
     assert yaml.safe_load(path.read_text("utf-8"))["name"] == path.stem
     assert load_config(path.stem) == load_config(str(path))

@@ -190,11 +190,15 @@ def _fault(result: GradientCheck, network: Network, wrong: list[int]) -> str:
     row, column = found.worst
     place = f"the bias of unit {column}" if row == layer.fan_in else f"the weight from {row} to {column}"
     before = ", ".join(result.layers[k].name for k in wrong[-2::-1])
-    source = "the loss's gradient" if layer.is_output else f"the slope of {layer.activation}"
+    if layer.is_output:
+        source = "the loss's gradient and at this layer's backward"
+    else:
+        above = result.layers[k + 1].name
+        source = f"the slope of {layer.activation}, at this layer's backward and at what {above} hands back"
     return (
         f"{found.name}: wrong by up to {found.max_relative_error:.1e} of its largest gradient, worst at {place}"
         + (f", and with it {before}" if before else "")
-        + f"; look at {source} and at this layer's backward"
+        + f"; look at {source}"
     )
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -21,6 +22,7 @@ from backprop_cli.store.files import clean, write_atomic
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from backprop_cli.engine.network import Network
     from backprop_cli.insight.explain import Explanation, LayerBlame, WeightBlame
@@ -39,6 +41,8 @@ Examples:
 
 WIDEST = 28  # pixels: what is wider is not drawn
 MAX_RATES = 20
+FORGETS = 0.01  # of the test set: a step that costs so much accuracy has made others wrong for the sake of one
+MARGIN, WIDEST_TEXT = 12, 100  # characters: where text begins, and where it is wrapped at the latest
 
 LabelSource = Literal["given", "known", "guess"]
 
@@ -112,6 +116,8 @@ def explain(
     reading = read(picture, predictor)
     if reading.error is not None:
         raise PictureError(reading.error)
+    for doubt in reading.doubts:
+        console.warn(f"{picture}: {doubt}")
     inputs = predictor.scaling.apply(reading.grid[None])[0]
     number, source = _truth(label, reading.label, predictor, inputs)
     explanation = explained(
@@ -201,10 +207,8 @@ def _write_worksheet(file: Path, way: tuple[int, ...] | None, subject: Subject) 
 
     explanation, classes = subject.explanation, subject.predictor.classes
     way = way or most_blamed_path(explanation.there_and_back)
-    title, names = clean(subject.name), list(map(clean, classes))
-    text = worksheet(
-        explanation.there_and_back, way, explanation.steps[0], classes=list(map(clean, classes)), title=title
-    )
+    title, names = clean(subject.name), [*map(clean, classes)]
+    text = worksheet(explanation.there_and_back, way, explanation.steps[0], classes=names, title=title)
     write_atomic(file, text.encode())
     shown = ",".join([*map(str, way[:-1]), names[way[-1]]])
     console.story(f"worksheet: {clean(file)} (--path {shown})")
@@ -285,9 +289,28 @@ def _finite(value: float) -> float | None:
 def _show(subject: Subject) -> None:
     screen = console.rich_console(sys.stdout)
     _show_guess(subject, screen)
-    _show_loss(subject)
+    console.answer()
+    _show_loss(subject, screen)
+    console.answer()
     _show_blame(subject, screen)
+    console.answer()
     _show_correction(subject, screen)
+    console.answer()
+    _show_check(subject, screen)
+
+
+def _say(screen: Console, heading: str, text: str) -> None:
+    """Print a paragraph beside its heading, wrapped between words."""
+    console.answer(
+        fill(
+            text,
+            width=min(screen.width, WIDEST_TEXT),
+            initial_indent=heading.ljust(MARGIN),
+            subsequent_indent=" " * MARGIN,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    )
 
 
 def _table(*columns: str, left: int = 1) -> Table:
@@ -305,12 +328,14 @@ def _show_guess(subject: Subject, screen: Console) -> None:
 
     predictor, layers = subject.predictor, subject.explanation.layers
     n_networks = len(predictor.networks)
-    console.answer(f"GUESS       {guess(subject.probabilities, 3)}")
+    _say(screen, "GUESS", guess(subject.probabilities, 3))
     if n_networks > 1:
         mean = subject.by_class(predictor.probabilities(subject.grid[None] * predictor.scaling.max_value)[0])
-        console.answer(f"            that is network 1 of {n_networks}; all {n_networks} together: {guess(mean, 2)}")
+        about = f"That, and all that follows, is network 1 of {n_networks}; all {n_networks} together:"
+        _say(screen, "", f"{about} {guess(mean, 2)}")
     elif predictor.model.temperature != 1.0:
-        console.answer(f"            before calibration, which divides the logits by {predictor.model.temperature:.3g}")
+        about = f"before calibration, which divides the logits by {predictor.model.temperature:.3g}"
+        _say(screen, "", about)
     console.answer()
     if subject.grid.shape[1] <= WIDEST:
         for line in console.drawn(subject.grid):
@@ -343,7 +368,7 @@ def _unit(subject: Subject, layer: LayerBlame, unit: int) -> str:
     return clean(subject.predictor.classes[unit]) if layer is subject.explanation.layers[-1] else str(unit)
 
 
-def _show_loss(subject: Subject) -> None:
+def _show_loss(subject: Subject, screen: Console) -> None:
     there_and_back, loss = subject.explanation.there_and_back, subject.predictor.loss
     truth, label = clean(subject.label), there_and_back.label
     target = f"t = {there_and_back.targets[label]:.3g} for {truth}, {there_and_back.targets.min():.3g} for the others"
@@ -354,37 +379,36 @@ def _show_loss(subject: Subject) -> None:
     else:
         p = there_and_back.probabilities
         missing = float(p.sum() - p[label])
-        formula = f"-ln({f'1 - {missing:.2g}' if missing < 0.001 else f'{p[label]:.3g}'}) = "
+        formula = f"-ln({f'1 - {missing:.4g}' if missing < 0.01 else f'{p[label]:.4g}'}) = "
         formula += f"{there_and_back.loss_value:.4g}"
-    console.answer()
     if subject.label_source == "guess":
-        console.answer(f"LOSS        What it shows I was not told, so my own guess, {truth}, stands in for the truth:")
-        console.answer(f"            loss = {formula}")
+        told = f"Nobody told me what it shows, so my own guess, {truth}, stands in for the truth:"
+        _say(screen, "LOSS", f"{told} loss = {formula}")
         console.story("--label D tells what the picture shows: then the blame is about the truth")
     else:
-        console.answer(f"LOSS        The truth is {truth}: loss = {formula}")
+        _say(screen, "LOSS", f"The truth is {truth}: loss = {formula}")
 
 
 def _show_blame(subject: Subject, screen: Console) -> None:
     explanation = subject.explanation
     n = sum(layer.n_weights for layer in explanation.layers)
     zero_inputs = [layer.zero_inputs for layer in explanation.layers]
-    console.answer()
-    console.answer(f"BLAME       Half of it lies on {explanation.half_blame_count:,} of {n:,} weights and biases.")
+    blank = "pixels that are always blank" if subject.predictor.scaling.mean.any() else "blank pixels"
     reasons = [
-        (zero_inputs[0], "from pixels that are always blank"),
+        (zero_inputs[0], f"from {blank}"),
         (sum(zero_inputs[1:]), "from silent units"),
         (sum(layer.zero_deltas for layer in explanation.layers), "into silent units"),
     ]
     why = ", ".join(f"{count:,} {words}" for count, words in reasons if count)
-    console.answer(f"            {explanation.zero_gradient_count:,} get none{f': {why}' if why else ''}.")
+    half = f"Half of it lies on {explanation.half_blame_count:,} of {n:,} weights and biases."
+    _say(screen, "BLAME", f"{half} {explanation.zero_gradient_count:,} get none{f': {why}' if why else ''}.")
     console.answer()
     table = _table("layer", "share", "mean per weight", "half of it in", "none")
     for layer in explanation.layers[::-1]:
         table.add_row(
             layer.name,
             f"{100 * layer.blame_share:.1f} %",
-            f"{layer.mean_abs_gradient:.2e}",
+            f"{layer.mean_abs_gradient:#.3g}",
             f"{layer.half_blame_count:,} of {layer.n_weights:,}",
             f"{layer.zero_gradient_count:,}",
         )
@@ -398,17 +422,17 @@ def _show_blame(subject: Subject, screen: Console) -> None:
 def _show_weights(subject: Subject, screen: Console) -> None:
     from rich.text import Text
 
-    table = _table("most blamed", "from -> to", "input", "x delta", "= gradient", "weight", "-> new", left=2)
-    table.padding = (0, 1, 0, 0)
+    console.answer("The most blamed weights of each layer:")
+    table = _table("layer", "from -> to", "input", "x delta", "= gradient", "weight", "-> new", left=2)
     before = None
     for weight in subject.explanation.top_weights:
         layer = subject.explanation.layers[weight.layer]
         table.add_row(
             layer.name if layer is not before else "",
             Text(f"{_source(weight)} -> {_unit(subject, layer, weight.target)}"),
-            f"{weight.input:.4g}",
-            f"{weight.delta:.3g}",
-            f"{weight.gradient:.3g}",
+            f"{weight.input:#.4g}",
+            f"{weight.delta:#.3g}",
+            f"{weight.gradient:#.3g}",
             f"{weight.weight:.5f}",
             f"{weight.new_weight:.5f}",
         )
@@ -433,8 +457,9 @@ def _show_input_blame(subject: Subject, screen: Console) -> None:
     scale = float(abs(gradient).max()) or 1.0
     signed = console.drawn_signed(gradient / scale, coloured=coloured)
     worse, better = ("red", "blue") if coloured else ("+", "-")
-    console.answer(f"More ink here would make it worse ({worse}) or better ({better}); beside it the picture:")
     beside = 4 * width + 5 <= screen.width
+    picture = "; beside it the picture" if beside else ""
+    console.answer(f"More ink here would make it worse ({worse}) or better ({better}){picture}:")
     for blame, ink in zip(signed, console.drawn(subject.grid), strict=True):
         line = Text("  ").append_text(blame)
         screen.print(line.append(f"   {ink}") if beside else line)
@@ -446,11 +471,13 @@ def _show_correction(subject: Subject, screen: Console) -> None:
     from backprop_cli.predictor import percent
 
     explanation, truth = subject.explanation, subject.label
-    before = explanation.there_and_back
+    before, first = explanation.there_and_back, explanation.steps[0]
+    now = guess(subject.by_class(first.probabilities), 2) if math.isfinite(first.loss) else "the loss is not finite"
+    _say(screen, "CORRECTION", f"One step, new weight = weight - {first.learning_rate:g} x gradient, and {now}")
     console.answer()
-    console.answer("CORRECTION  One step: new weight = weight - learning rate x gradient")
-    console.answer()
-    table = _table("rate", "forecast", "loss", "guess", f"sure of {clean(truth)}", "test set", "")
+    measured = explanation.test_accuracy is not None
+    table = _table("rate", "forecast", "loss", "guess", f"sure of {clean(truth)}", *["test set"] * measured, "")
+    table.columns[-1].justify = "left"
     rows = [("", "", before.loss_value, before.probabilities, explanation.test_accuracy)]
     rows += [
         (f"{step.learning_rate:g}", f"{step.forecast_loss:.4g}", step.loss, step.probabilities, step.test_accuracy)
@@ -458,7 +485,7 @@ def _show_correction(subject: Subject, screen: Console) -> None:
     ]
     for rate, forecast, loss, probabilities, accuracy in rows:
         if not math.isfinite(loss):
-            table.add_row(rate, forecast, "", "", "", "", Text("no longer finite", console.BAD))
+            table.add_row(rate, forecast, *[""] * (3 + measured), Text("no longer finite", console.BAD))
             continue
         answer = subject.by_class(probabilities)
         best = max(answer, key=lambda name: answer[name])
@@ -468,28 +495,39 @@ def _show_correction(subject: Subject, screen: Console) -> None:
             f"{loss:.4g}",
             Text(f"{clean(best)} {percent(answer[best])}", console.GOOD if best == truth else ""),
             percent(answer[truth]),
-            "" if accuracy is None else percent(accuracy),
-            Text("overshoots", console.BAD) if loss > before.loss_value else "",
+            *([] if accuracy is None else [percent(accuracy)]),
+            _verdict(explanation, loss, accuracy),
         )
     screen.print(table)
     console.answer("forecast: where a straight line would lead, loss - rate x |gradient|^2")
-    _show_check(explanation)
+    if any(step.forecast_loss < 0.0 for step in explanation.steps):
+        console.answer("(no loss is below 0: there the step is too long for a straight line)")
 
 
-def _show_check(explanation: Explanation) -> None:
+def _verdict(explanation: Explanation, loss: float, accuracy: float | None) -> Text:
+    """Return what is wrong with where a step has led."""
+    from rich.text import Text
+
+    if loss > explanation.there_and_back.loss_value:
+        return Text("overshoots", console.BAD)
+    if accuracy is not None and accuracy < (explanation.test_accuracy or 0.0) - FORGETS:
+        return Text("harms the others", console.WARNING)
+    return Text()
+
+
+def _show_check(subject: Subject, screen: Console) -> None:
+    explanation = subject.explanation
     check = explanation.check
     n, kinks = sum(layer.n for layer in check.layers), sum(layer.kinks for layer in check.layers) + check.inputs.kinks
     total = sum(layer.n_weights for layer in explanation.layers)
-    console.answer()
-    console.answer(
-        f"CHECKED     {'all ' if n == total else f'the largest {n:,} of '}{total:,} gradients and the "
-        f"{check.inputs.n:,} of the picture against central"
-    )
-    console.answer(
-        f"            differences; worst error {check.max_relative_error:.1e} of its layer's largest gradient"
+    text = (
+        f"{'All' if n == total else f'The largest {n:,} of'} {total:,} gradients and the {check.inputs.n:,} of the "
+        f"picture against central differences: worst error {check.max_relative_error:.1e} of its layer's largest "
+        "gradient."
     )
     if kinks:
-        console.answer(f"            ({kinks:,} stand at a kink of their activation, where none can be measured)")
+        text += f" {kinks:,} stand at a kink of their activation, where none can be measured."
     faint = [layer.name for layer in check.layers if layer.is_faint]
     if faint:
-        console.answer(f"            ({', '.join(faint)}: gradients too faint for float64 to check)")
+        text += f" In {', '.join(faint)} they are too faint for float64 to check."
+    _say(screen, "CHECKED", text)

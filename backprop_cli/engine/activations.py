@@ -75,11 +75,12 @@ def elu(z: Array, a: Array, slope: Array) -> None:
 
 
 def gelu(z: Array, a: Array, slope: Array) -> None:
-    """f(z) = z s with s = (1 + tanh(u)) / 2, u = c (z + 0.044715 z^3), c = sqrt(2 / pi); its own exact derivative.
+    """f(z) = z s with s = (1 + tanh(u)) / 2, u = c (z + 0.044715 z^3), c = sqrt(2 / pi).
 
     f'(z) = s (1 + z u' (1 - s) 2), where u' = c (1 + 3 * 0.044715 z^2).
 
-    Source: Hendrycks and Gimpel 2016, section 2 (the tanh form; it needs no erf, which NumPy lacks).
+    The derivative is exactly that of this form. Source: Hendrycks and Gimpel 2016, section 2 (the tanh form; it needs
+    no erf, which NumPy lacks).
     """
     c = math.sqrt(2.0 / math.pi)
     np.multiply(z, z, out=slope)

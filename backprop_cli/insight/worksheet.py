@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -68,6 +69,7 @@ class _Sheet:
             "",
             f"- network: {' -> '.join([str(self.run.network.n_inputs), *sizes])}",
             f"- path: {' -> '.join(self.names)} (pixels, row by row, and units are counted from 0)",
+            "- a pixel's input is its ink as the network takes it in, scaled",
             f"- truth: class {self.classes[self.run.label]}",
             "",
             "Fill in the blanks in their order; (n) stands for the answer to blank n. What the neurons beside the path",
@@ -106,11 +108,11 @@ class _Sheet:
             weight, value = float(layer.weight[source, unit]), float(self.run.inputs[k][source])
             product, product_name = self.blank(weight * value)
             total, total_name = self.blank(z)
-            rest = _number(z - weight * value)
+            rest = z - weight * value
             lines = [
                 f"input x weight = {entering} x {_number(weight)} = {product}",
-                f"the other {layer.fan_in - 1:,} inputs and the bias bring {rest}",
-                f"z = {product_name} + {rest} = {total}",
+                f"the other {layer.fan_in - 1:,} inputs and the bias bring {_number(rest)}",
+                f"z = {product_name} {_added(rest)} = {total}",
             ]
             if layer.is_output:
                 lines += self.output(total_name, z)
@@ -154,13 +156,13 @@ class _Sheet:
             own = 0.5 * float(run.outputs[c] - target) ** 2
             formula, filled = "1/2 (o - t)^2", f"1/2 ({self.answer} - {_number(target)})^2"
         part, part_name = self.blank(own)
-        rest = _number(run.loss_value - own)
+        rest = run.loss_value - own
         whole, _ = self.blank(run.loss_value)
         self.step(
             f"{self.names[-1]} should say t = {_number(target)}",
             f"it brings {formula} = {filled} = {part}",
-            f"the other classes bring {rest}",
-            f"loss = {part_name} + {rest} = {whole}",
+            f"the other classes bring {_number(rest)}",
+            f"loss = {part_name} {_added(rest)} = {whole}",
         )
 
     def blame(self) -> None:
@@ -177,12 +179,12 @@ class _Sheet:
             whole_value = float(layer.weight[source] @ deltas)
             share, share_name = self.blank(weight * float(deltas[unit]))
             whole, whole_name = self.blank(whole_value)
-            rest = _number(whole_value - weight * float(deltas[unit]))
+            rest = whole_value - weight * float(deltas[unit])
             lines = [
                 f"gradient of the weight = input x delta = {entering} x {delta_name} = {gradient}",
                 f"blame handed back = weight x delta = {_number(weight)} x {delta_name} = {share}",
-                f"the other {layer.fan_out - 1:,} units that {self.names[k]} feeds hand back {rest}",
-                f"blame on {self.names[k]} = {share_name} + {rest} = {whole}",
+                f"the other {layer.fan_out - 1:,} units that {self.names[k]} feeds hand back {_number(rest)}",
+                f"blame on {self.names[k]} = {share_name} {_added(rest)} = {whole}",
             ]
             if k:
                 delta, delta_name = self.blank(float(self.run.deltas[k - 1][source]))
@@ -200,10 +202,10 @@ class _Sheet:
         if isinstance(run.loss, MeanSquaredError) and run.loss.output == "sigmoid":
             lines = [f"delta = (o - t) o (1 - o) = ({answer} - {target}) x {answer} x (1 - {answer}) = {blank}"]
         elif isinstance(run.loss, MeanSquaredError):
-            shared = _number(float((run.outputs - run.targets) @ run.outputs))
+            shared = float((run.outputs - run.targets) @ run.outputs)
             lines = [
-                f"g = sum over the classes of (p - t) p = {shared}",
-                f"delta = p (p - t - g) = {answer} x ({answer} - {target} - {shared}) = {blank}",
+                f"g = sum over the classes of (p - t) p = {_number(shared)}",
+                f"delta = p (p - t - g) = {answer} x ({answer} - {target} {_added(-shared)}) = {blank}",
             ]
         self.step(f"{self.names[-1]} should say t = {target}", *lines)
         return name
@@ -230,7 +232,15 @@ class _Sheet:
 
 
 def _number(value: float) -> str:
+    """Return six digits; where the number is just below 1, six of what is missing, as ln and 1 - p live on those."""
+    missing = 1.0 - value
+    if 0.0 < missing < 0.1:
+        return f"{value:.{min(15, 5 - math.floor(math.log10(missing)))}f}"
     return f"{value:.6g}"
+
+
+def _added(value: float) -> str:
+    return f"{'-' if value < 0.0 else '+'} {_number(abs(value))}"
 
 
 def _output_units(loss: CrossEntropy | MeanSquaredError) -> str:
@@ -238,6 +248,6 @@ def _output_units(loss: CrossEntropy | MeanSquaredError) -> str:
 
 
 def _formula(activation: str) -> list[str]:
-    """Return an activation's formulas: what its docstring says before the source."""
+    """Return an activation's formulas: the lines of its docstring that begin with them."""
     text = inspect.getdoc(ACTIVATIONS[activation]) or ""
-    return [line for line in text.partition("Source:")[0].splitlines() if line.strip()]
+    return [line.partition(" Source:")[0] for line in text.splitlines() if line.startswith(("f(z)", "f'(z)"))]
