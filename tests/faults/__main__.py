@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from faults.disk import check_full_disks, check_io_errors
 from faults.kills import check_kills
 from faults.sharing import check_sharing
 from faults.stops import check_signals
@@ -19,16 +20,20 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--signals", type=int, default=40)
     parser.add_argument("--sharing", type=int, default=20, help="two trainings in one run directory")
+    parser.add_argument("--io-errors", type=int, default=200)
+    parser.add_argument("--full-disks", type=int, default=40)
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="trials at a time")
     options = parser.parse_args()
     print(f"{'check':<34}{'tried':>7}{'failed':>8}{'seconds':>9}")
     n_failed = 0
-    with tempfile.TemporaryDirectory(prefix="backprop-faults-") as name:
+    with tempfile.TemporaryDirectory(prefix="backprop-faults-") as name, tempfile.TemporaryDirectory() as extra:
         training = Training(Path(name))
         checks = [
             lambda: check_kills(training, options.kills, options.jobs),
             lambda: check_signals(training, options.signals, options.jobs),
             lambda: check_sharing(training, options.sharing, options.jobs),
+            lambda: check_io_errors(training, options.io_errors, options.jobs, Path(extra)),
+            lambda: check_full_disks(training, options.full_disks, options.jobs),
         ]
         for check in checks:
             begin = time.monotonic()

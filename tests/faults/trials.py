@@ -26,6 +26,7 @@ TRAINING = (
     *("--set", "data.augment={rotation: 10, shift: 0.5}", "--set", "schedule={name: warmup_cosine, warmup: 0.1}"),
     *("--set", "ensemble=2", "--set", "calibration=temperature"),
 )
+STORY = ("model: ", "going on after epoch ", "read ")  # what may be told on stderr before an error
 FILES = ("model.safetensors", "checkpoint.safetensors", "config.yaml", "environment.json")
 
 
@@ -145,8 +146,9 @@ def epochs_kept(run: Path) -> int:
 
 def refused(code: int, stderr: bytes, *, wanted: int = 1) -> None:
     """Raise AssertionError unless a command ended with this exit code and one line that says why."""
-    lines = [line for line in stderr.decode().splitlines() if not line.startswith("model: ")]
+    lines = [line for line in stderr.decode().splitlines() if not line.startswith(STORY)]
     told = f"exit {code}, {stderr.decode()!r}"
     assert code == wanted, told
     assert len(lines) == 1, told
     assert lines[0].startswith("error: "), told
+    assert not lines[0].startswith("error: system"), f"names no file: {told}"
