@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from command_line import answer, backprop, contents, document, process, refusal, started, wait_until
+from faults.trials import differences, rows
 
 from backprop_cli.engine import training
-from backprop_cli.engine.training import EpochResult, Progress
 
 # A checkpoint after (nearly) every epoch, so that a kill meets them in all states.
 EAGER = (
@@ -42,35 +40,10 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 }
 
 
-def rows(run: Path) -> list[dict[str, Any]]:
-    """Return the metrics of a run but for their seconds."""
-    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert all(row.pop("seconds") > 0 for row in found)
-    return found
-
-
 def same(run: Path, whole: Path) -> None:
     """Check that a run came out as the uninterrupted one did, and left nothing lying about."""
-    assert rows(run) == rows(whole)
-    for name in ("model.safetensors", "checkpoint.safetensors", "config.yaml", "environment.json"):
-        assert (run / name).read_bytes() == (whole / name).read_bytes(), name
+    assert differences(run, whole) == []
     assert contents(run).keys() == contents(whole).keys()
-
-
-@pytest.fixture
-def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Return what makes the next training send itself a SIGTERM at its n-th event."""
-
-    def stop_at(n: int) -> None:
-        events = iter(range(1, n + 1))
-
-        def update(view: Any, event: Progress | EpochResult) -> None:
-            if next(events, 0) == n:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        monkeypatch.setattr("backprop_cli.cli.progress.PlainView.update", update)
-
-    return stop_at
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

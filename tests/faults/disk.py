@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import random
 import re
-import resource
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from command_line import environment, process
+from command_line import process
 from faults.trials import EAGER, Tally, Training, epochs_kept, patched, refused, repeat, rows
 
 from backprop_cli.errors import BackpropError
@@ -83,7 +82,14 @@ class Tracer:
 
 
 def check_io_errors(
-    training: Training, wanted: int, jobs: int, folder: Path, program: Sequence[str] = EAGER, calls: Sequence[str] = ()
+    training: Training,
+    wanted: int,
+    jobs: int,
+    folder: Path,
+    program: Sequence[str] = EAGER,
+    calls: Sequence[str] = (),
+    *,
+    seed: int = 0,
 ) -> Tally:
     """Let one system call on a run's files fail; look at what is told and what is left; resume; compare.
 
@@ -94,10 +100,11 @@ def check_io_errors(
         folder: For what is made once for all trials.
         program: What to test.
         calls: Only these system calls.
+        seed: Of the order.
     """
     check = "an I/O error at the k-th call"
     if reason := Tracer.why_not():
-        return Tally(check, skipped=reason)
+        return Tally(check, skipped=[reason])
     halfway = folder / "halfway"
     halfway.mkdir()
     begin_halfway(training, halfway, 5)
@@ -108,7 +115,7 @@ def check_io_errors(
         for error in ERRORS[name]
         if not calls or name in calls
     ]
-    random.Random(0).shuffle(places)
+    random.Random(seed).shuffle(places)
     left = iter(places)
 
     def trial(where: Path, chance: random.Random) -> int:
@@ -133,7 +140,7 @@ def check_io_errors(
             raise AssertionError(f"{told}: {problem}") from problem
         return 1
 
-    return repeat(check, trial, wanted, jobs)
+    return repeat(check, trial, wanted, jobs, seed)
 
 
 READING = ("openat", "read", "newfstatat", "getdents64", "close", "flock", "unlink")
@@ -156,7 +163,7 @@ def judge(done: subprocess.CompletedProcess[bytes], *, is_warning: bool, is_read
     Args:
         done: The command.
         is_warning: The call was about `runs/latest`, which a run can do without.
-        is_reading: The call may have been one whose answer is not needed, or one that reads a file, where 2 is right too.
+        is_reading: The call may be one whose answer is not needed, or one that reads a file, where 2 is right too.
     """
     if done.returncode == 0 and (is_warning or is_reading):
         assert b"Traceback" not in done.stderr
@@ -173,7 +180,9 @@ def readable_or_absent(model: Path) -> None:
 # ---- full disks ----------------------------------------------------------------------------------------------------
 
 
-def check_full_disks(training: Training, wanted: int, jobs: int, program: Sequence[str] = EAGER) -> Tally:
+def check_full_disks(
+    training: Training, wanted: int, jobs: int, program: Sequence[str] = EAGER, *, seed: int = 0
+) -> Tally:
     """Train where only some kilobytes may be written, by a small disk or by a limit; make room; resume; compare."""
 
     def trial(folder: Path, chance: random.Random) -> int:
@@ -193,7 +202,7 @@ def check_full_disks(training: Training, wanted: int, jobs: int, program: Sequen
         training.finish(work)
         return hit
 
-    return repeat("a full disk", trial, wanted, jobs)
+    return repeat("a full disk", trial, wanted, jobs, seed)
 
 
 def _refused_for_room(done: subprocess.CompletedProcess[bytes], reason: bytes, work: Path) -> int:
@@ -208,7 +217,10 @@ def _refused_for_room(done: subprocess.CompletedProcess[bytes], reason: bytes, w
 
 def can_mount() -> bool:
     """Return whether we may mount file systems."""
-    return os.geteuid() == 0 and subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
+    return (
+        os.geteuid() == 0
+        and subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
+    )
 
 
 @contextmanager

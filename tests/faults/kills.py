@@ -12,7 +12,7 @@ from command_line import started
 from faults.trials import EAGER, Tally, Training, repeat
 
 
-def check_kills(training: Training, wanted: int, jobs: int, program: Sequence[str] = EAGER) -> Tally:
+def check_kills(training: Training, wanted: int, jobs: int, program: Sequence[str] = EAGER, *, seed: int = 0) -> Tally:
     """Kill trainings at random moments; resume; compare."""
 
     def trial(folder: Path, chance: random.Random) -> int:
@@ -27,4 +27,4 @@ def check_kills(training: Training, wanted: int, jobs: int, program: Sequence[st
         training.finish(folder, program)
         return n_hit
 
-    return repeat("kill -9, then resume", trial, wanted, jobs)
+    return repeat("kill -9, then resume", trial, wanted, jobs, seed)

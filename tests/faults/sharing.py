@@ -11,7 +11,9 @@ from command_line import process, started
 from faults.trials import EAGER, Tally, Training, refused, repeat
 
 
-def check_sharing(training: Training, wanted: int, jobs: int, program: Sequence[str] = EAGER) -> Tally:
+def check_sharing(
+    training: Training, wanted: int, jobs: int, program: Sequence[str] = EAGER, *, seed: int = 0
+) -> Tally:
     """Start a second training at a random moment of the first; of two started at once, one must win."""
 
     def trial(folder: Path, chance: random.Random) -> int:
@@ -30,4 +32,4 @@ def check_sharing(training: Training, wanted: int, jobs: int, program: Sequence[
         training.compare(folder)
         return 1
 
-    return repeat("two trainings in one directory", trial, wanted, jobs)
+    return repeat("two trainings in one directory", trial, wanted, jobs, seed)

@@ -13,7 +13,7 @@ from faults.trials import EAGER, Tally, Training, repeat
 
 
 def check_signals(
-    training: Training, wanted: int, jobs: int, program: Sequence[str] = EAGER, *, seconds: float = 1.0
+    training: Training, wanted: int, jobs: int, program: Sequence[str] = EAGER, *, seed: int = 0, seconds: float = 1.0
 ) -> Tally:
     """Signal trainings at random moments, a quarter of them twice; resume; compare.
 
@@ -22,6 +22,7 @@ def check_signals(
         wanted: Signals.
         jobs: Trials at a time.
         program: What to test.
+        seed: Of the moments.
         seconds: How long the training may take to leave.
     """
 
@@ -44,4 +45,4 @@ def check_signals(
         training.finish(folder, program)
         return int(code != 0)
 
-    return repeat("SIGINT and SIGTERM, then resume", trial, wanted, jobs)
+    return repeat("SIGINT and SIGTERM, then resume", trial, wanted, jobs, seed)

@@ -26,7 +26,7 @@ TRAINING = (
     *("--set", "data.augment={rotation: 10, shift: 0.5}", "--set", "schedule={name: warmup_cosine, warmup: 0.1}"),
     *("--set", "ensemble=2", "--set", "calibration=temperature"),
 )
-STORY = ("model: ", "going on after epoch ", "read ")  # what may be told on stderr before an error
+STORY = ("model: ", "going on after epoch ", "epoch ", "1/2  fold", "2/2  fold")  # what may stand before an error
 FILES = ("model.safetensors", "checkpoint.safetensors", "config.yaml", "environment.json")
 
 
@@ -47,7 +47,7 @@ class Tally:
     check: str
     tried: int = 0
     failures: list[str] = field(default_factory=list)
-    skipped: str = ""
+    skipped: list[str] = field(default_factory=list)
 
 
 Trial = Callable[[Path, random.Random], int]
@@ -67,7 +67,8 @@ def repeat(check: str, trial: Trial, wanted: int, jobs: int, seed: int = 0) -> T
     trials = iter(range(4 * wanted + 8))
     with ThreadPoolExecutor(jobs) as pool:
         while tally.tried < wanted and (batch := list(islice(trials, min(4 * jobs, wanted - tally.tried)))):
-            for k, found in zip(batch, pool.map(lambda k: _attempt(trial, random.Random(f"{seed} {k}")), batch)):
+            attempts = pool.map(lambda k: _attempt(trial, random.Random(f"{seed} {k}")), batch)
+            for k, found in zip(batch, attempts, strict=True):
                 tally.tried += found if isinstance(found, int) else 1
                 tally.failures += [f"trial {k}: {found}"] if isinstance(found, str) else []
     if tally.tried < wanted:
@@ -107,7 +108,7 @@ class Training:
         return ("train", "--resume", run, "--progress", "none") if begun else (*TRAINING, "--run-dir", run)
 
     def finish(self, folder: Path, program: Sequence[str] = EAGER) -> None:
-        """Train to the end in a directory where faults have been; raise AssertionError for all that is not as it is here."""
+        """Train to the end in a directory where faults have been; raise AssertionError unless all is as it is here."""
         done = process(*self.command(folder / "run"), cwd=folder, program=program)
         assert done.returncode == 0, f"does not go on: exit {done.returncode}, {done.stderr.decode()}"
         self.compare(folder)
