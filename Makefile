@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup train test lint format types check bench bench-pictures peers pretrained clean
+.PHONY: setup train test test-lowest faults lint format types check bench bench-pictures peers pretrained clean
 
 setup: .venv/ready          ## make .venv with everything that training, tests and checks need
 .venv/ready: pyproject.toml
@@ -13,6 +13,9 @@ train: .venv/ready          ## train the default config, then measure it on peop
 
 test: .venv/ready           ## all tests
 	$(BIN)/python -m pytest
+
+faults: .venv/ready         ## the fault campaign, some 15 minutes: OPTIONS='--kills 50 --jobs 1', or --help
+	PYTHONPATH=tests $(BIN)/python -m faults $(OPTIONS)
 
 lint: .venv/ready           ## style and formatting
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

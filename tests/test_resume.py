@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import json
-import random
 import signal
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import answer, backprop, contents, document, process, refusal, started, wait_until
+from command_line import answer, backprop, contents, document, refusal, started, wait_until
 from faults.trials import differences, rows
 
 from backprop_cli.engine import training
 
-# A checkpoint after (nearly) every epoch, so that a kill meets them in all states.
-EAGER = (
-    *(sys.executable, "-W", "error", "-c"),
-    "from backprop_cli.cli.app import main\nfrom backprop_cli import experiment\n"
-    "experiment.CHECKPOINT_SECONDS = 0.01\nmain()",
-)
 WARPED = "data.augment={rotation: 10, shift: 0.5}"
 PLAIN = ("train", "-c", "quick", "--epochs", "12")
 VARIANTS: dict[str, tuple[str, ...]] = {
@@ -108,25 +99,6 @@ def test_signalled_processes_resume_to_the_same_bytes(work: Path) -> None:
     assert running.returncode == 143
     assert n_rows < len(rows(work / "broken")) < 200
     answer("train", "--resume", "broken")
-    same(work / "broken", work / "whole")
-
-
-@pytest.mark.parametrize("ensemble", [1, 2])
-def test_killed_again_and_again_at_any_moment_it_ends_in_the_same_bytes(work: Path, ensemble: int) -> None:
-    command = ("train", "-c", "quick", "--epochs", "250", "--set", f"ensemble={ensemble}")
-    answer(*command, "--run-dir", "whole")
-    begun = False
-    moments = random.Random()
-    for _ in range(6):
-        arguments = ("train", "--resume", "broken") if begun else (*command, "--run-dir", "broken")
-        running = started(*arguments, cwd=work, program=EAGER)
-        time.sleep(moments.uniform(0.15, 0.7))
-        running.kill()
-        _, stderr = running.communicate(timeout=20)
-        assert running.returncode in (0, -signal.SIGKILL), stderr
-        begun = (work / "broken/config.yaml").is_file()
-    done = process(*(("train", "--resume", "broken") if begun else (*command, "--run-dir", "broken")), cwd=work)
-    assert done.returncode == 0, done.stderr
     same(work / "broken", work / "whole")
 
 

@@ -87,8 +87,8 @@ def check_io_errors(
     jobs: int,
     folder: Path,
     program: Sequence[str] = EAGER,
-    calls: Sequence[str] = (),
     *,
+    calls: Sequence[str] = tuple(ERRORS),
     seed: int = 0,
 ) -> Tally:
     """Let one system call on a run's files fail; look at what is told and what is left; resume; compare.
@@ -113,7 +113,7 @@ def check_io_errors(
         for is_new in (True, False)
         for name, number in _profile(training, None if is_new else halfway, folder / f"profile{is_new:d}", program)
         for error in ERRORS[name]
-        if not calls or name in calls
+        if name in calls
     ]
     random.Random(seed).shuffle(places)
     left = iter(places)

@@ -8,12 +8,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from command_line import started
-from faults.trials import EAGER, Tally, Training, repeat
+from command_line import PROGRAM, started
+from faults.trials import Tally, Training, repeat
 
 
 def check_signals(
-    training: Training, wanted: int, jobs: int, program: Sequence[str] = EAGER, *, seed: int = 0, seconds: float = 1.0
+    training: Training, wanted: int, jobs: int, program: Sequence[str] = PROGRAM, *, seed: int = 0, seconds: float = 1.0
 ) -> Tally:
     """Signal trainings at random moments, a quarter of them twice; resume; compare.
 

@@ -19,9 +19,9 @@ from command_line import contents, process
 from backprop_cli.store.files import list_litter
 from backprop_cli.store.model_file import load_checkpoint
 
-EPOCHS = 40
+MAX_FAILURES = 20  # of one check: more tell nothing new
 TRAINING = (
-    *("train", "-c", "quick", "--epochs", str(EPOCHS), "--progress", "none"),
+    *("train", "-c", "quick", "--progress", "none"),
     *("--set", "network.layers=[{units: 24, activation: gelu, dropout: 0.2}]"),
     *("--set", "data.augment={rotation: 10, shift: 0.5}", "--set", "schedule={name: warmup_cosine, warmup: 0.1}"),
     *("--set", "ensemble=2", "--set", "calibration=temperature"),
@@ -32,9 +32,17 @@ FILES = ("model.safetensors", "checkpoint.safetensors", "config.yaml", "environm
 
 def patched(code: str = "") -> tuple[str, ...]:
     """Return a program that is backprop after `code` has changed it, with a checkpoint after every epoch."""
-    lines = ["from backprop_cli import experiment", "experiment.CHECKPOINT_SECONDS = 0.0", code]
-    main = ["from backprop_cli.__main__ import main", "main()"]
-    return sys.executable, "-W", "error", "-c", "\n".join([*lines, *main])
+    lines = (
+        "import signal",
+        "before = signal.signal(signal.SIGINT, signal.SIG_DFL)",  # as in `backprop_cli.__main__` while it imports
+        "from backprop_cli import experiment",
+        "from backprop_cli.__main__ import main",
+        "experiment.CHECKPOINT_SECONDS = 0.0",
+        code,
+        "signal.signal(signal.SIGINT, before)",
+        "main()",
+    )
+    return sys.executable, "-W", "error", "-c", "\n".join(lines)
 
 
 EAGER = patched()
@@ -66,13 +74,15 @@ def repeat(check: str, trial: Trial, wanted: int, jobs: int, seed: int = 0) -> T
     tally = Tally(check)
     trials = iter(range(4 * wanted + 8))
     with ThreadPoolExecutor(jobs) as pool:
-        while tally.tried < wanted and (batch := list(islice(trials, min(4 * jobs, wanted - tally.tried)))):
+        while tally.tried < wanted and len(tally.failures) < MAX_FAILURES:
+            batch = list(islice(trials, min(2 * jobs, wanted - tally.tried)))
             attempts = pool.map(lambda k: _attempt(trial, random.Random(f"{seed} {k}")), batch)
             for k, found in zip(batch, attempts, strict=True):
                 tally.tried += found if isinstance(found, int) else 1
                 tally.failures += [f"trial {k}: {found}"] if isinstance(found, str) else []
-    if tally.tried < wanted:
-        tally.failures.append(f"only {tally.tried} of {wanted} faults hit")
+            if not batch:
+                tally.failures.append(f"only {tally.tried} of {wanted} faults hit")
+                break
     return tally
 
 
@@ -94,18 +104,18 @@ class Training:
         seconds: What it took, start to end.
     """
 
-    def __init__(self, folder: Path, program: Sequence[str] = EAGER) -> None:
-        self.folder, self.run = folder, folder / "run"
+    def __init__(self, folder: Path, program: Sequence[str] = EAGER, *, epochs: int = 40) -> None:
+        self.folder, self.run, self.epochs = folder, folder / "run", epochs
         begin = time.monotonic()
         done = process(*self.command(self.run), cwd=folder, program=program)
         self.seconds = time.monotonic() - begin
         assert done.returncode == 0, done.stderr.decode()
 
-    @staticmethod
-    def command(run: Path) -> tuple[str | Path, ...]:
+    def command(self, run: Path) -> tuple[str | Path, ...]:
         """Return the arguments that begin the training, or go on with it where it is a run already."""
-        begun = (run / "config.yaml").exists()
-        return ("train", "--resume", run, "--progress", "none") if begun else (*TRAINING, "--run-dir", run)
+        if (run / "config.yaml").exists():
+            return ("train", "--resume", run, "--progress", "none")
+        return (*TRAINING, "--epochs", str(self.epochs), "--run-dir", run)
 
     def finish(self, folder: Path, program: Sequence[str] = EAGER) -> None:
         """Train to the end in a directory where faults have been; raise AssertionError unless all is as it is here."""
