@@ -14,6 +14,11 @@ train: .venv/ready          ## train the default config, then measure it on peop
 test: .venv/ready           ## all tests
 	$(BIN)/python -m pytest
 
+test-lowest: .venv-lowest/ready ## the quicker tests on the lowest versions that pyproject.toml allows
+	.venv-lowest/bin/python -m pytest -p no:cacheprovider --ignore tests/faults --ignore tests/test_docs.py --ignore tests/test_architecture.py
+.venv-lowest/ready: pyproject.toml .ci/lowest.py
+	$(PYTHON) -m venv .venv-lowest && .venv-lowest/bin/pip install --quiet $$(.venv-lowest/bin/python .ci/lowest.py) && touch $@
+
 faults: .venv/ready         ## the fault campaign, some 15 minutes: OPTIONS='--kills 50 --jobs 1', or --help
 	PYTHONPATH=tests $(BIN)/python -m faults $(OPTIONS)
 
@@ -42,4 +47,4 @@ pretrained: .venv/ready     ## the model in the package: config `pictures` on al
 	--run-dir runs/pretrained && cp runs/pretrained/model.safetensors backprop_cli/pretrained.safetensors
 
 clean:                      ## remove what was made here, but no runs
-	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis && find . -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf .venv .venv-lowest dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis && find . -name __pycache__ -prune -exec rm -rf {} +

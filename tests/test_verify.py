@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import answer, backprop, contents, document, parsed, process, refusal, started, wait_until
+from command_line import answer, backprop, contents, document, parsed, process, refusal
 
 from backprop_cli.store.model_file import load_model, save_model
 
@@ -178,14 +177,9 @@ def test_blas_kernels_of_another_processor_are_named_and_within_the_tolerance(wo
     assert found["verdict"] in ("equal", "close")
 
 
-def test_ctrl_c_leaves_with_130(work: Path) -> None:
-    answer("train", "-c", "quick", "--epochs", "3000", "--set", "training.batch_size=8", "--epochs", "1")
-    path = RUN / "config.yaml"
-    path.write_text(path.read_text().replace("epochs: 1\n", "epochs: 1000000\n"))
-    running = started("verify", cwd=work)
-    assert running.stderr is not None
-    wait_until(lambda: b"epoch 1/" in running.stderr.readline())
-    running.send_signal(signal.SIGINT)
-    stdout, stderr = running.communicate(timeout=20)
-    assert (running.returncode, stdout) == (130, b"")
-    assert b"Traceback" not in stderr
+def test_a_signal_ends_it_without_an_answer(work: Path, stop_at: Callable[[int], None]) -> None:
+    answer(*PLAIN)
+    stop_at(2)
+    result = backprop("verify")
+    assert (result.exit_code, result.stdout) == (143, "")
+    assert result.stderr.endswith("error: interrupted\n")
