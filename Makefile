@@ -19,7 +19,7 @@ test-lowest: .venv-lowest/ready ## the quicker tests on the lowest versions that
 .venv-lowest/ready: pyproject.toml .ci/lowest.py
 	$(PYTHON) -m venv .venv-lowest && .venv-lowest/bin/pip install --quiet $$(.venv-lowest/bin/python .ci/lowest.py) && touch $@
 
-faults: .venv/ready         ## the fault campaign, some 15 minutes: OPTIONS='--kills 50 --jobs 1', or --help
+faults: .venv/ready         ## the fault campaign, some 9 minutes: OPTIONS='--kills 50 --jobs 1', or --help
 	PYTHONPATH=tests $(BIN)/python -m faults $(OPTIONS)
 
 lint: .venv/ready           ## style and formatting
