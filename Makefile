@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup train test lint format types check bench bench-pictures peers pretrained fuzz clean
+.PHONY: setup train test test-lowest faults fuzz lint format types check bench bench-pictures peers pretrained clean
 
 setup: .venv/ready          ## make .venv with everything that training, tests and checks need
 .venv/ready: pyproject.toml
@@ -13,6 +13,14 @@ train: .venv/ready          ## train the default config, then measure it on peop
 
 test: .venv/ready           ## all tests
 	$(BIN)/python -m pytest
+
+test-lowest: .venv-lowest/ready ## the quicker tests on the lowest versions that pyproject.toml allows
+	.venv-lowest/bin/python -m pytest -p no:cacheprovider --ignore tests/faults --ignore tests/test_docs.py --ignore tests/test_architecture.py
+.venv-lowest/ready: pyproject.toml .ci/lowest.py
+	$(PYTHON) -m venv .venv-lowest && .venv-lowest/bin/pip install --quiet $$(.venv-lowest/bin/python .ci/lowest.py) && touch $@
+
+faults: .venv/ready         ## the fault campaign, some 9 minutes: OPTIONS='--kills 50 --jobs 1', or --help
+	PYTHONPATH=tests $(BIN)/python -m faults $(OPTIONS)
 
 lint: .venv/ready           ## style and formatting
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -42,4 +50,4 @@ fuzz: .venv/ready           ## thousands of damaged and hostile files of each ki
 	$(BIN)/python tests/fuzz $(FUZZ)
 
 clean:                      ## remove what was made here, but no runs
-	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis && find . -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf .venv .venv-lowest dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis && find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,6 +1,16 @@
-"""`python -m backprop_cli` is `backprop`."""
+"""`backprop`, and `python -m backprop_cli`."""
 
-from backprop_cli.cli.app import main
+import signal
+
+
+def main() -> None:
+    """Run the command line. A Ctrl-C during its imports ends it there and then: nothing has begun."""
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from backprop_cli.cli.app import main as run
+
+    signal.signal(signal.SIGINT, before)
+    run()
+
 
 if __name__ == "__main__":
     main()

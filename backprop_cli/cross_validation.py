@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, replace
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from backprop_cli.config import Config
 from backprop_cli.data.dataset import Dataset, Rows
-from backprop_cli.data.processes import end_with_parent
+from backprop_cli.data.processes import end_with_parent, process_pool
 from backprop_cli.data.sources import load_data, load_test_data
 from backprop_cli.data.splits import Splits, group_folds, stratified_folds
 from backprop_cli.errors import BackpropError, DataError, DivergenceError
@@ -139,7 +139,7 @@ def cross_validate(config: Config, folds: Sequence[Fold], n_seeds: int, n_jobs: 
     )
     tasks = [(k, fold, config.seed + n) for n in range(n_seeds) for k, fold in enumerate(folds)]
     n_jobs = min(n_jobs, len(tasks))
-    pool = ProcessPoolExecutor(n_jobs, get_context("spawn"), initializer=_start_worker, initargs=(config,))
+    pool = process_pool(n_jobs, _start_worker, config)
     try:
         pending = {pool.submit(_answer, *task) for task in tasks}
         while pending:

@@ -343,9 +343,15 @@ class Experiment:
             state = self.states[k]
             state.restore(arrays, numbers)
             self.networks[k].params[...] = state.best_params
-            if state.stop_reason == "completed" and state.epoch < self.config.training.epochs:
-                state.stop_reason = None  # the total was raised
+        self.raise_epochs(self.config.training.epochs)
         self.n_rows_written = n_rows
+
+    def raise_epochs(self, epochs: int) -> None:
+        """Let training go on to a new total, also where it has come to the end of the old one."""
+        self.config = replace(self.config, training=replace(self.config.training, epochs=epochs))
+        for state in self.states:
+            if state.stop_reason == "completed" and state.epoch < epochs:
+                state.stop_reason = None
 
     # ---- what came of it -------------------------------------------------------------------------------------------
 
@@ -465,7 +471,7 @@ def open_run(
     config = read_config(directory.read_config(), where=str(path))
     if overrides is not None:
         epochs = overrides["training"]["epochs"] if epochs is None else epochs
-        differing = sorted(_differences(config.to_dict(), overrides))
+        differing = sorted(differing_keys(config.to_dict(), overrides))
         differing = [key for key in differing if key not in ("training.epochs", "name")]
         if differing:
             raise ConfigError(f"{path}: a resumed run keeps its own settings; these differ: {', '.join(differing)}")
@@ -480,11 +486,11 @@ def open_run(
     return experiment
 
 
-def _differences(left: Any, right: Any, path: str = "") -> Iterator[str]:
+def differing_keys(left: Any, right: Any, path: str = "") -> Iterator[str]:
     """Name the keys at which two resolved configs differ."""
     if isinstance(left, dict) and isinstance(right, dict):
         for key in {**left, **right}:
-            yield from _differences(left.get(key), right.get(key), f"{path}.{key}" if path else key)
+            yield from differing_keys(left.get(key), right.get(key), f"{path}.{key}" if path else key)
     elif left != right:
         yield path
 
@@ -502,7 +508,8 @@ def environment(experiment: Experiment) -> dict[str, object]:
     digest = hashlib.sha256()
     for array in (dataset.pictures, dataset.labels):
         digest.update(np.ascontiguousarray(array).data)
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    numpy_config = np.show_config(mode="dicts")
+    blas = numpy_config["Build Dependencies"]["blas"]
     return {
         "backprop": __version__,
         "python": sys.version.split()[0],
@@ -510,7 +517,9 @@ def environment(experiment: Experiment) -> dict[str, object]:
         "blas": f"{blas.get('name')} {blas.get('version')}",
         "threads": experiment.config.training.threads,
         "blas_threads": os.environ.get("OPENBLAS_NUM_THREADS"),
+        "blas_kernels": os.environ.get("OPENBLAS_CORETYPE"),
         "cpu": processor_name(),
+        "cpu_features": " ".join(numpy_config["SIMD Extensions"].get("found", [])),
         "data_sha256": digest.hexdigest(),
     }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import answer
+
+from backprop_cli.engine.training import EpochResult, Progress
 
 
 @pytest.fixture
@@ -52,3 +55,19 @@ def trained(trained_once: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     left = {path.name for path in (trained_once / "runs").iterdir()}
     assert left == {"latest", "quick-1", "digits-1"}
     assert (trained_once / "runs/latest").read_text() == "digits-1\n"
+
+
+@pytest.fixture
+def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Return what makes the next training send itself a SIGTERM at its n-th event."""
+
+    def stop_at(n: int) -> None:
+        events = iter(range(1, n + 1))
+
+        def update(view: Any, event: Progress | EpochResult) -> None:
+            if next(events, 0) == n:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        monkeypatch.setattr("backprop_cli.cli.progress.PlainView.update", update)
+
+    return stop_at

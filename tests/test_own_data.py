@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from command_line import SAMPLES, answer, backprop, contents, document, refusal
 
-from backprop_cli.cli import train
+from backprop_cli.cli import signals, train
 from backprop_cli.data import picture_folder
 from backprop_cli.errors import ConfigError, DataError
 
@@ -65,7 +65,7 @@ def test_what_is_skipped_is_told(folder: Path) -> None:
 def test_the_reading_of_many_pictures_is_told_once_a_second(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 0.4, 0.8, 1.2, 1.2, 1.6, 2.3, 2.3, *map(float, range(3, 30))])
     monkeypatch.setattr(picture_folder, "CHUNK", 6)
-    monkeypatch.setattr(train, "time", type("Clock", (), {"monotonic": lambda: next(clock)}))
+    monkeypatch.setattr(signals, "time", type("Clock", (), {"monotonic": lambda: next(clock)}))
     told = backprop(*TRAIN, "--set", "data.source=mine", "--dry-run").stderr
     assert told.splitlines() == ["read 18 of 30 pictures", "read 30 of 30 pictures"]
 
@@ -74,14 +74,14 @@ def test_the_reading_of_many_pictures_is_told_once_a_second(folder: Path, monkey
 def test_a_signal_ends_the_reading(
     folder: Path, work: Path, monkeypatch: pytest.MonkeyPatch, signum: int, exit_code: int
 ) -> None:
-    reading: Callable[..., Any] = train._reading
+    reading: Callable[..., Any] = train.reading
 
     def interrupted(interrupt: Any) -> Callable[[int, int], None]:
         interrupt.signum = signum
         tell: Callable[[int, int], None] = reading(interrupt)
         return tell
 
-    monkeypatch.setattr(train, "_reading", interrupted)
+    monkeypatch.setattr(train, "reading", interrupted)
     result = backprop(*TRAIN, "--set", "data.source=mine")
     assert (result.exit_code, result.stdout) == (exit_code, "")
     assert not (work / "runs").exists()

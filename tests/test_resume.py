@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import random
 import signal
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from command_line import answer, backprop, contents, document, process, refusal, started, wait_until
+from command_line import answer, backprop, contents, document, refusal, started, wait_until
+from faults.trials import differences, rows
 
 from backprop_cli.engine import training
-from backprop_cli.engine.training import EpochResult, Progress
 
-# A checkpoint after (nearly) every epoch, so that a kill meets them in all states.
-EAGER = (
-    *(sys.executable, "-W", "error", "-c"),
-    "from backprop_cli.cli.app import main\nfrom backprop_cli import experiment\n"
-    "experiment.CHECKPOINT_SECONDS = 0.01\nmain()",
-)
 WARPED = "data.augment={rotation: 10, shift: 0.5}"
 PLAIN = ("train", "-c", "quick", "--epochs", "12")
 VARIANTS: dict[str, tuple[str, ...]] = {
@@ -42,35 +31,10 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 }
 
 
-def rows(run: Path) -> list[dict[str, Any]]:
-    """Return the metrics of a run but for their seconds."""
-    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert all(row.pop("seconds") > 0 for row in found)
-    return found
-
-
 def same(run: Path, whole: Path) -> None:
     """Check that a run came out as the uninterrupted one did, and left nothing lying about."""
-    assert rows(run) == rows(whole)
-    for name in ("model.safetensors", "checkpoint.safetensors", "config.yaml", "environment.json"):
-        assert (run / name).read_bytes() == (whole / name).read_bytes(), name
+    assert differences(run, whole) == []
     assert contents(run).keys() == contents(whole).keys()
-
-
-@pytest.fixture
-def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Return what makes the next training send itself a SIGTERM at its n-th event."""
-
-    def stop_at(n: int) -> None:
-        events = iter(range(1, n + 1))
-
-        def update(view: Any, event: Progress | EpochResult) -> None:
-            if next(events, 0) == n:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        monkeypatch.setattr("backprop_cli.cli.progress.PlainView.update", update)
-
-    return stop_at
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -135,25 +99,6 @@ def test_signalled_processes_resume_to_the_same_bytes(work: Path) -> None:
     assert running.returncode == 143
     assert n_rows < len(rows(work / "broken")) < 200
     answer("train", "--resume", "broken")
-    same(work / "broken", work / "whole")
-
-
-@pytest.mark.parametrize("ensemble", [1, 2])
-def test_killed_again_and_again_at_any_moment_it_ends_in_the_same_bytes(work: Path, ensemble: int) -> None:
-    command = ("train", "-c", "quick", "--epochs", "250", "--set", f"ensemble={ensemble}")
-    answer(*command, "--run-dir", "whole")
-    begun = False
-    moments = random.Random()
-    for _ in range(6):
-        arguments = ("train", "--resume", "broken") if begun else (*command, "--run-dir", "broken")
-        running = started(*arguments, cwd=work, program=EAGER)
-        time.sleep(moments.uniform(0.15, 0.7))
-        running.kill()
-        _, stderr = running.communicate(timeout=20)
-        assert running.returncode in (0, -signal.SIGKILL), stderr
-        begun = (work / "broken/config.yaml").is_file()
-    done = process(*(("train", "--resume", "broken") if begun else (*command, "--run-dir", "broken")), cwd=work)
-    assert done.returncode == 0, done.stderr
     same(work / "broken", work / "whole")
 
 

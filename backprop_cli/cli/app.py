@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("explain", "Show guess, loss, blame and correction for one picture."),
     "check": ("check", "Hold every gradient of a network against central differences."),
     "cv": ("cv", "Measure a config by cross-validation."),
+    "verify": ("verify", "Train a run again and compare the model's bytes."),
     "runs": ("runs", "List the runs, with their best epochs."),
     "data": ("data", "Look at the data."),
     "config": ("config", "List, show and check configs; print their JSON Schema."),

@@ -126,13 +126,20 @@ def _painted(word: str, colour: str) -> str:
 
 
 def _write(stream: TextIO | None, text: str) -> None:
-    """Write a line; a reader that has left (`| head`), or was never there, is no reason to stop working."""
+    """Write a line; a reader that has left (`| head`), or was never there, is no reason to stop working.
+
+    Neither is a full disk under the story; under the answer it is.
+    """
     if stream is None:
         return
     try:
         stream.write(text + "\n")
         stream.flush()
     except BrokenPipeError:
+        silence(stream)
+    except OSError as error:
+        if stream is sys.stdout:
+            raise OSError(error.errno, error.strerror, "stdout") from error
         silence(stream)
 
 

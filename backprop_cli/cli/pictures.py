@@ -53,7 +53,11 @@ def read(name: str, predictor: Predictor, invert: Invert = "auto") -> Reading:
 
 def source_of(name: str) -> Path | bytes:
     """Return the file of that name; for - the content of standard input, up to a byte more than is allowed."""
-    return sys.stdin.buffer.read(MAX_STDIN + 1) if name == "-" else Path(name)
+    if name != "-":
+        return Path(name)
+    if sys.stdin is None:
+        raise UsageError("-: there is no standard input to read")
+    return sys.stdin.buffer.read(MAX_STDIN + 1)
 
 
 def grids_of(inks: Sequence[Any], predictor: Predictor) -> Any:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Callable
 from types import FrameType
+
+import typer
+
+from backprop_cli.cli import console
 
 HANDLED = (signal.SIGINT, signal.SIGTERM)
 
@@ -34,3 +40,18 @@ class Interrupt:
         """Give the signals back to whoever had them before."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+def reading(interrupt: Interrupt) -> Callable[[int, int], None]:
+    """Return what tells, at most once a second, how far the reading of pictures is, and leaves on a signal."""
+    told = time.monotonic()
+
+    def tell(n_done: int, n_all: int) -> None:
+        nonlocal told
+        if interrupt.signum:
+            raise typer.Exit(interrupt.exit_code)
+        if time.monotonic() - told >= 1.0:
+            told = time.monotonic()
+            console.story(f"read {n_done:,} of {n_all:,} pictures")
+
+    return tell

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +15,7 @@ from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
 from backprop_cli.cli.findings import change_of, show_findings
 from backprop_cli.cli.options import AsJson, ConfigName, Overrides
-from backprop_cli.cli.signals import Interrupt
+from backprop_cli.cli.signals import Interrupt, reading
 from backprop_cli.errors import DivergenceError, UsageError
 from backprop_cli.store.files import clean
 
@@ -89,7 +87,7 @@ def _start(
     from backprop_cli.store.run_directory import RunDirectory
 
     config = load_config(reference, settings, stdin=sys.stdin)
-    experiment = Experiment(config, load_material(config, _reading(interrupt)))
+    experiment = Experiment(config, load_material(config, reading(interrupt)))
     _warn_of_skipped(experiment)
     if dry_run:
         _describe(experiment, as_json)
@@ -114,7 +112,7 @@ def _resume(
         elif settings:
             where = str(directory.path / "config.yaml")
             wanted = read_config(directory.read_config(), where=where, overrides=settings).to_dict()
-        experiment = open_run(directory, wanted, progress=_reading(interrupt))
+        experiment = open_run(directory, wanted, progress=reading(interrupt))
         _warn_of_skipped(experiment)
         now, then = environment(experiment), directory.read_environment()
         if not then:  # killed before it was written
@@ -127,21 +125,6 @@ def _resume(
         else:
             console.story(f"{clean(directory.path)} was finished; it stays as it is (more --epochs would go on)")
         _run(experiment, directory, progress, as_json, interrupt)
-
-
-def _reading(interrupt: Interrupt) -> Callable[[int, int], None]:
-    """Return what tells, at most once a second, how far the reading of pictures is, and leaves on a signal."""
-    told = time.monotonic()
-
-    def tell(n_done: int, n_all: int) -> None:
-        nonlocal told
-        if interrupt.signum:
-            raise typer.Exit(interrupt.exit_code)
-        if time.monotonic() - told >= 1.0:
-            told = time.monotonic()
-            console.story(f"read {n_done:,} of {n_all:,} pictures")
-
-    return tell
 
 
 def _warn_of_skipped(experiment: Experiment) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from backprop_cli.data.dataset import Dataset
 from backprop_cli.data.image import SUFFIXES, read_picture
 from backprop_cli.data.normalize import Slant, normalize_many
-from backprop_cli.data.processes import end_with_parent, n_cores
+from backprop_cli.data.processes import end_with_parent, n_cores, process_pool
 from backprop_cli.data.reading import BadRows, check_classes, class_order, dataset_of
 from backprop_cli.errors import DataError, PictureError
 
@@ -107,10 +107,7 @@ def _mapping(n_pictures: int) -> Iterator[Callable[..., Iterator[Any]]]:
     if n_pictures <= MANY:
         yield map
         return
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    pool = ProcessPoolExecutor(n_cores(), get_context("spawn"), initializer=_start_worker)
+    pool = process_pool(n_cores(), _start_worker)
     try:
         yield pool.map
     finally:

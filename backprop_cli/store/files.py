@@ -10,7 +10,8 @@ import math
 import os
 import re
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _TEMPORARY = re.compile(r"\..{1,40}\.([1-9][0-9]{0,9})\.[0-9a-f]{8}\.tmp", re.DOTALL)
@@ -35,17 +36,25 @@ def write_atomic(path: Path, data: bytes) -> None:
             have dropped the data and call the second one a success.
     """
     temporary = path.parent / f".{path.name[:40]}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+    with naming(path):
+        try:
+            _refuse_odd_target(path)
+            _write_durably(temporary, data)
+            temporary.replace(path)
+            sync_directory(path.parent)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let every OSError inside the block name `path`: calls on descriptors know no file, temporaries are no one's."""
     try:
-        _refuse_odd_target(path)
-        _write_durably(temporary, data)
-        temporary.replace(path)
-        sync_directory(path.parent)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-        raise
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def _refuse_odd_target(path: Path) -> None:

@@ -106,6 +106,15 @@ def save_model(path: Path, model: Model) -> None:
     _save(path, "model", _model_tensors(model), _describe(model))
 
 
+def model_bytes(model: Model) -> bytes:
+    """Return what `save_model` writes: equal models give equal bytes.
+
+    Raises:
+        ValueError: When a number is not finite or the file would be larger than one that can be read.
+    """
+    return pack("model", _model_tensors(model), _describe(model))
+
+
 def load_model(path: Path) -> Model:
     """Read and check a model file; every bit is as it was saved.
 

@@ -20,6 +20,7 @@ from backprop_cli.errors import BackpropError, ModelFileError, RunDirectoryError
 from backprop_cli.store.files import (
     clean,
     list_litter,
+    naming,
     parse_json,
     read_bounded,
     remove_litter,
@@ -87,7 +88,8 @@ class RunDirectory:
         try:
             _refuse_used(path)
             remove_litter(path, locked=True)
-            sync_directory(path.parent)
+            with naming(path):
+                sync_directory(path.parent)
         except BaseException:
             run.close()
             raise
@@ -108,16 +110,17 @@ class RunDirectory:
 
     def close(self) -> None:
         """Let go of the lock; a directory made by `create` in which nothing was written is removed again."""
-        if self._metrics is not None:
-            os.close(self._metrics)
-            self._metrics = None
-        if self._is_new:
-            self._is_new = False
-            with suppress(OSError):  # it is not empty: the usual case
-                self.path.rmdir()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        try:
+            self._close_metrics()
+        finally:
+            if self._is_new:
+                self._is_new = False
+                with suppress(OSError):  # it is not empty: the usual case
+                    self.path.rmdir()
+            if self._lock is not None:
+                with suppress(OSError):  # nothing was written through it
+                    os.close(self._lock)
+                self._lock = None
 
     def __enter__(self) -> Self:
         return self
@@ -184,26 +187,25 @@ class RunDirectory:
         path = self.path / METRICS
         if self._metrics is None:
             self._metrics = _open_to_append(path)
-        try:
+        with naming(path):
             write_all(self._metrics, line.encode())
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from error
 
     def sync_metrics(self) -> None:
         """Wait until the lines written so far are on the disk; `save_checkpoint` does this by itself."""
-        if self._metrics is None:
-            return
-        try:
-            os.fsync(self._metrics)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self.path / METRICS)) from error
+        if self._metrics is not None:
+            with naming(self.path / METRICS):
+                os.fsync(self._metrics)
+
+    def _close_metrics(self) -> None:
+        if self._metrics is not None:
+            descriptor, self._metrics = self._metrics, None  # closed, whatever close says
+            with naming(self.path / METRICS):
+                os.close(descriptor)
 
     def cut_metrics(self, n_rows: int) -> None:
         """Keep the first `n_rows` rows; drop the others and every torn line. What stays keeps its bytes."""
+        self._close_metrics()
         path = self.path / METRICS
-        if self._metrics is not None:
-            os.close(self._metrics)
-            self._metrics = None
         old = _read_metrics_text(path)
         new = "".join(f"{row.line}\n" for row in _parse_metrics(old)[:n_rows])
         if new != old:
