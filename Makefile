@@ -15,7 +15,7 @@ test: .venv/ready           ## all tests
 	$(BIN)/python -m pytest
 
 test-lowest: .venv-lowest/ready ## the quicker tests on the lowest versions that pyproject.toml allows
-	.venv-lowest/bin/python -m pytest -p no:cacheprovider --ignore tests/faults --ignore tests/test_docs.py --ignore tests/test_architecture.py
+	.venv-lowest/bin/python -m pytest -p no:cacheprovider --ignore tests/faults --ignore tests/fuzz --ignore tests/test_docs.py --ignore tests/test_architecture.py
 .venv-lowest/ready: pyproject.toml .ci/lowest.py
 	$(PYTHON) -m venv .venv-lowest && .venv-lowest/bin/pip install --quiet $$(.venv-lowest/bin/python .ci/lowest.py) && touch $@
 
