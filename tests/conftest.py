@@ -16,7 +16,7 @@ from command_line import answer
 
 from backprop_cli.engine.training import EpochResult, Progress
 
-# Every run tries the same examples, so that what passes here passes anywhere. For new ones: --hypothesis-profile=default
+# Every run tries the same examples: what passes here passes anywhere. For new ones: --hypothesis-profile=default
 hypothesis.settings.register_profile("repeatable", derandomize=True)
 hypothesis.settings.load_profile("repeatable")
 

