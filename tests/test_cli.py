@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,7 +36,6 @@ from command_line import (
 from PIL import Image
 
 from backprop_cli import __version__
-from backprop_cli.cli.app import CtrlC
 from backprop_cli.cli.signals import Interrupt
 from backprop_cli.store.run_directory import PRETRAINED
 
@@ -768,20 +766,6 @@ def test_a_ctrl_c_that_an_import_turned_into_another_error_is_130(
 
     monkeypatch.setattr("backprop_cli.cli.models.load_predictor", interrupted)
     result = backprop("predict", "digits:3")
-    assert (result.exit_code, result.stderr) == (130, "error: interrupted\n")
-
-
-def test_a_ctrl_c_that_python_lost_is_130_as_soon_as_something_fails(
-    trained: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(CtrlC, "came", False)
-    before = signal.signal(signal.SIGINT, CtrlC.note)
-    try:
-        with suppress(KeyboardInterrupt):  # as a callback of the import system does
-            os.kill(os.getpid(), signal.SIGINT)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    result = backprop("predict", "nope.png", "-m", "nope")
     assert (result.exit_code, result.stderr) == (130, "error: interrupted\n")
 
 

@@ -6,12 +6,10 @@ A command's module is imported when that command runs, so `backprop --help` star
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -101,27 +99,14 @@ class BackpropGroup(TyperGroup):
             return super().invoke(ctx)
 
 
-class CtrlC:
-    """Raises KeyboardInterrupt as Python itself does, and keeps that it came."""
-
-    came = False
-
-    @classmethod
-    def note(cls, signum: int, frame: FrameType | None) -> None:
-        """Handle SIGINT."""
-        cls.came = True
-        raise KeyboardInterrupt
-
-
 @contextmanager
 def _errors_as_exit_codes() -> Iterator[None]:
     """Turn a user's mistake into a line and its exit code; a mistake of this program is 70."""
     try:
         yield
     except BackpropError as problem:
-        interrupted = _was_interrupted(problem)
-        console.error("interrupted" if interrupted else problem)
-        raise typer.Exit(130 if interrupted else problem.exit_code) from problem
+        console.error(problem)
+        raise typer.Exit(problem.exit_code) from problem
     except BrokenPipeError as problem:
         console.silence(sys.stdout)
         raise typer.Exit(0) from problem
@@ -150,10 +135,10 @@ def _errors_as_exit_codes() -> Iterator[None]:
 
 
 def _was_interrupted(problem: BaseException | None) -> bool:
-    """Return whether Ctrl-C is behind this: inside an import it may be lost, or come out as an ImportError."""
+    """Return whether Ctrl-C is behind this: inside an import it comes out as an ImportError of NumPy's."""
     while problem is not None and not isinstance(problem, KeyboardInterrupt):
         problem = problem.__cause__ or problem.__context__
-    return problem is not None or CtrlC.came
+    return problem is not None
 
 
 def _is_typers(problem: BaseException) -> bool:
@@ -201,8 +186,6 @@ def main() -> None:
     Everything that must be on the disk is there by then; taking a hundred modules apart one by one, as Python does at
     its end, would take a sixth of a short run.
     """
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as it is in the background of a script
-        signal.signal(signal.SIGINT, CtrlC.note)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
