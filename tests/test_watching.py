@@ -15,6 +15,7 @@ from command_line import document, on_a_terminal, wait_until
 from rich.console import Console
 
 from backprop_cli.cli import progress, watching
+from backprop_cli.cli.pictures import a
 from backprop_cli.config import load_config
 from backprop_cli.engine.training import EpochResult, LayerFigures
 from backprop_cli.experiment import Experiment, Watched
@@ -56,7 +57,7 @@ def test_the_panels_stand_beside_each_other_and_fit(config: str, width: int) -> 
     assert lines[0].startswith("loss  ∙∙ train  ── val")
     assert (TITLE in lines[0]) == (width >= 77)
     assert history.watched is not None
-    assert lines[0].endswith(f"{history.watched.name}: a {history.watched.label}")
+    assert lines[0].endswith(f"{history.watched.name}: {a(history.watched.label)}")
     picture = [line[-watching.DIGIT_WIDTH :] for line in lines[1:9]]
     assert all(re.search("[░▒▓█]", line) for line in picture)
     assert re.search(r"says \d, \d+\.\d %$", lines[9])

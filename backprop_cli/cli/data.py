@@ -9,6 +9,7 @@ import typer
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
 from backprop_cli.cli.options import Overrides
+from backprop_cli.cli.pictures import a
 from backprop_cli.errors import UsageError
 from backprop_cli.store.files import clean
 
@@ -57,8 +58,8 @@ def _show_one(experiment: Experiment, index: int, augmented: bool) -> None:
     dataset = experiment.material.dataset
     if index >= len(dataset):
         raise UsageError(f"--index {index}: rows are counted from 0 to {len(dataset) - 1}")
-    label = clean(dataset.classes[dataset.labels[index]])
-    console.answer(f"{clean(dataset.name)}:{index} is a {label}, {_where(experiment, index)}")
+    label = dataset.classes[dataset.labels[index]]
+    console.answer(f"{clean(dataset.name)}:{index} is {a(label)}, {_where(experiment, index)}")
     if augmented:
         _draw_augmented(experiment, [index] * 6)
         return

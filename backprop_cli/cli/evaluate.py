@@ -12,6 +12,7 @@ from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
 from backprop_cli.cli.findings import show_findings
 from backprop_cli.cli.options import AsJson, ModelName
+from backprop_cli.cli.pictures import a
 from backprop_cli.errors import DataError, UsageError
 from backprop_cli.store.files import clean
 
@@ -251,6 +252,6 @@ def _show_worst(worst: list[dict[str, Any]], dataset: Dataset, rows: Any) -> Non
         for line in console.side_by_side(pictures):
             console.answer(line)
     for entry in worst:
-        verdict = "right, but" if entry["label"] == entry["predicted"] else f"it is a {clean(entry['label'])};"
+        verdict = "right, but" if entry["label"] == entry["predicted"] else f"it is {a(entry['label'])};"
         sample, predicted = clean(entry["sample"]), clean(entry["predicted"])
         console.answer(f"  {sample}: {verdict} read as {predicted} with {100 * entry['probability']:.1f} %")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from backprop_cli.cli import console
+from backprop_cli.cli.pictures import a
 from backprop_cli.experiment import Experiment, Watched
 from backprop_cli.predictor import percent
 
@@ -169,7 +170,7 @@ def digit_panel(history: History) -> Panel:
     watched = history.watched
     if watched is None:
         return [Text() for _ in range(HEIGHT)]
-    panel = [Text(f"{watched.name}: a {watched.label}")]
+    panel = [Text(f"{watched.name}: {a(watched.label)}")]
     panel += [Text(line) for line in console.drawn(smaller(watched.picture))]
     panel += [Text() for _ in range(HEIGHT - 2 - len(panel))]
     right = history.guesses[-1] == watched.label
