@@ -126,7 +126,8 @@ def _errors_as_exit_codes() -> Iterator[None]:
         if _is_typers(problem) and hasattr(problem, "format_message") and problem.format_message():
             context = getattr(problem, "ctx", None)
             command = context.command_path if context else "backprop"
-            console.error(f"{problem.format_message().rstrip('.')}; see {command} --help")
+            message = problem.format_message().rstrip(".").replace("Value error, ", "")  # pydantic's words, not Typer's
+            console.error(f"{message}; see {command} --help")
             raise typer.Exit(2) from problem
         if console.Voice.debug or _is_typers(problem):
             raise
