@@ -195,6 +195,12 @@ def test_the_pretrained_model_is_small_and_the_one_that_the_readme_describes() -
     assert hashlib.sha256(content).hexdigest() in (CHECKOUT / "README.md").read_text("utf-8")
 
 
+def test_a_choice_that_is_mistyped_is_told_in_one_line_with_the_right_ones(work: Path) -> None:
+    line = one_line(refusal("predict", "a.png", "--invert", "maybe"))
+    assert line.startswith("error: Invalid value for '--invert': 'maybe' is not one of 'auto', 'yes', 'no'")
+    assert line.endswith("see backprop predict --help\n")
+
+
 def test_a_model_that_is_not_there_or_damaged_is_refused(trained: Path, tmp_path: Path) -> None:
     assert "nope" in one_line(refusal("eval", "-m", "nope"))
     damaged = tmp_path / "model.safetensors"
