@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from backprop_cli import __version__
 from backprop_cli.config import Config, read_config
-from backprop_cli.data.dataset import Batches, Dataset, Rows, Scaling, largest
+from backprop_cli.data.dataset import Batches, Dataset, Rows, Scaling, are_counts, largest
 from backprop_cli.data.sources import load_data, load_test_data, split_dataset
 from backprop_cli.data.splits import Splits
 from backprop_cli.engine.network import Network, count_params
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from backprop_cli.insight.diagnosis import Finding
 
 MAX_PARAMS = 50_000_000
+MAX_POINTS = 1 << 30  # bytes that warps look up, made once for all epochs
 CHECKPOINT_SECONDS = 1.0
 WATCHED_AMONG = 1000  # rows
 
@@ -91,6 +92,25 @@ def count_trained_on(material: Material, pictures: NDArray[Any]) -> int:
         chunk = np.asarray(dataset.pictures[train_rows[start : start + 4096]], np.float32)
         found.update(sought.intersection(picture.tobytes() for picture in chunk))
     return sum(picture in found for picture in wanted)
+
+
+def _check_interpolation(config: Config, dataset: Dataset, train_rows: Rows) -> None:
+    """Refuse `interpolation: bitmap` for pictures that are no counts, or that it takes too much memory for."""
+    augment = config.data.augment
+    if augment is None or augment.interpolation == "bilinear":
+        return
+    height, width = dataset.picture_size
+    n_bytes = len(train_rows) * (4 * height + 5) * (4 * width + 5)
+    if n_bytes > MAX_POINTS:
+        raise DataError(
+            f"data.augment.interpolation: bitmap takes {n_bytes / 1e6:,.1f} MB for {len(train_rows):,} pictures "
+            f"of {_by(dataset)}, more than {MAX_POINTS / 1e6:,.1f} MB; use bilinear"
+        )
+    if not are_counts(dataset.pictures, train_rows):
+        raise DataError(
+            f"data.augment.interpolation: bitmap needs whole numbers from 0 to 16, unlike {dataset.name}; "
+            f"set data.picture (such as {_by(dataset)}), or use bilinear"
+        )
 
 
 def _by(dataset: Dataset) -> str:
@@ -156,6 +176,7 @@ class Experiment:
         self.n_params = count_params(config.network.layers, self.n_inputs, len(dataset.classes)) * config.ensemble
         if self.n_params > MAX_PARAMS:
             raise ConfigError(f"network.layers: {self.n_params:,} parameters are more than {MAX_PARAMS:,}")
+        _check_interpolation(config, dataset, splits.train)
         max_value = config.data.max_value or dataset.max_value or largest(dataset.pictures, splits.train) or 1.0
         self.scaling = Scaling.fit(config.data.scaling, dataset.pictures, max_value, splits.train)
         self.networks: list[Network] = []

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from command_line import SAMPLES, answer, backprop, contents, document, refusal
 
+from backprop_cli import experiment
 from backprop_cli.cli import signals, train
 from backprop_cli.data import picture_folder
 from backprop_cli.errors import ConfigError, DataError
@@ -40,7 +42,8 @@ def test_bad_pictures_are_errors_a_line_each_and_at_most_twelve(folder: Path, wo
     for k in range(20):
         (folder / "3" / f"bad{k:02}.png").write_bytes(b"")
     before = contents(work)
-    lines = refusal(*TRAIN, "--set", "data.source=mine").splitlines()
+    told = refusal(*TRAIN, "--set", "data.source=mine").splitlines()
+    lines = [line for line in told if not line.startswith("read ")]  # progress, where reading takes long
     assert len(lines) == 12
     assert lines[0] == f"error: {folder}: 20 bad rows; data.skip_bad: true leaves them out"
     assert lines[1].startswith(f"error: {folder}/3/bad00.png: empty file")
@@ -101,3 +104,26 @@ def test_errors_keep_their_lines_on_the_way_from_another_process() -> None:
         assert type(again) is type(error)
         assert again.problems == error.problems
         assert str(again) == "\n".join(error.problems)
+
+
+IN_BITMAPS = ("--set", "data.augment={rotation: 5, interpolation: bitmap}", "--dry-run")
+
+
+def test_warps_are_read_in_bitmaps_of_counts_alone(work: Path) -> None:
+    images, labels = np.arange(240.0).reshape(15, 4, 4) % 17, np.arange(15) % 3
+    np.savez(work / "whole.npz", images=images, labels=labels)
+    np.savez(work / "others.npz", images=images / 2, labels=labels)
+    assert backprop(*TRAIN, "--set", "data.source=whole.npz", *IN_BITMAPS).exit_code == 0
+    told = refusal(*TRAIN, "--set", "data.source=others.npz", *IN_BITMAPS)
+    assert "data.augment.interpolation: bitmap needs whole numbers from 0 to 16, unlike" in told
+    assert "set data.picture (such as 4x4), or use bilinear" in told
+    assert backprop(*TRAIN, "--set", "data.source=others.npz", "--set", "data.picture=8x8", *IN_BITMAPS).exit_code == 0
+
+
+def test_bitmaps_that_take_too_much_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    n_bytes = 1257 * 37 * 37
+    monkeypatch.setattr(experiment, "MAX_POINTS", n_bytes)
+    assert backprop(*TRAIN, *IN_BITMAPS).exit_code == 0
+    monkeypatch.setattr(experiment, "MAX_POINTS", n_bytes - 1)
+    told = refusal(*TRAIN, *IN_BITMAPS)
+    assert "data.augment.interpolation: bitmap takes 1.7 MB for 1,257 pictures of 8x8, more than 1.7 MB" in told

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from backprop_cli.data.augment import AugmentSettings, augment
+from backprop_cli.data.augment import AugmentSettings, augment, readable
 from backprop_cli.data.splits import group_folds, split, stratified_folds
 from backprop_cli.engine.activations import ACTIVATIONS
 from backprop_cli.engine.layers import LayerSpec
@@ -141,13 +141,17 @@ def test_every_schedule_stays_between_0_and_1_and_is_a_python_float(
     assert 0.0 <= factor <= 1.0
 
 
-@given(seeds, st.integers(1, 12), st.integers(1, 12), shares)
+interpolations = st.sampled_from(["bilinear", "bitmap"])
+
+
+@given(seeds, st.integers(1, 12), st.integers(1, 12), shares, interpolations)
 def test_augmentation_with_zero_settings_is_the_identity(
-    seed: int, height: int, width: int, probability: float
+    seed: int, height: int, width: int, probability: float, interpolation: Literal["bilinear", "bitmap"]
 ) -> None:
     rng = np.random.default_rng(seed)
-    pictures = rng.random((3, height, width), dtype=np.float32)
-    np.testing.assert_array_equal(augment(pictures, AugmentSettings(probability=probability), rng), pictures)
+    counts = rng.integers(0, 17, (3, height, width))
+    settings = AugmentSettings(probability=probability, interpolation=interpolation)
+    np.testing.assert_array_equal(augment(readable(counts, settings), settings, rng, 16.0), counts / 16.0)
 
 
 augmentations = st.builds(
@@ -160,14 +164,14 @@ augmentations = st.builds(
     gamma=st.floats(0, 3),
     noise=shares,
     probability=shares,
+    interpolation=interpolations,
 )
 
 
 @given(augmentations, seeds)
 def test_augmented_pixels_stay_between_0_and_1(settings: AugmentSettings, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    pictures = (rng.random((4, 8, 8)) < 0.5).astype(np.float32)
-    warped = augment(pictures, settings, rng)
+    warped = augment(readable(rng.integers(0, 17, (4, 8, 8)), settings), settings, rng, 16.0)
     assert warped.dtype == np.float32
     assert ((warped >= 0.0) & (warped <= 1.0)).all()
 

@@ -94,12 +94,13 @@ def _show_classes(experiment: Experiment, augmented: bool) -> None:
 def _draw_augmented(experiment: Experiment, rows: list[int]) -> None:
     import numpy as np
 
-    from backprop_cli.data.augment import augment
+    from backprop_cli.data.augment import augment, readable
 
     settings = experiment.config.data.augment
     assert settings is not None
-    pictures = experiment.material.dataset.pictures[rows].astype(np.float32) / experiment.scaling.max_value
-    _draw(augment(pictures, settings, np.random.default_rng(experiment.config.seed)))
+    points = readable(experiment.material.dataset.pictures[rows], settings)
+    rng = np.random.default_rng(experiment.config.seed)
+    _draw(augment(points, settings, rng, experiment.scaling.max_value))
 
 
 def _draw(pictures: object) -> None:

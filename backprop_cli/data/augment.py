@@ -2,6 +2,10 @@
 
 A whole batch is warped at once. Each output pixel looks up a position in its picture: the positions of all pixels of
 all pictures are one product, (coefficients of each picture) @ (what each coefficient does to each pixel).
+
+What lies between two pixels is their blend, or, sharper, is counted anew in a bitmap. The digits are counts of ink in
+blocks of 4x4 bitmap pixels; in a bitmap with these counts every window of 4x4 can be counted, at every quarter of a
+pixel, so that a warped digit is as sharp as a real one. Blends alone look like no digit that the test part holds.
 """
 
 from __future__ import annotations
@@ -9,11 +13,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli.data.normalize import BLOCK, bitmap, window_counts
 from backprop_cli.errors import require
 
 if TYPE_CHECKING:
@@ -38,6 +43,8 @@ class AugmentSettings:
         gamma: Logarithm of the exponent that every pixel is raised to, 0 to 3.
         noise: Standard deviation of Gaussian noise on every pixel, as a share of full ink, 0 to 1.
         probability: Share of pictures that are changed at all, 0 to 1.
+        interpolation: What lies between pixels. `bilinear`: the blend of four. `bitmap`: counted anew in a bitmap that
+            has the picture's counts, which must be whole numbers from 0 to 16; it takes 16 bytes a pixel and more.
         through_normalizer: Warp the digits at 32 pixels high (so `shift` and `elastic` are pixels of those) and bring
             them back to size as `predict` does with a picture: what reading pictures takes. `elastic` is then the
             largest standard deviation of two normal fields, at 4x4 and at 6x6 points; each picture has strengths of
@@ -56,6 +63,7 @@ class AugmentSettings:
     gamma: float = 0.0
     noise: float = 0.0
     probability: float = 1.0
+    interpolation: Literal["bilinear", "bitmap"] = "bilinear"
     through_normalizer: bool = False
     copies: int = 30
     thickness: float = 0.0
@@ -71,26 +79,56 @@ class AugmentSettings:
             *((0.0 <= value <= high, f"{name}: {value} is not in 0 to {high:g}") for name, value, high in found),
             (1 <= self.copies <= 1000, f"copies: {self.copies} is not in 1 to 1,000"),
             (self.through_normalizer or not self.thickness, needed),
+            (
+                self.interpolation == "bilinear" or not self.through_normalizer,
+                "interpolation: through_normalizer makes its own bitmaps; leave it at bilinear",
+            ),
         )
 
 
-def augment(pictures: Array, settings: AugmentSettings, rng: Generator) -> Array:
+def readable(pictures: NDArray[Any], settings: AugmentSettings) -> NDArray[Any]:
+    """Return the values that warps of these pictures look up, with a margin of one pixel without ink.
+
+    Args:
+        pictures: (n, height, width), numbers of at least 0.
+        settings: `bitmap` wants whole numbers from 0 to 16.
+
+    Returns:
+        With `bilinear` a value for each pixel, (n, height + 2, width + 2), float32. With `bitmap` a count for each
+        quarter of a pixel, (n, 4 height + 5, 4 width + 5), uint8: work to be done once, not for every pass.
+
+    Raises:
+        ValueError: `bitmap` with other numbers.
+    """
+    if settings.interpolation == "bitmap":
+        return window_counts(bitmap(pictures, rounds=1), 1)
+    n, height, width = pictures.shape
+    points = np.zeros((n, height + 2, width + 2), np.float32)
+    points[:, 1:-1, 1:-1] = pictures
+    return points
+
+
+def augment(points: NDArray[Any], settings: AugmentSettings, rng: Generator, max_value: float = 1.0) -> Array:
     """Return warped copies.
 
     Args:
-        pictures: (n, height, width), float32, from 0 to 1; what lies outside a picture is 0.
+        points: From `readable`, with the same settings.
         settings: How far the warps go.
         rng: Draws them.
+        max_value: Full ink of the pictures, > 0.
 
     Returns:
-        (n, height, width), float32, from 0 to 1.
+        (n, height, width), float32, from 0 to 1; what lay outside a picture is 0.
     """
-    n, height, width = pictures.shape
+    per_pixel = BLOCK if settings.interpolation == "bitmap" else 1
+    n = len(points)
+    height, width = ((side - 1) // per_pixel - 1 for side in points.shape[1:])
     changed = np.less(rng.random(n, dtype=np.float32), settings.probability)
     coefficients = _draw_coefficients(n, settings, rng)
     coefficients[:, ~changed] = 0.0
     positions = coefficients.reshape(2 * n, -1) @ _basis(height, width, _grids(settings))
-    warped = _look_up(pictures, positions.reshape(2, n, height * width))
+    warped = _look_up(points, positions.reshape(2, n, height * width), per_pixel, width)
+    warped *= np.float32(1.0 / max_value)
     if settings.gamma:
         exponent = np.exp(_uniform(rng, settings.gamma, (n, 1)))
         exponent[~changed] = 1.0
@@ -100,7 +138,7 @@ def augment(pictures: Array, settings: AugmentSettings, rng: Generator) -> Array
         noise *= settings.noise * changed[:, None]
         warped += noise
         np.clip(warped, 0.0, 1.0, out=warped)
-    return warped.reshape(pictures.shape)
+    return warped.reshape(n, height, width)
 
 
 def _uniform(rng: Generator, limit: float, shape: tuple[int, ...]) -> Array:
@@ -160,28 +198,32 @@ def _hats(grid: int, length: int) -> Array:
     return np.asarray(np.maximum(0.0, 1.0 - np.abs(where[None, :] - np.arange(grid, dtype=np.float32)[:, None])))
 
 
-def _look_up(pictures: Array, offsets: Array) -> Array:
-    """Return each picture read at its pixels plus `offsets` (2, n, height * width), bilinear, zero outside."""
-    n, height, width = pictures.shape
-    padded = np.zeros((n, height + 2, width + 2), np.float32)
-    padded[:, 1:-1, 1:-1] = pictures
-    row, column = np.divmod(np.arange(height * width), width)
+def _look_up(points: NDArray[Any], offsets: Array, per_pixel: int, width: int) -> Array:
+    """Return each picture read at its pixels plus `offsets` (2, n, height * width), bilinear, zero outside.
+
+    Args:
+        points: From `readable`.
+        offsets: Pixels down and to the right; overwritten.
+        per_pixel: Points along one side of a pixel.
+        width: Pixels in a row of the picture.
+    """
+    n, n_rows, n_columns = points.shape
+    row, column = np.divmod(np.arange(offsets.shape[2]), width)
+    for positions, own, n_points in zip(offsets, (row, column), (n_rows, n_columns), strict=True):
+        positions += (own + 1).astype(np.float32)
+        positions *= per_pixel
+        np.clip(positions, 0.0, n_points - 1.001, out=positions)
     y, x = offsets
-    y += (row + 1).astype(np.float32)
-    x += (column + 1).astype(np.float32)
-    np.clip(y, 0.0, height + 0.999, out=y)
-    np.clip(x, 0.0, width + 0.999, out=x)
     top, left = y.astype(np.int32), x.astype(np.int32)  # rounds down: positions are not negative
     y -= top
     x -= left
-    stride = width + 2
     index = top
-    index *= stride
+    index *= n_columns
     index += left
-    index += np.arange(n, dtype=np.int32)[:, None] * ((height + 2) * stride)
-    flat = padded.reshape(-1)
+    index += np.arange(n, dtype=np.int32)[:, None] * (n_rows * n_columns)
+    flat = points.reshape(-1)
     upper, upper_right = _pair(flat, index)
-    index += stride
+    index += n_columns
     lower, lower_right = _pair(flat, index)
     for left_value, right_value in ((upper, upper_right), (lower, lower_right)):
         right_value -= left_value
@@ -193,10 +235,10 @@ def _look_up(pictures: Array, offsets: Array) -> Array:
     return upper
 
 
-def _pair(flat: Array, index: NDArray[np.int32]) -> tuple[Array, Array]:
-    """Return the pixels at `index` and their right neighbours."""
+def _pair(flat: NDArray[Any], index: NDArray[np.int32]) -> tuple[Array, Array]:
+    """Return the values at `index` and their right neighbours."""
     left = np.take(flat, index, mode="clip")
     index += 1
     right = np.take(flat, index, mode="clip")
     index -= 1
-    return left, right
+    return left.astype(np.float32, copy=False), right.astype(np.float32, copy=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.data.augment import AugmentSettings, augment
+from backprop_cli.data.augment import AugmentSettings, augment, readable
 from backprop_cli.data.normalize import blurred, enlarged, normalize
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def warped_copies(counts: NDArray[Any], settings: AugmentSettings, rng: Generato
 def _warped(levels: NDArray[np.float32], settings: AugmentSettings, rng: Generator) -> NDArray[np.float32]:
     """Return warped digits of another stroke weight, at 32 pixels high with a margin; 0.5 where ink begins."""
     large = np.pad(enlarged(levels, max(1, round(HEIGHT / levels.shape[1]))), ((0, 0), (MARGIN,) * 2, (MARGIN,) * 2))
-    warped = blurred(augment(blurred(large, _BLUR_BEFORE), settings, rng), _BLUR_AFTER)
+    points = readable(blurred(large, _BLUR_BEFORE), settings)
+    warped = blurred(augment(points, settings, rng), _BLUR_AFTER)
     thickness = rng.uniform(-settings.thickness, settings.thickness, (len(levels), 1, 1)).astype(np.float32)
     peak = warped.max(axis=(1, 2), keepdims=True)
     threshold = np.minimum(np.clip(0.5 - 0.25 * thickness, *_THRESHOLDS), 0.8 * peak)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.data.augment import AugmentSettings, augment
-from backprop_cli.data.normalize import Slant
+from backprop_cli.data.augment import AugmentSettings, augment, readable
+from backprop_cli.data.normalize import BLOCK, Slant
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -171,6 +171,13 @@ def largest(pictures: NDArray[Any], rows: Rows) -> float:
     return float(max(pictures[rows[start : start + step]].max() for start in range(0, len(rows), step)))
 
 
+def are_counts(pictures: NDArray[Any], rows: Rows) -> bool:
+    """Return whether some rows hold nothing but whole numbers from 0 to 16, as counts of 4x4 blocks do."""
+    step = max(1, CHUNK_FLOATS // math.prod(pictures.shape[1:]))
+    parts = (pictures[rows[start : start + step]] for start in range(0, len(rows), step))
+    return all(bool(((part >= 0) & (part <= BLOCK * BLOCK) & (part == np.rint(part))).all()) for part in parts)
+
+
 class Batches:
     """A part of a data set as a network takes it: in chunks, shuffled, augmented, scaled, with a last column of ones.
 
@@ -209,6 +216,9 @@ class Batches:
         self.chunks = {size: buffer[:size] for size in sizes}  # the same objects each time: views of them stay good
         self.chunk_size = len(buffer)
         self.flat = pictures.reshape(len(pictures), -1)
+        self.points: NDArray[Any] | None = None  # what warps look up, where it is made once for all passes
+        if augment_settings is not None and augment_settings.interpolation == "bitmap":
+            self.points = readable(pictures[rows], augment_settings)
         self.scaled: Array | None = None  # every row of this part as inputs, where they are few and stay as they are
         if augment_settings is None and self.n_rows * n_inputs <= PRESCALED_FLOATS:
             self.scaled = np.ones((self.n_rows, n_inputs + 1), np.float32)
@@ -224,15 +234,21 @@ class Batches:
             if self.scaled is not None:
                 np.take(self.scaled, picked, axis=0, out=inputs, mode="clip")
             else:
-                self._fill(inputs[:, :-1], self.rows[picked])
+                self._fill(inputs[:, :-1], picked)
             yield inputs, self.labels.take(picked)
 
-    def _fill(self, inputs: Array, rows: Rows) -> None:
-        """Write the given rows of the data set as inputs, augmented where that is asked for."""
-        raw = np.take(self.flat, rows, axis=0, out=self.raw[: len(rows)], mode="clip")
-        if self.augment_settings is None or self.augment_rng is None:
-            self.scaling.apply(raw, inputs)
+    def _fill(self, inputs: Array, picked: Rows) -> None:
+        """Write the picked ones of `rows` as inputs, augmented where that is asked for."""
+        settings, rng = self.augment_settings, self.augment_rng
+        if settings is None or rng is None:
+            self.scaling.apply(self._raw(picked), inputs)
             return
-        pictures = raw.reshape(-1, *self.pictures.shape[1:]) * np.float32(1.0 / self.scaling.max_value)
-        warped = augment(pictures, self.augment_settings, self.augment_rng)
-        self.scaling.apply(warped, inputs, unit=True)
+        if self.points is not None:
+            points = self.points[picked]
+        else:
+            points = readable(self._raw(picked).reshape(-1, *self.pictures.shape[1:]), settings)
+        self.scaling.apply(augment(points, settings, rng, self.scaling.max_value), inputs, unit=True)
+
+    def _raw(self, picked: Rows) -> NDArray[Any]:
+        """Return the picked ones of `rows` as they are, (., height * width)."""
+        return np.take(self.flat, self.rows[picked], axis=0, out=self.raw[: len(picked)], mode="clip")

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from backprop_cli.data.augment import AugmentSettings, augment
+from backprop_cli.data.augment import AugmentSettings, augment, readable
 from backprop_cli.data.dataset import load_digits
+from backprop_cli.data.normalize import bitmap, window_counts
 
 Array = NDArray[Any]
 
@@ -36,9 +37,13 @@ def dot(*places: tuple[int, int], size: int = 9) -> Array:
     return picture
 
 
+def augmented(pictures: Array, settings: AugmentSettings, rng: Any) -> Array:
+    return np.asarray(augment(readable(pictures, settings), settings, rng))
+
+
 def warped(picture: Array, *, low: bool = False, normal: float = 0.0, **settings: float) -> Array:
     rng: Any = ChosenRng(low=low, normal=normal)
-    return np.asarray(augment(picture[None], AugmentSettings(**settings), rng)[0])
+    return np.asarray(augmented(picture[None], AugmentSettings(**settings), rng)[0])
 
 
 @pytest.mark.parametrize("low", [False, True])
@@ -104,7 +109,7 @@ def test_an_elastic_field_that_is_the_same_everywhere_is_a_shift() -> None:
 
 
 def test_an_elastic_field_bends() -> None:
-    bent = augment(PICTURES[:1], AugmentSettings(elastic=1.0), np.random.default_rng(0))
+    bent = augmented(PICTURES[:1], AugmentSettings(elastic=1.0), np.random.default_rng(0))
     assert np.abs(bent - PICTURES[:1]).max() > 0.1
 
 
@@ -122,7 +127,7 @@ def test_noise_is_added_to_every_pixel_and_cut_off_at_both_ends(normal: float, e
 
 def test_noise_has_its_standard_deviation() -> None:
     grey = np.full((200, 8, 8), 0.5, np.float32)
-    noise = augment(grey, AugmentSettings(noise=0.1), np.random.default_rng(0)) - grey
+    noise = augmented(grey, AugmentSettings(noise=0.1), np.random.default_rng(0)) - grey
     assert noise.std() == pytest.approx(0.1, rel=0.02)
     assert abs(noise.mean()) < 0.005
 
@@ -130,13 +135,13 @@ def test_noise_has_its_standard_deviation() -> None:
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
 def test_a_share_of_the_pictures_is_changed_and_the_others_are_left_alone(probability: float) -> None:
     settings = AugmentSettings(**{**vars(EVERYTHING), "probability": probability})
-    changed = (augment(PICTURES, settings, np.random.default_rng(0)) != PICTURES).any(axis=(1, 2))
+    changed = (augmented(PICTURES, settings, np.random.default_rng(0)) != PICTURES).any(axis=(1, 2))
     assert changed.mean() == pytest.approx(probability, abs=0.08)
 
 
 def test_pixels_stay_between_0_and_1_and_the_given_pictures_as_they_are() -> None:
     given = PICTURES.copy()
-    changed = augment(given, EVERYTHING, np.random.default_rng(0))
+    changed = augmented(given, EVERYTHING, np.random.default_rng(0))
     assert changed.dtype == np.float32
     assert changed.shape == PICTURES.shape
     assert ((changed >= 0.0) & (changed <= 1.0)).all()
@@ -144,14 +149,14 @@ def test_pixels_stay_between_0_and_1_and_the_given_pictures_as_they_are() -> Non
 
 
 def test_the_generator_decides_everything() -> None:
-    one, same, other = (augment(PICTURES, EVERYTHING, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    one, same, other = (augmented(PICTURES, EVERYTHING, np.random.default_rng(seed)) for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).max() > 0.1
 
 
 def test_every_picture_is_warped_in_its_own_way() -> None:
     same = np.repeat(PICTURES[:1], 20, axis=0)
-    changed = augment(same, AugmentSettings(rotation=20.0), np.random.default_rng(0))
+    changed = augmented(same, AugmentSettings(rotation=20.0), np.random.default_rng(0))
     assert len({picture.tobytes() for picture in changed}) == 20
 
 
@@ -171,8 +176,71 @@ def test_a_picture_need_not_be_square() -> None:
         ({"gamma": 4.0}, "gamma: 4.0 is not in 0 to 3"),
         ({"noise": 1.5}, "noise: 1.5 is not in 0 to 1"),
         ({"probability": 1.5}, "probability: 1.5 is not in 0 to 1"),
+        (
+            {"interpolation": "bitmap", "through_normalizer": True},
+            "interpolation: through_normalizer makes its own bitmaps; leave it at bilinear",
+        ),
     ],
 )
-def test_settings_out_of_range_are_refused(settings: dict[str, float], message: str) -> None:
+def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         AugmentSettings(**settings)
+
+
+# ---- read in bitmaps -----------------------------------------------------------------------------------------------
+
+COUNTS = load_digits().pictures[:200]
+
+
+def recounted(rng: Any, **settings: Any) -> Array:
+    chosen = AugmentSettings(interpolation="bitmap", **settings)
+    return np.asarray(augment(readable(COUNTS, chosen), chosen, rng, 16.0))
+
+
+def test_a_bitmap_read_where_nothing_moves_has_the_pictures_own_counts() -> None:
+    np.testing.assert_array_equal(recounted(np.random.default_rng(0)), PICTURES)
+
+
+@pytest.mark.parametrize(("shift", "quarters"), [(0.25, 1), (0.75, 3), (1.0, 4)])
+def test_a_bitmap_read_quarters_of_a_pixel_away_is_counted_anew_there(shift: float, quarters: int) -> None:
+    ink = np.pad(bitmap(COUNTS, rounds=1), ((0, 0), (0, 4), (0, 4)))
+    there = ink[:, quarters : 32 + quarters, quarters : 32 + quarters]
+    expected = there.reshape(-1, 8, 4, 8, 4).sum(axis=(2, 4)) / 16.0
+    np.testing.assert_allclose(recounted(ChosenRng(), shift=shift), expected, atol=1e-3)
+
+
+def test_a_digit_read_in_its_bitmap_stays_sharper_than_a_blend() -> None:
+    """Squared differences between neighbours: half a pixel's shift blends them away."""
+
+    def contrast(pictures: Array) -> float:
+        return float((np.diff(pictures, axis=1) ** 2).mean() + (np.diff(pictures, axis=2) ** 2).mean())
+
+    settings = {"shift": 0.5, "rotation": 10.0}
+    blended = augmented(PICTURES, AugmentSettings(**settings), np.random.default_rng(0))
+    read = recounted(np.random.default_rng(0), **settings)
+    assert contrast(blended) < 0.75 * contrast(PICTURES)
+    assert contrast(read) == pytest.approx(contrast(PICTURES), rel=0.15)
+    assert np.corrcoef(blended.ravel(), read.ravel())[0, 1] > 0.95  # the same warps
+
+
+def test_gamma_noise_and_probability_hold_for_bitmaps_too() -> None:
+    everything = {**vars(EVERYTHING), "interpolation": "bitmap", "probability": 0.3}
+    settings = AugmentSettings(**everything)
+    read = augment(readable(COUNTS, settings), settings, np.random.default_rng(0), 16.0)
+    assert (read != PICTURES).any(axis=(1, 2)).mean() == pytest.approx(0.3, abs=0.08)
+    assert ((read >= 0.0) & (read <= 1.0)).all()
+
+
+@pytest.mark.parametrize("counts", [COUNTS / 16.0, COUNTS + 1])
+def test_a_bitmap_needs_counts(counts: Array) -> None:
+    with pytest.raises(ValueError, match="expected whole numbers"):
+        readable(counts, AugmentSettings(interpolation="bitmap"))
+
+
+@pytest.mark.parametrize("margin", [0, 1, 2])
+def test_every_window_of_4x4_is_counted(margin: int) -> None:
+    ink = np.random.default_rng(0).random((3, 8, 12)) < 0.4
+    padded = np.pad(ink, ((0, 0), (4 * margin,) * 2, (4 * margin,) * 2))
+    expected = np.lib.stride_tricks.sliding_window_view(padded, (4, 4), axis=(1, 2)).sum(axis=(3, 4))
+    np.testing.assert_array_equal(window_counts(ink, margin), expected)
+    assert window_counts(ink, margin).dtype == np.uint8

@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits as sklearn_digits
 
 from backprop_cli.data import dataset
 from backprop_cli.data.augment import AugmentSettings
-from backprop_cli.data.dataset import Batches, Dataset, Scaling, load_digits
+from backprop_cli.data.dataset import Batches, Dataset, Scaling, are_counts, load_digits
 
 Array = NDArray[Any]
 
@@ -200,3 +200,34 @@ def test_an_augmentation_that_changes_nothing_gives_the_plain_inputs() -> None:
     )
     for (one, _), (other, _) in zip(plain, augmented, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_rows_that_are_read_in_bitmaps_keep_their_labels() -> None:
+    digits, rows = load_digits(), np.arange(50, 120)
+    batches = Batches(
+        digits.pictures,
+        digits.labels,
+        rows,
+        Scaling.fit("unit", digits.pictures, 16.0),
+        32,
+        shuffle=np.random.default_rng(1),
+        augment_settings=AugmentSettings(interpolation="bitmap"),
+        augment_rng=np.random.default_rng(0),
+    )
+    order = np.random.default_rng(1).permutation(70)
+    chunks = [(inputs.copy(), labels) for inputs, labels in batches]
+    np.testing.assert_array_equal(np.concatenate([labels for _, labels in chunks]), digits.labels[rows[order]])
+    inputs = np.concatenate([inputs[:, :-1] for inputs, _ in chunks])
+    np.testing.assert_array_equal(inputs, digits.pictures[rows[order]].reshape(70, 64) / np.float32(16.0))
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize(
+    ("last", "expected"), [(16.0, True), (0.0, True), (16.5, False), (17.0, False), (-1.0, False), (np.nan, False)]
+)
+def test_counts_are_whole_numbers_from_0_to_16(last: float, expected: bool) -> None:
+    pictures = np.arange(60.0).reshape(15, 2, 2) % 17
+    pictures[-2, -1, -1] = last
+    assert are_counts(pictures, np.arange(14)) is expected
+    assert are_counts(pictures, np.arange(13))
