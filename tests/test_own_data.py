@@ -118,6 +118,20 @@ def test_warps_are_read_in_bitmaps_of_counts_alone(work: Path) -> None:
     assert "data.augment.interpolation: bitmap needs whole numbers from 0 to 16, unlike" in told
     assert "set data.picture (such as 4x4), or use bilinear" in told
     assert backprop(*TRAIN, "--set", "data.source=others.npz", "--set", "data.picture=8x8", *IN_BITMAPS).exit_code == 0
+    images[-1, 0, 0] = 0.5  # of a row that is not trained on, but may be looked at
+    np.savez(work / "one.npz", images=images, labels=labels)
+    look = (
+        "data",
+        "show",
+        "-c",
+        "quick",
+        "--set",
+        "data.source=one.npz",
+        "--set",
+        "data.split=ordered",
+        *IN_BITMAPS[:2],
+    )
+    assert "unlike" in refusal(*look, "--augmented", "--index", "14")
 
 
 def test_bitmaps_that_take_too_much_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

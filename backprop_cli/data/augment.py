@@ -5,7 +5,7 @@ all pictures are one product, (coefficients of each picture) @ (what each coeffi
 
 What lies between two pixels is their blend, or, sharper, is counted anew in a bitmap. The digits are counts of ink in
 blocks of 4x4 bitmap pixels; in a bitmap with these counts every window of 4x4 can be counted, at every quarter of a
-pixel, so that a warped digit is as sharp as a real one. Blends alone look like no digit that the test part holds.
+pixel, so that a warped digit is as sharp as a real one; a blend is duller.
 """
 
 from __future__ import annotations

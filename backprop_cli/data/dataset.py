@@ -138,10 +138,9 @@ class Scaling:
         if kind == "unit":
             return cls(max_value, np.zeros(n_inputs, np.float32), 1.0)
         total, total_square = np.zeros(n_inputs), 0.0
-        step = max(1, CHUNK_FLOATS // n_inputs)
         rows = np.arange(len(pictures)) if rows is None else rows
-        for start in range(0, len(rows), step):
-            part = pictures[rows[start : start + step]].reshape(-1, n_inputs) / float(max_value)
+        for chunk in _parts(pictures, rows):
+            part = chunk.reshape(-1, n_inputs) / float(max_value)
             total += part.sum(axis=0)
             total_square += float(np.einsum("ij,ij->", part, part))
         mean = total / len(rows)
@@ -167,15 +166,21 @@ class Scaling:
 
 def largest(pictures: NDArray[Any], rows: Rows) -> float:
     """Return the largest value in some rows, taken chunk by chunk."""
-    step = max(1, CHUNK_FLOATS // math.prod(pictures.shape[1:]))
-    return float(max(pictures[rows[start : start + step]].max() for start in range(0, len(rows), step)))
+    return float(max(part.max() for part in _parts(pictures, rows)))
 
 
 def are_counts(pictures: NDArray[Any], rows: Rows) -> bool:
     """Return whether some rows hold nothing but whole numbers from 0 to 16, as counts of 4x4 blocks do."""
+    return all(
+        bool(((part >= 0) & (part <= BLOCK * BLOCK) & (part == np.rint(part))).all()) for part in _parts(pictures, rows)
+    )
+
+
+def _parts(pictures: NDArray[Any], rows: Rows) -> Iterator[NDArray[Any]]:
+    """Yield the pictures of some rows, about 1 MB of floats at a time: they may be a mapped file."""
     step = max(1, CHUNK_FLOATS // math.prod(pictures.shape[1:]))
-    parts = (pictures[rows[start : start + step]] for start in range(0, len(rows), step))
-    return all(bool(((part >= 0) & (part <= BLOCK * BLOCK) & (part == np.rint(part))).all()) for part in parts)
+    for start in range(0, len(rows), step):
+        yield pictures[rows[start : start + step]]
 
 
 class Batches:
