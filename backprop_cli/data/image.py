@@ -286,8 +286,9 @@ def _on_ground(channels: Array) -> Array:
     which is continued, unless nothing would show then.
     """
     colours, alpha = channels[:, :, :3], channels[:, :, 3:]
-    brightness = float((colours * alpha).sum()) / (3 * max(float(alpha.sum()), 1e-6))
-    is_strokes = float(alpha.mean()) < 0.5
+    mean_alpha = float(alpha.mean(dtype=np.float64))
+    brightness = float((colours * alpha).mean(dtype=np.float64)) / max(mean_alpha, 1e-6)
+    is_strokes = mean_alpha < 0.5
     ground = np.float32((brightness < 0.5) == is_strokes)
     laid: Array = colours * alpha + ground * (1 - alpha)
     if np.ptp(laid) < LEAST_CONTRAST:
@@ -299,7 +300,8 @@ def _best_grey(channels: Array) -> Array:
     """Return the brightness, or the one colour channel that shows far more than brightness does."""
     if channels.shape[2] == 1:
         return channels[:, :, 0]
-    grey = channels @ np.array([0.299, 0.587, 0.114], np.float32)
+    red, green, blue = np.moveaxis(channels, 2, 0).astype(np.float64)
+    grey: Array = (0.299 * red + 0.587 * green + 0.114 * blue).astype(np.float32)  # not by BLAS: its last bit varies
     ranges = np.ptp(channels, axis=(0, 1))
     if ranges.max() > 2 * np.ptp(grey):  # yellow on white, red on a green of the same brightness
         return channels[:, :, int(ranges.argmax())]

@@ -126,9 +126,10 @@ def has_light_ink(levels: Array) -> bool:
         difference = mean_within(levels, 3, 3) - mean_within(mean_within(levels, window, window), window, window)
         margin = window // 4  # a desk that looks in beside the paper is no ink
         inner = difference[margin:-margin, margin:-margin] if margin else difference
-        third_moment = float((inner**3).mean())
-        if abs(third_moment) > _LEAST_SKEWNESS * float((inner**2).mean()) ** 1.5:
-            return third_moment > 0
+        squares = np.multiply(inner, inner, dtype=np.float64)
+        second, third = float(squares.mean()), float((squares * inner).mean())
+        if third * third > _LEAST_SKEWNESS * _LEAST_SKEWNESS * second * second * second:  # powers are not exact
+            return third > 0
     light = levels > otsu_threshold(levels)
     share = float(_border(light.astype(np.float32)).mean())
     if 0.4 < share < 0.6:
@@ -204,7 +205,7 @@ def otsu_threshold(values: Array) -> float:
 
 def stretched(contrast: Array, threshold: float) -> Array:
     """Map 0 to 0, the threshold to one half, and the usual contrast of strokes to 1, straight in between."""
-    strokes = float(contrast[contrast > threshold].mean())
+    strokes = float(contrast[contrast > threshold].mean(dtype=np.float64))
     return np.interp(contrast, (0.0, threshold, max(strokes, threshold * 1.01)), (0.0, 0.5, 1.0)).astype(np.float32)
 
 
