@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_cli import __version__
+from backprop_cli.blas import (
+    blas_kernel,
+    blas_threads,
+    cpu_features,
+    in_blas_threads,
+    n_blas_threads,
+    require_portable,
+)
 from backprop_cli.config import Config, read_config
 from backprop_cli.data.dataset import Batches, Dataset, Rows, Scaling, are_counts, largest
 from backprop_cli.data.sources import load_data, load_test_data, split_dataset
@@ -143,7 +150,7 @@ class Watched:
 
     def _probabilities(self, rows: Rows) -> NDArray[Any]:
         experiment = self._experiment
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), blas_threads(experiment.config.training.threads):
             inputs = experiment.scaling.apply(experiment.material.dataset.pictures[rows])
             return experiment.config.loss.probabilities(experiment.networks[experiment.member].logits(inputs))
 
@@ -223,26 +230,31 @@ class Experiment:
         last finished epoch and the model of the best one.
 
         Raises:
+            ConfigError: `training.kernel` is not the one that NumPy was imported with.
             OSError: The run directory cannot be written.
         """
+        if self.config.training.kernel == "portable":
+            require_portable()
+        return in_blas_threads(self._train(directory), self.config.training.threads)
+
+    def _train(self, directory: RunDirectory | None) -> Generator[Progress | EpochResult]:
         started, self._saved = time.perf_counter(), [state.epoch for state in self.states]
         last_checkpoint = started
         try:
-            with _blas_threads(self.config.training.threads):
-                for member in range(self.config.ensemble):
-                    self.member = member
-                    with closing(self._train_member()) as events:
-                        for event in events:
-                            if directory and isinstance(event, EpochResult) and event.stop_reason != "diverged":
-                                directory.append_metrics(self.metrics_row(event))
-                                self.n_rows_written += 1
-                                if time.perf_counter() - last_checkpoint > CHECKPOINT_SECONDS:
-                                    self._save_checkpoint(directory)
-                                    last_checkpoint = time.perf_counter()
-                            self.seconds = time.perf_counter() - started
-                            yield event
-                    if self.states[self.member].stop_reason == "diverged":
-                        return
+            for member in range(self.config.ensemble):
+                self.member = member
+                with closing(self._train_member()) as events:
+                    for event in events:
+                        if directory and isinstance(event, EpochResult) and event.stop_reason != "diverged":
+                            directory.append_metrics(self.metrics_row(event))
+                            self.n_rows_written += 1
+                            if time.perf_counter() - last_checkpoint > CHECKPOINT_SECONDS:
+                                self._save_checkpoint(directory)
+                                last_checkpoint = time.perf_counter()
+                        self.seconds = time.perf_counter() - started
+                        yield event
+                if self.states[self.member].stop_reason == "diverged":
+                    return
         except OSError:  # the disk refused: what it holds is whole, and asking again would not help
             directory = None
             raise
@@ -398,6 +410,15 @@ class Experiment:
             temperature=self._temperature(len(members)),
         )
 
+    @property
+    def parameters_sha256(self) -> str:
+        """The SHA-256 of the trained parameters, network after network as float32, the lowest byte first."""
+        digest = hashlib.sha256()
+        for state in self.states:
+            if state.epoch:
+                digest.update(state.best_params.astype("<f4").tobytes())
+        return digest.hexdigest()
+
     def findings(self, rows: Sequence[Mapping[str, Any]]) -> list[Finding]:
         """Return what went wrong in training; see `findings_of`."""
         return findings_of(self.config, self.material, rows, diverged=self.stop_reason == "diverged")
@@ -432,7 +453,8 @@ class Experiment:
         for network, state in zip(self.networks[:n_members], self.states, strict=False):
             kept = network.params.copy()
             network.params[...] = state.best_params
-            logits.append(network.logits(inputs))
+            with blas_threads(self.config.training.threads):
+                logits.append(network.logits(inputs))
             network.params[...] = kept
         return logits
 
@@ -517,9 +539,9 @@ def differing_keys(left: Any, right: Any, path: str = "") -> Iterator[str]:
 
 
 def config_digest(config: Config) -> str:
-    """Return a SHA-256 of every setting that a checkpoint depends on: all but the number of epochs and the name."""
+    """Return a SHA-256 of every setting that a checkpoint must agree with: all but epochs, kernel and the name."""
     plain = config.to_dict()
-    del plain["training"]["epochs"], plain["name"]
+    del plain["training"]["epochs"], plain["training"]["kernel"], plain["name"]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
@@ -529,18 +551,18 @@ def environment(experiment: Experiment) -> dict[str, object]:
     digest = hashlib.sha256()
     for array in (dataset.pictures, dataset.labels):
         digest.update(np.ascontiguousarray(array).data)
-    numpy_config = np.show_config(mode="dicts")
-    blas = numpy_config["Build Dependencies"]["blas"]
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    with blas_threads(experiment.config.training.threads):
+        n_threads = n_blas_threads()
     return {
         "backprop": __version__,
         "python": sys.version.split()[0],
         "numpy": np.__version__,
         "blas": f"{blas.get('name')} {blas.get('version')}",
-        "threads": experiment.config.training.threads,
-        "blas_threads": os.environ.get("OPENBLAS_NUM_THREADS"),
-        "blas_kernels": os.environ.get("OPENBLAS_CORETYPE"),
+        "threads": n_threads,
+        "blas_kernel": blas_kernel(),
         "cpu": processor_name(),
-        "cpu_features": " ".join(numpy_config["SIMD Extensions"].get("found", [])),
+        "cpu_features": " ".join(cpu_features()),
         "data_sha256": digest.hexdigest(),
     }
 
@@ -553,15 +575,3 @@ def processor_name() -> str:
         return "unknown"
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else "unknown"
-
-
-@contextmanager
-def _blas_threads(n_threads: int) -> Iterator[None]:
-    """Let BLAS use `n_threads` threads inside the block; one is what the command line starts with."""
-    if n_threads == 1:
-        yield
-        return
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(n_threads, user_api="blas"):
-        yield

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli.blas import blas_threads
 from backprop_cli.data.dataset import Scaling
 from backprop_cli.data.normalize import Slant
 from backprop_cli.engine.layers import LayerSpec
@@ -34,6 +35,7 @@ class Predictor:
         picture_size: Height and width of the pictures that the network sees.
         scaling: How pictures become inputs.
         slant: How slanted digits are set upright (see `data.normalize`).
+        n_threads: BLAS threads that it was trained with, and answers with.
     """
 
     def __init__(self, model: Model, where: str = "model") -> None:
@@ -46,6 +48,9 @@ class Predictor:
         height, width = model.preprocessing["picture"]
         self.picture_size = (height, width)
         self.slant: Slant = model.preprocessing["slant"]
+        training = model.config.get("training")  # checked by nobody yet
+        threads = training.get("threads") if isinstance(training, dict) else None
+        self.n_threads = threads if type(threads) is int and 1 <= threads <= 256 else 1
         self.scaling = Scaling(model.preprocessing["max_value"], model.mean, model.preprocessing["scale"])
         try:
             specs = [LayerSpec(**layer) for layer in model.layers]
@@ -82,7 +87,7 @@ class Predictor:
             ModelFileError: The model's numbers are so large that no answer comes of them.
         """
         temperature = self.model.temperature
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), blas_threads(self.n_threads):
             inputs = self.scaling.apply(pictures)
             members = [self.loss.probabilities(network.logits(inputs) / temperature) for network in self.networks]
             answers = np.asarray(sum(members[1:], members[0]) / len(members))

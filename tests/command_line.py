@@ -99,6 +99,13 @@ def process(
     )
 
 
+def python(script: str, *, cwd: Path, **env: str) -> str:
+    """Run a Python script as a process of its own; return its stdout."""
+    done = process(cwd=cwd, program=(sys.executable, "-W", "error", "-c", script), env=env)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
 def started(*args: str | Path, cwd: Path, program: Sequence[str] = PROGRAM) -> subprocess.Popen[bytes]:
     """Start a command as a process of its own."""
     pipe = subprocess.PIPE

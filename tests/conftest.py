@@ -25,6 +25,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True)
+def never_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a command that would begin anew with another kernel from taking all tests along with it."""
+
+    def refuse(*arguments: Any) -> None:
+        raise AssertionError(f"a command in the tests' own process began anew: {arguments[:2]}")
+
+    monkeypatch.setattr(os, "execve", refuse)
+
+
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return an empty directory, which is the working directory."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import answer, backprop, contents, document, parsed, process, refusal
+from command_line import answer, backprop, contents, document, refusal
 
 from backprop_cli.store.model_file import load_model, save_model
 
@@ -167,14 +167,6 @@ def test_what_is_not_there_or_damaged_is_refused_by_name(work: Path, name: str) 
     (RUN / name).unlink()
     assert "quick-1" in refusal("verify", "quick-1")
     assert "no such run" in refusal("verify", "quick-7")
-
-
-def test_blas_kernels_of_another_processor_are_named_and_within_the_tolerance(work: Path) -> None:
-    answer(*PLAIN)
-    done = process("verify", "--json", cwd=work, env={"OPENBLAS_CORETYPE": "Prescott"})
-    found = parsed(done.stdout.decode())
-    assert (done.returncode, found["environment"]["blas_kernels"]["now"]) == (0, "Prescott")
-    assert found["verdict"] in ("equal", "close")
 
 
 def test_a_signal_ends_it_without_an_answer(work: Path, stop_at: Callable[[int], None]) -> None:

@@ -36,13 +36,17 @@ N_ROWS_START = 1024  # training rows that the loss at the start is taken over
 
 @dataclass(frozen=True)
 class Subject:
-    """What is checked: a network in float64 and rows to check it at; `start` are more of them, for a fresh network."""
+    """What is checked: a network in float64 and rows to check it at; `start` are more of them, for a fresh network.
+
+    `n_threads` are BLAS threads.
+    """
 
     network: Network
     loss: Loss
     inputs: Any
     labels: Any
     about: str
+    n_threads: int
     start: tuple[Any, Any] | None = None
     batch_size: int = 0
 
@@ -57,19 +61,21 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Hold every gradient of a network against central differences."""
+    from backprop_cli.blas import blas_threads
     from backprop_cli.engine.gradient_check import check_gradients, memorise
 
     if model is not None and (config is not None or overrides):
         raise UsageError("--model: a trained network goes with neither --config nor --set")
     subject = _fresh(config or "digits", overrides or []) if model is None else _trained(model)
     started = time.perf_counter()
-    result = check_gradients(subject.network, subject.loss, subject.inputs, subject.labels)
-    seconds = time.perf_counter() - started
     initial_loss, expected, learned = None, None, None
-    if subject.start is not None:
-        initial_loss, expected = _loss_at_the_start(subject)
-        n = subject.batch_size
-        learned = memorise(subject.network, subject.loss, subject.start[0][:n], subject.start[1][:n])
+    with blas_threads(subject.n_threads):
+        result = check_gradients(subject.network, subject.loss, subject.inputs, subject.labels)
+        seconds = time.perf_counter() - started
+        if subject.start is not None:
+            initial_loss, expected = _loss_at_the_start(subject)
+            n = subject.batch_size
+            learned = memorise(subject.network, subject.loss, subject.start[0][:n], subject.start[1][:n])
     problems = list(_problems(result, subject.network, initial_loss, expected, learned))
     if as_json:
         console.answer_json(
@@ -115,6 +121,7 @@ def _fresh(reference: str, overrides: list[str]) -> Subject:
         inputs[:N_ROWS],
         labels[:N_ROWS],
         f"{experiment.config.name}, freshly initialised{_one_of(experiment.config.ensemble)}",
+        experiment.config.training.threads,
         (inputs, labels),
         min(experiment.config.training.batch_size, len(rows)),
     )
@@ -136,7 +143,8 @@ def _trained(reference: str) -> Subject:
         console.warn(f"{problem}; checked at random pictures instead")
         rng = np.random.default_rng(0)
         inputs, labels = rng.standard_normal((N_ROWS, network.n_inputs)), rng.integers(network.n_classes, size=N_ROWS)
-    return Subject(network, predictor.loss, inputs, labels, f"{path}{_one_of(len(predictor.networks))}")
+    about = f"{path}{_one_of(len(predictor.networks))}"
+    return Subject(network, predictor.loss, inputs, labels, about, predictor.n_threads)
 
 
 def _one_of(n_networks: int) -> str:

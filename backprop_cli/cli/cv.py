@@ -12,6 +12,7 @@ import typer
 
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
+from backprop_cli.cli.kernel import hold_portable
 from backprop_cli.cli.options import AsJson, ConfigName, Overrides
 from backprop_cli.cli.signals import Interrupt
 from backprop_cli.errors import UsageError
@@ -52,6 +53,7 @@ def cv(
 
     started = time.perf_counter()
     settings = load_config(config or "digits", list(overrides or []), stdin=sys.stdin)
+    hold_portable(settings, from_stdin=config == "-")
     if settings.data.test_source is not None:
         raise UsageError("data.test_source: cross-validation cuts its own test parts; set it to null")
     dataset = load_data(settings.data)

@@ -104,6 +104,7 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Show guess, loss, blame and correction for one picture."""
+    from backprop_cli.blas import blas_threads
     from backprop_cli.cli.models import load_predictor
     from backprop_cli.insight.explain import explain as explained
 
@@ -119,16 +120,17 @@ def explain(
     for doubt in reading.doubts:
         console.warn(f"{picture}: {doubt}")
     inputs = predictor.scaling.apply(reading.grid[None])[0]
-    number, source = _truth(label, reading.label, predictor, inputs)
-    explanation = explained(
-        network,
-        predictor.loss,
-        inputs,
-        number,
-        learning_rates=rates,
-        top=top,
-        test_accuracy_of=_tester(model_path, predictor),
-    )
+    with blas_threads(predictor.n_threads):
+        number, source = _truth(label, reading.label, predictor, inputs)
+        explanation = explained(
+            network,
+            predictor.loss,
+            inputs,
+            number,
+            learning_rates=rates,
+            top=top,
+            test_accuracy_of=_tester(model_path, predictor),
+        )
     subject = Subject(picture, reading.grid / predictor.scaling.max_value, predictor, source, explanation)
     if worksheet is not None:
         _write_worksheet(worksheet, way, subject)

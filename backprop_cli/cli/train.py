@@ -14,6 +14,7 @@ import typer
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
 from backprop_cli.cli.findings import change_of, show_findings
+from backprop_cli.cli.kernel import hold_portable
 from backprop_cli.cli.options import AsJson, ConfigName, Overrides
 from backprop_cli.cli.signals import Interrupt, reading
 from backprop_cli.errors import DivergenceError, UsageError
@@ -50,6 +51,10 @@ def train(
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Seed of weights, order, dropout, augmentation.")
     ] = None,
+    portable: Annotated[
+        bool,
+        typer.Option("--portable", help="Train to the same bytes as on every x86-64 processor with AVX2."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
     progress: Annotated[
         Display,
@@ -63,6 +68,7 @@ def train(
         settings = list(overrides or [])
         settings += [f"training.epochs={epochs}"] if epochs is not None else []
         settings += [f"seed={seed}"] if seed is not None else []
+        settings += ["training.kernel=portable"] if portable else []
         if resume is not None:
             if run_dir is not None or dry_run:
                 raise UsageError("--resume goes with neither --run-dir nor --dry-run: it goes on where the run stands")
@@ -87,6 +93,7 @@ def _start(
     from backprop_cli.store.run_directory import RunDirectory
 
     config = load_config(reference, settings, stdin=sys.stdin)
+    hold_portable(config, from_stdin=reference == "-")
     experiment = Experiment(config, load_material(config, reading(interrupt)))
     _warn_of_skipped(experiment)
     if dry_run:
@@ -106,11 +113,11 @@ def _resume(
     from backprop_cli.store.run_directory import RunDirectory, find_run
 
     with RunDirectory.open(find_run(reference)) as directory:
-        wanted = None
+        where, wanted = str(directory.path / "config.yaml"), None
+        hold_portable(read_config(directory.read_config(), where=where))
         if config is not None:
             wanted = load_config(config, settings, stdin=sys.stdin).to_dict()
         elif settings:
-            where = str(directory.path / "config.yaml")
             wanted = read_config(directory.read_config(), where=where, overrides=settings).to_dict()
         experiment = open_run(directory, wanted, progress=reading(interrupt))
         _warn_of_skipped(experiment)
@@ -184,6 +191,7 @@ def _report(
                 **{key: figures[key] for key in keys},
                 "seconds": round(experiment.seconds, 3),
                 "stop_reason": stop_reason,
+                "parameters_sha256": experiment.parameters_sha256 if wrote_model else None,
                 "findings": [asdict(finding) for finding in findings],
             },
         )
@@ -197,6 +205,7 @@ def _report(
     console.answer(f"run         {clean(directory.path)}")
     console.answer(f"best epoch  {figures['best_epoch']} of {figures['epochs']} ({stop_reason.replace('_', ' ')})")
     console.answer(f"validation  {validation}")
+    console.answer(f"parameters  SHA-256 {experiment.parameters_sha256}")
     console.answer(f"time        {experiment.seconds:.1f} s")
     has_test = len(experiment.material.splits.test) > 0
     console.answer(f"next        backprop {'eval' if has_test else 'predict PICTURE'}")

@@ -11,6 +11,7 @@ import typer
 
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
+from backprop_cli.cli.kernel import hold_recorded
 from backprop_cli.cli.options import AsJson
 from backprop_cli.cli.signals import Interrupt, reading
 from backprop_cli.store.files import clean
@@ -39,10 +40,12 @@ def verify(
     interrupt, started = Interrupt(), time.perf_counter()
     try:
         from backprop_cli.cli.progress import view_of
-        from backprop_cli.store.run_directory import find_run
+        from backprop_cli.store.run_directory import RunDirectory, find_run
         from backprop_cli.verification import Verification
 
-        verification = Verification(find_run(run), reading(interrupt))
+        path = find_run(run)
+        hold_recorded(RunDirectory(path, None, is_new=False).read_environment())
+        verification = Verification(path, reading(interrupt))
         if run is None:
             console.story(f"run: {clean(verification.path)}")
         with view_of("auto", verification.experiment) as view, closing(verification.train()) as events:

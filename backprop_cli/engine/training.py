@@ -21,7 +21,7 @@ from backprop_cli.engine.losses import Loss, RowBuffers
 from backprop_cli.engine.network import Network, Workspace
 from backprop_cli.engine.optimizers import Optimizer, OptimizerState
 from backprop_cli.engine.schedules import Schedule
-from backprop_cli.errors import require
+from backprop_cli.errors import quoted, require
 
 if TYPE_CHECKING:
     from numpy.random import Generator as RandomGenerator
@@ -63,7 +63,9 @@ class TrainingSettings:
         batch_size: Examples per step, 1 to 1,000,000; the last batch of an epoch may be smaller.
         gradient_clip: Longest gradient let through (its Euclidean norm), > 0; null: any.
         early_stopping: When to stop before the last epoch; null: never.
-        threads: BLAS threads, 1 to 256. More than one pays for wide networks only.
+        threads: BLAS threads, 1 to 256, whoever calls. More than one pays for wide networks only.
+        kernel: Of BLAS. `auto`: the one made for this processor. `portable`: the one that every x86-64 processor with
+            AVX2 has, so that all of them train to the same bytes; with AVX-512 it takes up to twice as long.
     """
 
     epochs: int = 40
@@ -71,6 +73,7 @@ class TrainingSettings:
     gradient_clip: float | None = None
     early_stopping: EarlyStopping | None = None
     threads: int = 1
+    kernel: Literal["auto", "portable"] = "auto"
 
     def __post_init__(self) -> None:
         clip = 1.0 if self.gradient_clip is None else self.gradient_clip
@@ -79,6 +82,7 @@ class TrainingSettings:
             (1 <= self.batch_size <= 1_000_000, f"batch_size: {self.batch_size} is not in 1 to 1,000,000"),
             (0.0 < clip < math.inf, f"gradient_clip: {clip} is not above 0"),
             (1 <= self.threads <= 256, f"threads: {self.threads} is not in 1 to 256"),
+            (self.kernel in ("auto", "portable"), f"kernel: {quoted(self.kernel)} is not one of auto, portable"),
         )
 
 
