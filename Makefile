@@ -43,7 +43,7 @@ peers: .venv/ready          ## our accuracy beside scikit-learn's methods, P1 to
 	$(BIN)/python -m benchmarks.accuracy $(if $(DATA),--data $(DATA))
 
 pretrained: .venv/ready     ## the model in the package: config `pictures` on all 1,797 digits
-	rm -rf runs/pretrained && $(BIN)/backprop train -c pictures --set data.test_size=0 --set data.validation_size=0 \
+	rm -rf runs/pretrained && $(BIN)/backprop train -c pictures --portable --set data.test_size=0 --set data.validation_size=0 \
 	--run-dir runs/pretrained && cp runs/pretrained/model.safetensors backprop_cli/pretrained.safetensors
 
 fuzz: .venv/ready           ## thousands of damaged and hostile files of each kind; FUZZ='--seed 1 --pictures 100000' for others
