@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup train test test-lowest faults fuzz lint format types check bench bench-pictures peers pretrained clean
+.PHONY: setup train test test-lowest test-kernels faults fuzz lint format types check bench bench-pictures peers pretrained clean
 
 setup: .venv/ready          ## make .venv with everything that training, tests and checks need
 .venv/ready: pyproject.toml
@@ -18,6 +18,9 @@ test-lowest: .venv-lowest/ready ## the quicker tests on the lowest versions that
 	.venv-lowest/bin/python -m pytest -p no:cacheprovider --ignore tests/faults --ignore tests/fuzz --ignore tests/test_docs.py --ignore tests/test_architecture.py
 .venv-lowest/ready: pyproject.toml .ci/lowest.py
 	$(PYTHON) -m venv .venv-lowest && .venv-lowest/bin/pip install --quiet $$(.venv-lowest/bin/python .ci/lowest.py) && touch $@
+
+test-kernels: .venv/ready   ## what hangs on arithmetic, under other BLAS kernels, features and threads; KERNELS='--quick Nehalem'
+	$(BIN)/python tests/kernels.py $(KERNELS)
 
 faults: .venv/ready         ## the fault campaign, some 9 minutes: OPTIONS='--kills 50 --jobs 1', or --help
 	PYTHONPATH=tests $(BIN)/python -m faults $(OPTIONS)

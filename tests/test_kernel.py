@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import kernels
 import pytest
 from command_line import PROGRAM, answer, environment, parsed, process, refusal
 
@@ -145,6 +146,18 @@ def test_features_beyond_avx2_are_left_out_by_the_names_of_this_numpy(monkeypatc
         assert blas.portable_variables() == {"NPY_DISABLE_CPU_FEATURES": f"X86_V9 {unwanted}"}
         monkeypatch.delenv("NPY_DISABLE_CPU_FEATURES")
         monkeypatch.setattr(blas, "blas_kernel", lambda: "SkylakeX")
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [(OTHER, {"kernel": "Haswell"}), ({}, {"without": blas.cpu_features()}), ({}, {"threads": 77})],
+)
+def test_the_kernel_tests_notice_a_setting_that_did_not_take_hold(
+    variables: dict[str, str], expected: dict[str, Any]
+) -> None:
+    with pytest.raises(SystemExit, match="did not take hold"):
+        kernels.took_hold(kernels.Setting(variables, **expected))
+    assert kernels.took_hold(kernels.Setting(OTHER, kernel="Nehalem")).startswith("kernel Nehalem")
 
 
 # ---- verify --------------------------------------------------------------------------------------------------------
