@@ -1,8 +1,8 @@
 """`make test-kernels`: the tests that hang on arithmetic, with the BLAS kernels and features of other processors.
 
 Each setting is a process of its own, and must first be seen to have taken hold: by what the processor itself says, by
-OpenBLAS' and NumPy's own words, and by a product. Then the grids of all digits, of the samples and of 300 drawn pictures
-must be the bytes that they are without any setting, and the tests must pass.
+OpenBLAS' and NumPy's own words, and by a product. Then the grids of all digits, of the samples and of 300 drawn
+pictures must be the bytes that they are without any setting, and the tests must pass.
 """
 
 from __future__ import annotations
