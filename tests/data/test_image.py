@@ -2,12 +2,15 @@
 
 import csv
 import io
+import logging
 import os
 import struct
 import subprocess
 import sys
+import warnings
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -222,6 +225,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_files_are_refused_in_one_line(tmp_path: Path, name: str) -> None:
     make, problem = HOSTILE[name]
@@ -293,13 +297,79 @@ def test_pictures_of_a_phone_with_a_preview_are_read() -> None:
     assert mean_difference(content) < 0.7
 
 
-def test_oddities_inside_a_picture_print_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    content = bytearray(content_of(DIGIT.reduce(4), "TIFF", compression="tiff_lzw"))
-    for place in range(8, len(content), 7):
-        damaged = bytes(content[:place]) + b"\xff" + bytes(content[place + 1 :])
-        with suppress(PictureError):
-            decode(damaged)
-    assert capfd.readouterr() == ("", "")
+def odd_tiffs() -> list[bytes]:
+    """Return TIFFs of each packing, and damaged ones of which libtiff, or Pillow, has something to say."""
+    kinds = ("raw", "tiff_lzw", "packbits", "tiff_adobe_deflate", "group4")
+    good = [content_of(DIGIT.reduce(4).convert("1" if k == "group4" else "L"), "TIFF", compression=k) for k in kinds]
+    odd = [content[:place] + b"\xff" + content[place + 1 :] for content in good for place in range(40, 480, 44)]
+    in_colour = content_of(DIGIT.reduce(4).convert("RGB"), "TIFF")
+    many_samples = in_colour.replace(struct.pack("<HHLH", 277, 3, 1, 3), struct.pack("<HHLH", 277, 3, 1, 60_000))
+    assert many_samples != in_colour
+    return [*good, *odd, many_samples]
+
+
+def reading(content: bytes) -> bytes | str:
+    """Return the grey levels of a picture, or why there are none."""
+    try:
+        return decode(content).tobytes()
+    except PictureError as error:
+        return str(error)
+
+
+def read_by_threads(contents: list[bytes]) -> set[tuple[bytes | str, ...]]:
+    """Return what eight threads make of all of them; one answer is what is wanted."""
+    with ThreadPoolExecutor(8) as threads:
+        return set(threads.map(lambda _: tuple(map(reading, contents)), range(8)))
+
+
+def state_of_others() -> tuple[object, ...]:
+    """Return what other code depends on: where standard error leads, filters of warnings, handlers of a logger."""
+    stderr = os.fstat(2)
+    return stderr.st_dev, stderr.st_ino, list(warnings.filters), list(logging.getLogger("PIL").handlers)
+
+
+def test_threads_read_what_one_reads_and_no_global_state_is_changed() -> None:
+    contents = odd_tiffs()
+    before = state_of_others()
+    expected = tuple(map(reading, contents))
+    assert {type(answer) for answer in expected} == {bytes, str}
+    assert read_by_threads(contents) == {expected}
+    assert state_of_others() == before
+
+
+OUR_OWN = """
+import sys
+sys.path.insert(0, {folder!r})
+from test_image import *
+from backprop_cli.data.quiet import claim_process
+claim_process()
+contents = odd_tiffs()
+_, _, filters, handlers = state_of_others()
+expected = tuple(map(reading, contents))
+after_one = state_of_others()
+assert (len(after_one[2]), len(after_one[3])) == (len(filters) + 1, len(handlers) + 1)
+assert read_by_threads(contents) == {{expected}}
+assert state_of_others() == after_one
+print("still here", file=sys.stderr)
+"""
+
+
+def test_in_a_process_of_our_own_threads_say_nothing_of_odd_pictures_and_keep_its_stderr() -> None:
+    code = OUR_OWN.format(folder=str(Path(__file__).parent))
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stderr, done.returncode) == ("still here\n", 0)
+
+
+def test_a_picture_that_pillow_warns_of_is_refused_only_where_warnings_are_errors() -> None:
+    content = odd_tiffs()[5]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        decode(content)
+    assert {str(warning.message) for warning in told} == {"Tag data larger than file. Skipping tag 258"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(PictureError, match=r"damaged picture \(Tag data larger than file"):
+            decode(content)
 
 
 def test_large_photos_are_reduced_while_they_are_decoded() -> None:
