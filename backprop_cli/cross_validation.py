@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from multiprocessing import active_children
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,15 +13,13 @@ from numpy.typing import NDArray
 
 from backprop_cli.config import Config
 from backprop_cli.data.dataset import Dataset, Rows
-from backprop_cli.data.processes import end_with_parent, process_pool
+from backprop_cli.data.processes import share_out
 from backprop_cli.data.sources import load_data, load_test_data
 from backprop_cli.data.splits import Splits, group_folds, stratified_folds
 from backprop_cli.errors import BackpropError, DataError, DivergenceError
 from backprop_cli.experiment import Experiment, Material
 from backprop_cli.insight.metrics import Evaluation, evaluate, wilson_interval
 from backprop_cli.predictor import Predictor
-
-TICK_SECONDS = 0.2  # between two looks of the consumer at its signal flag
 
 
 @dataclass(frozen=True)
@@ -138,41 +133,25 @@ def cross_validate(config: Config, folds: Sequence[Fold], n_seeds: int, n_jobs: 
         calibration=None,
     )
     tasks = [(k, fold, config.seed + n) for n in range(n_seeds) for k, fold in enumerate(folds)]
-    n_jobs = min(n_jobs, len(tasks))
-    pool = process_pool(n_jobs, _start_worker, config)
-    try:
-        pending = {pool.submit(_answer, *task) for task in tasks}
-        while pending:
-            done, pending = wait(pending, TICK_SECONDS, FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
-            if not done:
-                yield None
-    except BrokenProcessPool as problem:
-        raise BackpropError(
-            "a training process was killed; was there too little memory for so many --jobs?"
-        ) from problem
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in active_children():
-            process.terminate()
+    with closing(share_out(tasks, n_jobs, _trainer, config)) as events:
+        try:
+            for event in events:
+                yield event and event[1]
+        except ChildProcessError as problem:
+            raise BackpropError(
+                "a training process was killed; was there too little memory for so many --jobs?"
+            ) from problem
 
 
-def _start_worker(config: Config) -> None:
-    """Prepare a process: it ends when its parent does, and reads the data once."""
-    global _worker
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    end_with_parent()
+def _trainer(config: Config) -> Callable[[int, Fold, int], Answers]:
+    """Read the data, once for all folds that a process is given; return what trains on one of them."""
     dataset = load_data(config.data)
-    _worker = (config, dataset, load_test_data(config.data, dataset) if config.data.test_source else dataset)
+    test_dataset = load_test_data(config.data, dataset) if config.data.test_source else dataset
+    return partial(_answer, config, dataset, test_dataset)
 
 
-_worker: tuple[Config, Dataset, Dataset]
-
-
-def _answer(number: int, fold: Fold, seed: int) -> Answers:
+def _answer(config: Config, dataset: Dataset, test_dataset: Dataset, number: int, fold: Fold, seed: int) -> Answers:
     """Train on one fold with one seed, and answer its test part."""
-    config, dataset, test_dataset = _worker
     splits = Splits(fold.train, fold.train[:0], fold.test)
     experiment = Experiment(replace(config, seed=seed), Material(dataset, test_dataset, splits))
     with closing(experiment.train()) as events:

@@ -106,10 +106,18 @@ def python(script: str, *, cwd: Path, **env: str) -> str:
     return done.stdout.decode()
 
 
-def started(*args: str | Path, cwd: Path, program: Sequence[str] = PROGRAM) -> subprocess.Popen[bytes]:
+def started(
+    *args: str | Path, cwd: Path, program: Sequence[str] = PROGRAM, start_new_session: bool = False
+) -> subprocess.Popen[bytes]:
     """Start a command as a process of its own."""
-    pipe = subprocess.PIPE
-    return subprocess.Popen([*program, *map(str, args)], cwd=cwd, env=environment(), stdout=pipe, stderr=pipe)
+    return subprocess.Popen(
+        [*program, *map(str, args)],
+        cwd=cwd,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=start_new_session,
+    )
 
 
 def on_a_terminal(*args: str | Path, cwd: Path, keys: bytes = b"", after: str = "", **env: str) -> tuple[int, str, str]:

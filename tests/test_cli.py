@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import pytest
 import yaml
 from command_line import (
@@ -37,6 +38,8 @@ from PIL import Image
 
 from backprop_cli import __version__
 from backprop_cli.cli.signals import Interrupt
+from backprop_cli.data import sources
+from backprop_cli.data.dataset import load_digits
 from backprop_cli.store.run_directory import PRETRAINED
 
 PICTURE = SAMPLES / "1-1416.png"
@@ -439,16 +442,18 @@ def test_an_unreadable_picture_is_an_error_of_its_own_and_the_others_are_answere
 ) -> None:
     text = tmp_path / "notes.png"
     text.write_text("not a picture")
-    missing, arguments = tmp_path / "missing.png", ("predict", PICTURE, text, "digits:3", tmp_path / "missing.png")
+    missing, too_long = tmp_path / "missing.png", tmp_path / ("n" * 300)
+    arguments = ("predict", PICTURE, text, "digits:3", missing, too_long)
     found = document(*arguments, code=1)["predictions"]
-    assert [entry["path"] for entry in found] == [str(PICTURE), str(text), "digits:3", str(missing)]
-    assert [set(entry) == {"path", "error"} for entry in found] == [False, True, False, True]
+    assert [entry["path"] for entry in found] == [str(PICTURE), str(text), "digits:3", str(missing), str(too_long)]
+    assert [set(entry) == {"path", "error"} for entry in found] == [False, True, False, True, True]
     result = backprop(*arguments)
     assert result.exit_code == 1
     assert result.stdout.count("sure this is") == 2
     assert [line.split(":")[1].strip() for line in result.stderr.splitlines() if line.startswith("error: ")] == [
         str(text),
         str(missing),
+        str(too_long),
     ]
 
 
@@ -825,6 +830,69 @@ def test_a_model_file_without_its_run_cannot_be_diagnosed(trained: Path, tmp_pat
     assert "metrics.jsonl: no figures of a training" in refusal(
         "eval", "--diagnose", "-m", tmp_path / "alone.safetensors"
     )
+
+
+@pytest.mark.parametrize(
+    ("command", "n_sources"),
+    [
+        (("train", "-c", "quick", "--dry-run"), 1),
+        (("eval",), 1),
+        (("eval", "--split", "train"), 1),
+        (("eval", "--diagnose"), 1),
+        (("eval", "--data", "other.npz"), 2),
+        (("eval", "--data", "other.npz", "--diagnose"), 2),
+        (("explain", PICTURE, "--label", "1"), 1),
+        (("check", "-m", "quick-1"), 1),
+        (("verify", "quick-1"), 1),
+        (("data", "show"), 1),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
+)
+def test_a_command_reads_each_of_its_data_sets_once(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str | Path, ...], n_sources: int
+) -> None:
+    digits, read, sources_read = load_digits(), sources._load, []
+
+    def load(source: str, *settings: Any) -> Any:
+        sources_read.append(source)
+        return read(source, *settings)
+
+    monkeypatch.setattr(sources, "_load", load)
+    np.savez(tmp_path / "other.npz", images=digits.pictures[:40], labels=digits.labels[:40])
+    answer(*(tmp_path / word if word == "other.npz" else word for word in command))
+    assert len(sources_read) == len(set(sources_read)) == n_sources
+
+
+LONG_NUMBER = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train", "-c", "quick", "--epochs", LONG_NUMBER),
+        ("train", "-c", "quick", "--set", f"seed={LONG_NUMBER}"),
+        ("train", "-c", "quick", "--set", f"training.epochs={LONG_NUMBER}"),
+        ("train", "-c", "quick", "--set", f"optimizer.learning_rate={LONG_NUMBER}"),
+        ("train", "-c", "quick", "--set", f"network.layers[{LONG_NUMBER}].units=3"),
+        ("train", "-c", "quick", "--set", f"data.picture={LONG_NUMBER}x8"),
+        ("eval", "--errors", LONG_NUMBER),
+        ("eval", "--min-accuracy", LONG_NUMBER),
+        ("predict", f"digits:{LONG_NUMBER}"),
+        ("predict", PICTURE, "--top", LONG_NUMBER),
+        ("explain", f"digits:{LONG_NUMBER}"),
+        ("explain", "digits:3", "--path", f"{LONG_NUMBER},0,0"),
+        ("explain", "digits:3", "--learning-rate", LONG_NUMBER),
+        ("explain", "digits:3", "--label", LONG_NUMBER),
+        ("cv", "-c", "quick", "--folds", LONG_NUMBER),
+        ("cv", "-c", "quick", "--seeds", LONG_NUMBER),
+        ("cv", "-c", "quick", "--jobs", LONG_NUMBER),
+        ("data", "show", "--index", LONG_NUMBER),
+        ("check", "-c", "quick", "--set", f"training.batch_size={LONG_NUMBER}"),
+    ],
+    ids=lambda command: " ".join(map(str, command)).replace(LONG_NUMBER, "999"),
+)
+def test_a_number_of_5000_digits_is_wrong_usage(trained: Path, command: tuple[str | Path, ...]) -> None:
+    assert refusal(*command).splitlines()[-1].startswith("error: ")
 
 
 def test_the_error_of_a_diverged_training_names_the_change_that_mends_it(work: Path) -> None:

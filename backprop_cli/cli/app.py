@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from backprop_cli import __version__
 from backprop_cli.cli import console
+from backprop_cli.data.quiet import claim_process
 from backprop_cli.errors import BackpropError
 
 # One BLAS thread unless the user has said otherwise: two are slower on small networks. Before NumPy is imported.
@@ -187,6 +188,7 @@ def main() -> None:
     Everything that must be on the disk is there by then; taking a hundred modules apart one by one, as Python does at
     its end, would take a sixth of a short run.
     """
+    claim_process()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

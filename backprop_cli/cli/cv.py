@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from backprop_cli.cli.app import command_app
 from backprop_cli.cli.kernel import hold_portable
 from backprop_cli.cli.options import AsJson, ConfigName, Overrides
 from backprop_cli.cli.signals import Interrupt
-from backprop_cli.errors import UsageError
+from backprop_cli.errors import UsageError, quoted
 
 if TYPE_CHECKING:
     from backprop_cli.config import Config
@@ -74,8 +75,8 @@ def _count(folds: str) -> int | None:
     """Return how many folds, None for writers."""
     if folds == "writers":
         return None
-    if not folds.isdecimal() or not 2 <= int(folds) <= 1000:
-        raise UsageError(f'--folds "{folds}": 2 to 1000, or writers')
+    if not re.fullmatch("[0-9]{1,4}", folds) or not 2 <= int(folds) <= 1000:
+        raise UsageError(f"--folds {quoted(folds)}: 2 to 1000, or writers")
     return int(folds)
 
 
@@ -96,7 +97,7 @@ def _answers(config: Config, parts: list[Fold], n_seeds: int, n_jobs: int) -> li
                 right = float((one.probabilities.argmax(axis=1) == one.labels).mean())
                 advance(f"{parts[one.fold].name}, seed {one.seed}: {percent(right)} of {len(one.labels):,}")
     except Exception:
-        if not interrupt.signum:  # Ctrl-C ends the processes too
+        if not interrupt.signum:  # a signal to all of the group ends the processes too
             raise
     finally:
         interrupt.restore()

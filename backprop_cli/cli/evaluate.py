@@ -17,12 +17,12 @@ from backprop_cli.errors import DataError, UsageError
 from backprop_cli.store.files import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from backprop_cli.config import Config
     from backprop_cli.data.dataset import Dataset, Rows
     from backprop_cli.experiment import Material
-    from backprop_cli.insight.diagnosis import Finding
     from backprop_cli.insight.metrics import Evaluation
     from backprop_cli.predictor import Predictor
 
@@ -61,24 +61,22 @@ def evaluate(
     """Measure a model on a part of its data that it was not trained on."""
     from backprop_cli.cli.models import load_predictor
     from backprop_cli.config import config_of
-    from backprop_cli.experiment import load_material
+    from backprop_cli.experiment import findings_of, load_material
     from backprop_cli.insight import metrics
 
     path, predictor = load_predictor(model)
     config = config_of(predictor.model.config, where=f"{path}: config")
-    findings = _diagnosis(path, config) if diagnose else None
+    recorded = _recorded(path) if diagnose else None
+    material: Material | None
     if source is None:
         material = load_material(config)
         dataset, rows, about = _own_part(config, material, split)
-        if split != "train":
-            _warn_of_trained_on(material, dataset.pictures[rows])
     else:
         dataset, rows, about = _other_data(predictor, config, source)
-        try:
-            _warn_of_trained_on(load_material(config), dataset.pictures[rows])
-        except DataError as problem:
-            unknown = "whether the model was trained on these very pictures cannot be told"
-            console.warn(f"{unknown}: {problem.problems[0]}")
+        material = load_material(config) if diagnose else _material_at_hand(config)
+    if material is not None and (source is not None or split != "train"):
+        _warn_of_trained_on(material, dataset.pictures[rows])
+    findings = None if recorded is None or material is None else findings_of(config, material, recorded)
     probabilities = predictor.probabilities(dataset.pictures[rows])
     result = metrics.evaluate(probabilities, dataset.labels[rows], predictor.classes)
     worst = [
@@ -107,9 +105,8 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _diagnosis(path: Path, config: Config) -> list[Finding]:
-    """Return what went wrong in the training that a model comes from."""
-    from backprop_cli.experiment import findings_of, load_material
+def _recorded(path: Path) -> Sequence[Mapping[str, Any]]:
+    """Return the metrics of the training that a model comes from, and say what cannot be judged by them."""
     from backprop_cli.insight.diagnosis import has_layer_figures, is_finished
     from backprop_cli.store.run_directory import metrics_beside
 
@@ -120,7 +117,19 @@ def _diagnosis(path: Path, config: Config) -> list[Finding]:
         )
     if not is_finished(rows):
         console.story(f"{clean(path.parent)}: its training is not over, so whether it was long enough is not judged")
-    return findings_of(config, load_material(config), rows)
+    return rows
+
+
+def _material_at_hand(config: Config) -> Material | None:
+    """Return the data that the model comes from; None, and a warning, where it cannot be read."""
+    from backprop_cli.experiment import load_material
+
+    try:
+        return load_material(config)
+    except DataError as problem:
+        unknown = "whether the model was trained on these very pictures cannot be told"
+        console.warn(f"{unknown}: {problem.problems[0]}")
+        return None
 
 
 def _other_data(predictor: Predictor, config: Config, source: str) -> tuple[Dataset, Rows, str]:

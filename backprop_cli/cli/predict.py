@@ -86,7 +86,7 @@ def _expand(names: list[str]) -> list[str]:
     expanded: list[str] = []
     for name in names:
         folder = Path(name)
-        if name != "-" and folder.is_dir():
+        if name != "-" and _is_folder(folder):
             from backprop_cli.data.image import SUFFIXES
 
             inside = sorted(str(p) for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.is_dir())
@@ -96,6 +96,13 @@ def _expand(names: list[str]) -> list[str]:
         else:
             expanded.append(name)
     return expanded
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # too long a name; whoever reads it as a file says so, beside the answers to the others
+        return False
 
 
 def _answers(readings: list[Reading], predictor: Predictor) -> list[dict[str, Any]]:

@@ -6,12 +6,10 @@ Pillow is imported only when a file is read, so that work on arrays does without
 """
 
 import io
-import logging
 import math
 import os
 import re
 import stat
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -21,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_cli.data.ink import LEAST_CONTRAST, Ink, Invert, ink_of
+from backprop_cli.data.quiet import hush_pillow, libtiff_hushed
 from backprop_cli.errors import PictureError, reason_of
 
 if TYPE_CHECKING:
@@ -87,7 +86,10 @@ def read_picture(source: Path | bytes, *, invert: Invert = "auto") -> Ink:
 
 
 def decode(source: Path | bytes) -> Array:
-    """Read one picture and return it in grey, of a size to work on.
+    """Read one picture and return it in grey, of a size to work on; safe in threads, as it changes no global state.
+
+    So what Pillow warns of is left to the filters of the program around it (where they make an error of a warning, the
+    picture is refused), and libtiff may print what it finds damaged; in a process of our own, `quiet.py` drops both.
 
     Args:
         source: A file, or the content of one (as it comes from standard input).
@@ -102,15 +104,12 @@ def decode(source: Path | bytes) -> Array:
     content = source if isinstance(source, bytes) else _file_content(source)
     if len(content) > MAX_BYTES:
         raise PictureError(f"{where}: larger than 50 MB; save the picture smaller")
-    # A picture's oddities are either an error of ours or of no interest, and no other thread decodes meanwhile.
-    logging.getLogger("PIL").addHandler(logging.NullHandler())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with _opened(content, where) as image:
-            try:
-                levels = _grey_levels(image)
-            except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
-                raise PictureError(f"{where}: damaged picture ({reason_of(error)}); save it again") from None
+    hush_pillow()
+    with _opened(content, where) as image:
+        try:
+            levels = _grey_levels(image)
+        except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+            raise PictureError(f"{where}: damaged picture ({reason_of(error)}); save it again") from None
     if not np.isfinite(levels).all():
         raise PictureError(f"{where}: some pixels are not finite numbers; save it as PNG")
     return levels
@@ -162,7 +161,7 @@ def _opened(content: bytes, where: str) -> "Image":
     except UnidentifiedImageError:
         kind = "empty file" if not content else "not a picture, or a damaged one"
         raise PictureError(f"{where}: {kind}; {_KNOWN}") from None
-    except Image.DecompressionBombError:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # a warning where the host makes it an error
         raise PictureError(too_large) from None
     except Exception as error:  # as above
         raise PictureError(f"{where}: damaged picture ({reason_of(error)}); {_KNOWN}") from None
@@ -214,7 +213,7 @@ def _grey_levels(image: "Image") -> Array:
     from PIL import ImageOps
 
     image.draft(image.mode, (LONG_SIDE, LONG_SIDE))  # large JPEGs are decoded at 1/2 .. 1/8
-    with _silenced_stderr() if image.format == "TIFF" else nullcontext():
+    with libtiff_hushed() if image.format == "TIFF" else nullcontext():
         image.load()
     with suppress(Exception):  # damaged EXIF data: the picture is read as it lies
         ImageOps.exif_transpose(image, in_place=True)
@@ -226,24 +225,6 @@ def _grey_levels(image: "Image") -> Array:
     pixels = np.asarray(_resized(image if image.mode == mode else image.convert(mode)), dtype=np.float32)
     channels = pixels.reshape(*pixels.shape[:2], -1) / np.float32(255)  # (height, width, 1, 3 or 4)
     return _best_grey(_on_ground(channels) if transparent else channels)
-
-
-@contextmanager
-def _silenced_stderr() -> Iterator[None]:
-    """Drop what is written to standard error meanwhile: libtiff prints there what it finds damaged."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # standard error is closed already
-        yield
-        return
-    try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _thinned(image: "Image") -> "Image":
@@ -275,7 +256,8 @@ def _scaled_numbers(image: "Image") -> Array:
     low = min(low, 0.0)
     top = next((top for top in (1.0, 255.0, 65535.0) if high <= top), high)
     numbers = np.asarray(_resized(image), dtype=np.float32)
-    levels: Array = np.clip((numbers - np.float32(low)) / np.float32(top - low), 0, 1)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite then is refused
+        levels: Array = np.clip((numbers - np.float32(low)) / np.float32(top - low), 0, 1)
     return levels
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from backprop_cli.data.dataset import Dataset
 from backprop_cli.data.image import SUFFIXES, read_picture
 from backprop_cli.data.normalize import Slant, normalize_many
-from backprop_cli.data.processes import end_with_parent, n_cores, process_pool
+from backprop_cli.data.processes import n_cores, share_out
 from backprop_cli.data.reading import BadRows, check_classes, class_order, dataset_of
 from backprop_cli.errors import DataError, PictureError
 
@@ -90,39 +89,33 @@ def _entries(folder: Path) -> list[Path]:
 
 def _read(folder: Path, paths: Sequence[str], picture: tuple[int, int], slant: Slant) -> Generator[tuple[int, Chunk]]:
     """Yield chunk after chunk with the number of its first picture; the same chunks however many processes read."""
-    from concurrent.futures.process import BrokenProcessPool
-
     starts = range(0, len(paths), CHUNK)
-    tasks = [(paths[start : start + CHUNK], picture, slant) for start in starts]
-    try:
-        with _mapping(len(paths)) as mapped:
-            yield from zip(starts, mapped(_read_chunk, tasks), strict=True)
-    except BrokenProcessPool as error:
-        raise DataError(f"{folder}: a process that read pictures was killed; was there too little memory?") from error
-
-
-@contextmanager
-def _mapping(n_pictures: int) -> Iterator[Callable[..., Iterator[Any]]]:
-    """Give `map`, or for many pictures one that does the work in processes, as many as there are cores."""
-    if n_pictures <= MANY:
-        yield map
+    parts = [paths[start : start + CHUNK] for start in starts]
+    if len(paths) <= MANY:
+        yield from zip(starts, map(partial(_read_chunk, picture, slant), parts), strict=True)
         return
-    pool = process_pool(n_cores(), _start_worker)
-    try:
-        yield pool.map
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with closing(share_out([(part,) for part in parts], n_cores(), partial, _read_chunk, picture, slant)) as chunks:
+        try:
+            yield from zip(starts, _in_order(chunks), strict=True)
+        except ChildProcessError as error:
+            raise DataError(
+                f"{folder}: a process that read pictures was killed; was there too little memory?"
+            ) from error
 
 
-def _start_worker() -> None:
-    """Prepare a process: Ctrl-C is for its parent, with which it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()
+def _in_order(chunks: Iterable[tuple[int, Chunk] | None]) -> Iterator[Chunk]:
+    """Yield numbered chunks by their numbers, each as soon as those before it are there."""
+    early: dict[int, Chunk] = {}
+    n = 0
+    for one in chunks:
+        early.update([one] if one else [])
+        while n in early:
+            yield early.pop(n)
+            n += 1
 
 
-def _read_chunk(task: tuple[Sequence[str], tuple[int, int], Slant]) -> Chunk:
+def _read_chunk(picture: tuple[int, int], slant: Slant, paths: Sequence[str]) -> Chunk:
     """Return counts of ink, (n, height, width), and the problems of those that cannot be read, by their number."""
-    paths, picture, slant = task
     inks, problems = {}, {}
     for index, path in enumerate(paths):
         try:

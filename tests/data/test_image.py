@@ -2,12 +2,15 @@
 
 import csv
 import io
+import logging
 import os
 import struct
 import subprocess
 import sys
+import warnings
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -222,6 +225,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_files_are_refused_in_one_line(tmp_path: Path, name: str) -> None:
     make, problem = HOSTILE[name]
@@ -293,13 +297,91 @@ def test_pictures_of_a_phone_with_a_preview_are_read() -> None:
     assert mean_difference(content) < 0.7
 
 
-def test_oddities_inside_a_picture_print_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    content = bytearray(content_of(DIGIT.reduce(4), "TIFF", compression="tiff_lzw"))
-    for place in range(8, len(content), 7):
-        damaged = bytes(content[:place]) + b"\xff" + bytes(content[place + 1 :])
-        with suppress(PictureError):
-            decode(damaged)
-    assert capfd.readouterr() == ("", "")
+def odd_tiffs() -> list[bytes]:
+    """Return TIFFs of each packing, and damaged ones of which libtiff, or Pillow, has something to say."""
+    kinds = ("raw", "tiff_lzw", "packbits", "tiff_adobe_deflate", "group4")
+    good = [content_of(DIGIT.reduce(4).convert("1" if k == "group4" else "L"), "TIFF", compression=k) for k in kinds]
+    odd = [content[:place] + b"\xff" + content[place + 1 :] for content in good for place in range(40, 480, 44)]
+    in_colour = content_of(DIGIT.reduce(4).convert("RGB"), "TIFF")
+    many_samples = in_colour.replace(struct.pack("<HHLH", 277, 3, 1, 3), struct.pack("<HHLH", 277, 3, 1, 60_000))
+    assert many_samples != in_colour
+    return [*good, *odd, many_samples]
+
+
+def reading(content: bytes) -> bytes | str:
+    """Return the grey levels of a picture, or why there are none."""
+    try:
+        return decode(content).tobytes()
+    except PictureError as error:
+        return str(error)
+
+
+def read_by_threads(contents: list[bytes]) -> set[tuple[bytes | str, ...]]:
+    """Return what eight threads make of all of them; one answer is what is wanted."""
+    with ThreadPoolExecutor(8) as threads:
+        return set(threads.map(lambda _: tuple(map(reading, contents)), range(8)))
+
+
+def state_of_others() -> tuple[object, ...]:
+    """Return what other code depends on: where standard error leads, filters of warnings, handlers of a logger."""
+    stderr = os.fstat(2)
+    return stderr.st_dev, stderr.st_ino, list(warnings.filters), list(logging.getLogger("PIL").handlers)
+
+
+def test_threads_read_what_one_reads_and_no_global_state_is_changed() -> None:
+    contents = odd_tiffs()
+    before = state_of_others()
+    expected = tuple(map(reading, contents))
+    assert {type(answer) for answer in expected} == {bytes, str}
+    assert read_by_threads(contents) == {expected}
+    assert state_of_others() == before
+
+
+OUR_OWN = """
+import logging, os, sys, warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from backprop_cli.data.image import decode
+from backprop_cli.data.quiet import claim_process
+from backprop_cli.errors import PictureError
+
+def reading(path):
+    try:
+        return decode(path).tobytes()
+    except PictureError as error:
+        return str(error)
+
+def state():
+    return os.fstat(2).st_ino, len(warnings.filters), len(logging.getLogger("PIL").handlers)
+
+claim_process()
+paths, (stderr, n_filters, n_handlers) = sorted(Path(sys.argv[1]).iterdir()), state()
+expected = [*map(reading, paths)]
+with ThreadPoolExecutor(8) as threads:
+    assert [*threads.map(reading, paths)] == expected
+assert state() == (stderr, n_filters + 1, n_handlers + 1)
+print("still here", file=sys.stderr)
+"""
+
+
+def test_a_process_of_our_own_says_nothing_of_odd_pictures_and_keeps_its_stderr(tmp_path: Path) -> None:
+    for number, content in enumerate(odd_tiffs()):
+        (tmp_path / f"{number}.tif").write_bytes(content)
+    command = [sys.executable, "-W", "error", "-c", OUR_OWN, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stderr, done.returncode) == ("still here\n", 0)
+
+
+def test_a_picture_that_pillow_warns_of_is_refused_only_where_warnings_are_errors() -> None:
+    content = odd_tiffs()[5]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        decode(content)
+    assert {str(warning.message) for warning in told} == {"Tag data larger than file. Skipping tag 258"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(PictureError, match=r"damaged picture \(Tag data larger than file"):
+            decode(content)
 
 
 def test_large_photos_are_reduced_while_they_are_decoded() -> None:

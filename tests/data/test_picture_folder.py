@@ -175,7 +175,19 @@ def test_whoever_listens_may_leave(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert not multiprocessing.active_children()
 
 
-def kill(task: Any) -> Any:
+def test_processes_say_nothing_of_damaged_pictures(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "0/packed.tif"
+    Image.effect_noise((50, 50), 50).save(path, compression="tiff_lzw")
+    content = path.read_bytes()
+    path.write_bytes(content[:100] + b"\xff" * 10 + content[110:])
+    monkeypatch.setattr(picture_folder, "MANY", 1)
+    assert problems(folder)[1] == f"{path}: damaged picture (decoder error -2); save it again"
+    assert capfd.readouterr() == ("", "")
+
+
+def kill(*task: Any) -> Any:
     os._exit(9)
 
 

@@ -200,8 +200,7 @@ SURROUNDINGS: tuple[Surrounding, ...] = (
             ("a full disk", "mount -t tmpfs -o size=4k t runs", (TRAIN,), 1, FULL),
             ("a disk of few names", "mount -t tmpfs -o nr_inodes=3 t runs", (TRAIN,), 1, FULL),
             ("no /proc", "mount -t tmpfs t /proc", (TRAIN,), 0, ""),
-            ("no /dev/shm", "mount -t tmpfs -o ro t /dev/shm", USUAL, 0, ""),
-            ("no /dev/shm for processes to share", "mount -t tmpfs -o ro t /dev/shm", EVERY[-1:], 1, "/dev/shm"),
+            ("no /dev/shm", "mount -t tmpfs -o ro t /dev/shm", EVERY, 0, ""),
         )
     ),
 )

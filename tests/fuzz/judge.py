@@ -19,6 +19,7 @@ import numpy as np
 from backprop_cli.config import Config, config_of, load_config, read_config
 from backprop_cli.data.image import read_picture
 from backprop_cli.data.normalize import normalize
+from backprop_cli.data.quiet import claim_process
 from backprop_cli.data.row import digits_in_row
 from backprop_cli.data.sources import brought_to, load_source
 from backprop_cli.engine.layers import LayerSpec
@@ -62,6 +63,7 @@ def judge(kind: str, path: Path) -> str:
     Raises:
         BaseException: Whatever else comes of it, an AssertionError where an answer breaks a rule.
     """
+    claim_process()
     try:
         _READERS[kind](path)
     except BackpropError as error:
