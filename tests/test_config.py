@@ -2,11 +2,13 @@ import dataclasses
 import io
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from command_line import process
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -702,6 +704,15 @@ def test_the_schema_describes_every_key_of_the_config() -> None:
         assert part["description"], name
         for key, known in part["properties"].items():
             assert name == "AdamW" or key == "name" or known.get("description"), f"{name}.{key}"
+
+
+def test_the_schema_has_a_title_of_its_own() -> None:
+    assert SCHEMA["title"] == "A config of backprop"
+
+
+def test_the_schema_is_the_same_where_python_drops_docstrings(tmp_path: Path) -> None:
+    done = process("config", "schema", cwd=tmp_path, program=(sys.executable, "-OO", "-m", "backprop_cli"))
+    assert json.loads(done.stdout) == SCHEMA
 
 
 def test_the_schema_is_plain_json_and_yaml_can_say_it() -> None:
