@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -403,6 +404,14 @@ def test_a_worksheet_is_written_along_the_path_that_is_told(trained: Path, tmp_p
     assert f"The loss goes from {found['loss']:.6g}\nto {found['steps'][0]['loss']:.6g}" in by_default
     document("explain", STRAY, "--worksheet", sheet, "--path", "63, 255, 0, 9")
     assert "pixel 63 -> unit 255 of layer 1 -> unit 0 of layer 2 -> class 9" in sheet.read_text()
+
+
+def test_a_worksheet_is_the_same_where_python_drops_docstrings(trained: Path, tmp_path: Path) -> None:
+    bare, usual = tmp_path / "bare.md", tmp_path / "usual.md"
+    for sheet, option in ((bare, "-OO"), (usual, "-B")):
+        command = (sys.executable, option, "-m", "backprop_cli")
+        assert process("explain", STRAY, "--worksheet", sheet, cwd=trained, program=command).returncode == 0
+    assert bare.read_text() == usual.read_text()
 
 
 @pytest.mark.parametrize(

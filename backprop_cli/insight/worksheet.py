@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 
-from backprop_cli.engine.activations import ACTIVATIONS
+from backprop_cli.engine.activations import FORMULAS
 from backprop_cli.engine.losses import CrossEntropy, MeanSquaredError
 from backprop_cli.insight.explain import Correction, Pass
 
@@ -119,7 +118,7 @@ class _Sheet:
             else:
                 activation, entering = self.blank(float(self.run.inputs[k + 1][unit]))
                 slope, slope_name = self.blank(float(self.run.slopes[k][unit]))
-                lines += [*_formula(layer.activation), f"f(z) = f({total_name}) = {activation}"]
+                lines += [*FORMULAS[layer.activation], f"f(z) = f({total_name}) = {activation}"]
                 lines += [f"f'(z) = f'({total_name}) = {slope}"]
                 self.activations.append(entering)
                 self.slopes.append(slope_name)
@@ -245,9 +244,3 @@ def _added(value: float) -> str:
 
 def _output_units(loss: CrossEntropy | MeanSquaredError) -> str:
     return "softmax" if isinstance(loss, CrossEntropy) else loss.output
-
-
-def _formula(activation: str) -> list[str]:
-    """Return an activation's formulas: the lines of its docstring that begin with them."""
-    text = inspect.getdoc(ACTIVATIONS[activation]) or ""
-    return [line.partition(" Source:")[0] for line in text.splitlines() if line.startswith(("f(z)", "f'(z)"))]
