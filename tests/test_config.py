@@ -18,9 +18,9 @@ from backprop_cli.data.augment import AugmentSettings
 from backprop_cli.data.sources import DataSettings
 from backprop_cli.engine.activations import ACTIVATIONS
 from backprop_cli.engine.layers import INITIALIZERS, LayerSpec
-from backprop_cli.engine.losses import CrossEntropy, MeanSquaredError
+from backprop_cli.engine.losses import LOSSES, CrossEntropy, MeanSquaredError
 from backprop_cli.engine.network import NetworkSettings
-from backprop_cli.engine.optimizers import SGD, Adam, AdamW, RMSprop
+from backprop_cli.engine.optimizers import OPTIMIZERS, SGD, Adam, AdamW, RMSprop
 from backprop_cli.engine.schedules import Constant, OneCycle, Step, WarmupCosine
 from backprop_cli.engine.training import EarlyStopping, TrainingSettings
 from backprop_cli.errors import ConfigError
@@ -203,7 +203,7 @@ LINES = [
     ),
     (
         "optimizer: {name: adm}",
-        'my.yaml:1: optimizer.name: "adm" is not one of sgd, rmsprop, adam, adamw; did you mean "adam"?',
+        f'my.yaml:1: optimizer.name: "adm" is not one of {", ".join(OPTIMIZERS)}; did you mean "adam"?',
     ),
     (
         "schedule: {name: cosine}",
@@ -462,8 +462,11 @@ configs = st.builds(
         ).map(tuple),
         initializer=st.sampled_from(list(INITIALIZERS)),
     ),
-    loss=st.builds(CrossEntropy, label_smoothing=below_1) | st.builds(MeanSquaredError, output=st.just("sigmoid")),
+    loss=st.builds(CrossEntropy, label_smoothing=below_1)
+    | st.builds(MeanSquaredError, output=st.just("sigmoid"))
+    | st.sampled_from([kind() for kind in LOSSES.values()]),
     optimizer=sgd
+    | st.sampled_from([kind() for kind in OPTIMIZERS.values()])
     | st.builds(RMSprop, learning_rate=positive, decay=below_1)
     | st.builds(Adam, **adaptive)
     | st.builds(AdamW, **adaptive),

@@ -284,7 +284,7 @@ def test_the_words_say_what_the_document_says(trained: Path) -> None:
     assert f"GUESS       I am {100 * p:.1f} % sure this is a {best} ({second}: {100 * q:.1f} %, {third}: " in text
     assert f"{third}: {100 * r:.1f} %)" in text
     p_truth, loss = found["probabilities"]["4"], found["loss"]
-    assert f"LOSS        The truth is 4: loss = -ln({p_truth:.4g}) = {loss:.4g}\n" in text
+    assert f"LOSS        The truth is 4: loss = -ln {p_truth:.4g} = {loss:.4g}\n" in text
     blank = found["layers"][0]["zero_inputs"]
     blame = f"BLAME Half of it lies on {found['half_blame_count']:,} of 85,002 weights and biases. "
     blame += f"{found['zero_gradient_count']:,} get none: {blank:,} from pixels that are always blank"

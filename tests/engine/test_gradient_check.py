@@ -12,7 +12,6 @@ from backprop_cli.engine.gradient_check import (
     GradientCheck,
     as_float64,
     check_gradients,
-    fine_values,
     memorise,
 )
 from backprop_cli.engine.layers import Dense, LayerSpec
@@ -163,7 +162,7 @@ def test_fine_values_are_those_of_the_loss(loss: Loss) -> None:
     rng = np.random.default_rng(0)
     logits, targets = rng.normal(0.0, 3.0, (20, 4)), loss.targets(rng.integers(4, size=20), 4, np.float64)
     np.testing.assert_allclose(
-        fine_values(loss, logits, targets), loss.values(loss.outputs(logits), targets), rtol=1e-12
+        loss.fine_values(logits, targets), loss.values(loss.outputs(logits), targets), rtol=1e-12
     )
 
 
