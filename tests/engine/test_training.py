@@ -322,6 +322,23 @@ def test_divergence_in_the_first_epoch_leaves_the_network_as_it_began() -> None:
     np.testing.assert_array_equal(run.network.params, before)
 
 
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_weights_of_any_size_that_is_a_number_have_figures(clip: float | None) -> None:
+    run = Run(
+        TrainingSettings(epochs=2, batch_size=8, gradient_clip=clip),
+        specs=(LayerSpec(8, "tanh"),),  # which keeps the loss a number
+        optimizer=SGD(learning_rate=1e30),
+        validation=held_out(),
+    )
+    epochs = run.finish()
+    assert epochs[-1].stop_reason == "completed"
+    assert np.abs(run.state.params).max() > 1e25
+    figures = [epoch.grad_norm for epoch in epochs] + [
+        figure for epoch in epochs for layer in epoch.layers for figure in (layer.grad_norm, layer.update_ratio)
+    ]
+    assert all(map(math.isfinite, figures))
+
+
 def test_a_clipped_step_is_as_long_as_the_clip_and_keeps_its_direction() -> None:
     free, clipped = (
         Run(TrainingSettings(epochs=1, batch_size=32, gradient_clip=clip), optimizer=SGD(learning_rate=1.0))
