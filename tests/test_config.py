@@ -49,6 +49,48 @@ def test_a_key_left_out_takes_its_default() -> None:
     assert read("optimizer: {learning_rate: 0.5}").optimizer == Adam(learning_rate=0.5)
 
 
+def test_the_defaults_are_these() -> None:  # a config that leaves a key out computes something else with another one
+    text = """
+        name: run
+        seed: 0
+        data:
+          {source: digits, test_source: null, split: null, split_seed: 0, validation_size: 0.1, test_size: 0.2,
+          scaling: centered, max_value: null, picture: null, skip_bad: false, augment: {rotation: 0, log_scale: 0,
+          shear: 0, shift: 0, elastic: 0, gamma: 0, noise: 0, probability: 1, interpolation: bilinear,
+          through_normalizer: false, copies: 30, thickness: 0}}
+        network: {layers: [{units: 64, activation: relu, dropout: 0}], initializer: he_normal}
+        loss: {name: cross_entropy, label_smoothing: 0}
+        optimizer: {name: adam, learning_rate: 1e-3, weight_decay: 0, beta1: 0.9, beta2: 0.999, eps: 1e-8}
+        schedule: {name: constant}
+        training:
+          {epochs: 40, batch_size: 32, gradient_clip: null, threads: 1, early_stopping: {monitor: val_loss,
+          patience: 10, min_delta: 0}}
+        ensemble: 1
+        calibration: null
+    """
+    assert read(text) == read("data: {augment: {}}\ntraining: {early_stopping: {}}\nnetwork: {layers: [{units: 64}]}")
+    assert read("seed: 0") == Config()
+    assert (Config().data.augment, Config().training.early_stopping) == (None, None)
+    assert Config().network == read(text).network
+
+
+@pytest.mark.parametrize(
+    ("section", "settings"),
+    [
+        ("loss", "name: mse, output: softmax"),
+        ("optimizer", "name: sgd, learning_rate: 0.1, weight_decay: 0, momentum: 0, nesterov: false"),
+        ("optimizer", "name: rmsprop, learning_rate: 1e-3, weight_decay: 0, decay: 0.9, eps: 1e-8"),
+        ("optimizer", "name: adamw, learning_rate: 1e-3, weight_decay: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8"),
+        ("schedule", "name: warmup_cosine, warmup: 0.1"),
+        ("schedule", "name: one_cycle, warmup: 0.3"),
+        ("schedule", "name: step, every: 0.3, gamma: 0.1"),
+    ],
+)
+def test_and_those_of_what_can_be_chosen(section: str, settings: str) -> None:
+    name, *_ = settings.split(",")
+    assert read(f"{section}: {{{settings}}}") == read(f"{section}: {{{name}}}")
+
+
 def test_every_section_is_read_into_its_settings() -> None:
     text = """
         name: mine

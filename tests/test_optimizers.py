@@ -215,3 +215,19 @@ def test_the_settings_of_all_are_refused_out_of_range(kind: Any, key: str, value
 def test_settings_out_of_range_are_refused(kind: Any, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         kind(**settings)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        *((kind, {"weight_decay": value}) for kind in OPTIMIZERS.values() for value in (0.0, 1e308)),
+        *((kind, {"learning_rate": value}) for kind in OPTIMIZERS.values() for value in (5e-324, 1e308)),
+        (SGD, {"momentum": 0.0}),
+        (SGD, {"momentum": math.nextafter(1.0, 0.0)}),
+        (RMSprop, {"decay": 0.0, "eps": 5e-324}),
+        (Adam, {"beta1": 0.0, "beta2": 0.0}),
+        (AdamW, {"beta1": math.nextafter(1.0, 0.0), "beta2": math.nextafter(1.0, 0.0), "eps": 1e308}),
+    ],
+)
+def test_settings_at_the_ends_of_their_ranges_are_allowed(kind: Any, settings: dict[str, Any]) -> None:
+    assert vars(kind(**settings)).items() >= settings.items()

@@ -2,6 +2,7 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import closing
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,9 @@ class Run:
         self.settings, self.loss, self.schedule = settings, loss or CrossEntropy(), schedule or Constant()
         self.optimizer = optimizer or Adam(learning_rate=3e-3)
         rows = np.arange(n_rows)
-        self.batches = Batches(DIGITS.pictures, DIGITS.labels, rows, SCALING, settings.batch_size, shuffle=shuffle)
+        self.batches: Chunks = Batches(
+            DIGITS.pictures, DIGITS.labels, rows, SCALING, settings.batch_size, shuffle=shuffle
+        )
         self.validation = validation
         rngs = {"shuffle": shuffle, "dropout": dropout}
         self.state = TrainingState.start(self.network, self.optimizer, rngs)
@@ -471,6 +474,43 @@ def test_progress_comes_within_long_epochs_and_counts_up(monkeypatch: pytest.Mon
     assert [isinstance(e, EpochResult) for e in events] == [False, False, False, True] * 2
 
 
+class Slow:
+    """Chunks that take 3/32 of a second each, on a clock of their own."""
+
+    def __init__(self, batches: Chunks, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.batches, self.n_rows, self.now = batches, batches.n_rows, 100.0
+        monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: self.now))
+
+    def __iter__(self) -> Iterator[tuple[Array, NDArray[np.integer[Any]]]]:
+        for chunk in self.batches:
+            self.now += 3 / 32
+            yield chunk
+
+
+def slow_events(n_rows: int, paused_at: Any, monkeypatch: pytest.MonkeyPatch) -> list[Progress | EpochResult]:
+    """Return the events of two epochs in chunks of eight rows, for a consumer that takes its time at some."""
+    monkeypatch.setattr("backprop_cli.data.dataset.CHUNK_FLOATS", 8 * 65)
+    run = Run(TrainingSettings(epochs=2, batch_size=8), n_rows=n_rows)
+    run.batches = slow = Slow(run.batches, monkeypatch)
+    events = []
+    for event in run.events():
+        events.append(event)
+        slow.now += 1000.0 * isinstance(event, paused_at)
+    return events
+
+
+def test_the_seconds_of_an_epoch_are_those_from_its_beginning_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = slow_events(32, EpochResult, monkeypatch)
+    assert [event.seconds for event in events if isinstance(event, EpochResult)] == [12 / 32] * 2
+
+
+def test_progress_comes_a_tenth_of_a_second_after_the_last_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = [
+        event.share for event in slow_events(64, Progress | EpochResult, monkeypatch) if isinstance(event, Progress)
+    ]
+    assert shares == [0.25, 0.5, 0.75] * 2  # every second chunk: one alone takes less
+
+
 def test_layer_figures_tell_gradient_change_and_dead_units() -> None:
     run = Run(TrainingSettings(epochs=1, batch_size=32), optimizer=SGD(learning_rate=0.5))
     hidden = run.network.layers[0]
@@ -516,14 +556,34 @@ def test_validation_figures_are_those_of_the_epoch_s_end() -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        *((TrainingSettings, {"epochs": value}) for value in (1, 1_000_000)),
+        *((TrainingSettings, {"batch_size": value}) for value in (1, 1_000_000)),
+        *((TrainingSettings, {"gradient_clip": value}) for value in (5e-324, 1e308, None)),
+        *((TrainingSettings, {"threads": value}) for value in (1, 256)),
+        (EarlyStopping, {"patience": 1}),
+        *((EarlyStopping, {"min_delta": value}) for value in (0.0, 1e308)),
+    ],
+)
+def test_settings_at_the_ends_of_their_ranges_are_allowed(kind: Any, settings: dict[str, Any]) -> None:
+    assert vars(kind(**settings)).items() >= settings.items()
+
+
+@pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
         (TrainingSettings, {"epochs": 0}, "epochs: 0 is not in 1 to 1,000,000"),
+        (TrainingSettings, {"epochs": 1_000_001}, "epochs: 1000001 is not in 1 to 1,000,000"),
+        (TrainingSettings, {"batch_size": 0}, "batch_size: 0 is not in 1 to 1,000,000"),
+        (TrainingSettings, {"threads": 0}, "threads: 0 is not in 1 to 256"),
         (TrainingSettings, {"batch_size": 1_000_001}, "batch_size: 1000001 is not in 1 to 1,000,000"),
         (TrainingSettings, {"threads": 257}, "threads: 257 is not in 1 to 256"),
         (TrainingSettings, {"gradient_clip": 0.0}, "gradient_clip: 0.0 is not above 0"),
         (TrainingSettings, {"gradient_clip": math.inf}, "gradient_clip: inf is not above 0"),
         (EarlyStopping, {"patience": 0}, "patience: 0 is not at least 1"),
+        (EarlyStopping, {"min_delta": -1e-9}, r"min_delta: -1e-09 is not in \[0, inf\)"),
+        (EarlyStopping, {"min_delta": math.inf}, r"min_delta: inf is not in \[0, inf\)"),
         (EarlyStopping, {"min_delta": math.nan}, r"min_delta: nan is not in \[0, inf\)"),
     ],
 )
