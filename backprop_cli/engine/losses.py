@@ -79,23 +79,27 @@ class _Loss(ABC):
 
     A loss adds up one term a class, made of what its unit says and of its target. It tells the term and how steep that
     is twice: in functions of whole arrays, and in formulas for people, {o} and {t} standing for the two.
+
+    Attributes:
+        output: The output units, softmax or sigmoid; a loss that leaves the choice has a setting of this name.
+        term: The formula of a term. One without {t} is that of the true class alone: the others have none.
+        slope: That of its derivative with respect to {o}.
+        delta: That of its derivative with respect to the logit, where it is simpler than by way of the units; else
+            empty.
+        is_log_likelihood: Whether a network that knows nothing of the classes has a loss of ln(n_classes).
     """
 
-    output: Any = (
-        "softmax"  # the output units, softmax or sigmoid; a loss that leaves the choice has a field of this name
-    )
-    delta = ""  # the term's derivative with respect to the logit, where it is simpler than `slope` and the units' own
-    is_log_likelihood = False  # what knows nothing of the classes has a loss of ln(n_classes)
+    output: Literal["softmax", "sigmoid"] = "softmax"
+    delta = ""
+    is_log_likelihood = False
 
     @property
     @abstractmethod
-    def term(self) -> str:
-        """The term; without {t} it is that of the true class alone, and the others have none."""
+    def term(self) -> str: ...
 
     @property
     @abstractmethod
-    def slope(self) -> str:
-        """The term's derivative with respect to {o}."""
+    def slope(self) -> str: ...
 
     @abstractmethod
     def values(self, outputs: Array, targets: Array) -> Array:
@@ -175,7 +179,7 @@ class CrossEntropy(_Loss):
 
     @property
     def term(self) -> str:
-        """The term; unsmoothed targets leave that of the true class alone."""
+        """The formula of a term; targets that are not smoothed leave the true class's alone."""
         return "-{t} x ln {o}" if self.label_smoothing else "-ln {o}"
 
     def targets(self, labels: NDArray[np.integer[Any]], n_classes: int, dtype: Any = np.float32) -> Array:
