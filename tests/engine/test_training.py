@@ -403,6 +403,14 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(stop_at: int) ->
     assert straight.network.params.tobytes() == second.network.params.tobytes()
 
 
+def test_a_state_before_the_first_epoch_can_be_carried_over_as_well() -> None:
+    straight, second = long_run(), long_run(seed=99)
+    second.state.restore(*carried_over(long_run().state))
+    straight.finish()
+    second.finish()
+    assert straight.network.params.tobytes() == second.network.params.tobytes()
+
+
 def test_a_run_left_in_the_middle_of_an_epoch_goes_on_from_the_last_finished_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -475,7 +483,7 @@ def test_progress_comes_within_long_epochs_and_counts_up(monkeypatch: pytest.Mon
 
 
 class Slow:
-    """Chunks that take 3/32 of a second each, on a clock of their own."""
+    """Chunks that take 13/512 of a second each, four of them just above a tenth, on a clock of their own."""
 
     def __init__(self, batches: Chunks, monkeypatch: pytest.MonkeyPatch) -> None:
         self.batches, self.n_rows, self.now = batches, batches.n_rows, 100.0
@@ -483,7 +491,7 @@ class Slow:
 
     def __iter__(self) -> Iterator[tuple[Array, NDArray[np.integer[Any]]]]:
         for chunk in self.batches:
-            self.now += 3 / 32
+            self.now += 13 / 512
             yield chunk
 
 
@@ -501,14 +509,14 @@ def slow_events(n_rows: int, paused_at: Any, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_seconds_of_an_epoch_are_those_from_its_beginning_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     events = slow_events(32, EpochResult, monkeypatch)
-    assert [event.seconds for event in events if isinstance(event, EpochResult)] == [12 / 32] * 2
+    assert [event.seconds for event in events if isinstance(event, EpochResult)] == [4 * 13 / 512] * 2
 
 
 def test_progress_comes_a_tenth_of_a_second_after_the_last_event(monkeypatch: pytest.MonkeyPatch) -> None:
     shares = [
-        event.share for event in slow_events(64, Progress | EpochResult, monkeypatch) if isinstance(event, Progress)
+        event.share for event in slow_events(96, Progress | EpochResult, monkeypatch) if isinstance(event, Progress)
     ]
-    assert shares == [0.25, 0.5, 0.75] * 2  # every second chunk: one alone takes less
+    assert shares == [4 / 12, 8 / 12] * 2
 
 
 def test_layer_figures_tell_gradient_change_and_dead_units() -> None:
