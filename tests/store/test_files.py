@@ -270,7 +270,8 @@ def test_clean_text_can_be_encoded_and_stays_clean(text: str) -> None:
         "-1e999",
         "1" * 41,
         "1" * 5000,
-        "[" * 40 + "]" * 40,
+        "[" * 33 + "1" + "]" * 33,
+        '{"a":' * 33 + "1" + "}" * 33,
         "[" * 500_000,
         '{"a":' * 100_000,
         "",
@@ -282,6 +283,16 @@ def test_lax_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
         parse_json(text)
     assert not isinstance(caught.value, RecursionError)
+
+
+def test_json_at_the_limits_is_read() -> None:
+    assert parse_json("9" * 40) == 10**40 - 1
+    assert parse_json("-1.7976931348623157e308") == -sys.float_info.max
+    value = parse_json("[" * 32 + "1" + "]" * 32)
+    for _ in range(32):
+        assert isinstance(value, list)
+        (value,) = value
+    assert value == 1
 
 
 @given(
