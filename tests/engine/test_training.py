@@ -234,7 +234,7 @@ def test_without_validation_the_last_epoch_is_kept() -> None:
     run = Run(TrainingSettings(epochs=4, batch_size=8))
     epochs = run.finish()
     assert [(e.is_best, e.val_loss, e.val_accuracy) for e in epochs] == [(True, None, None)] * 4
-    assert run.state.best_epoch == 4
+    assert (run.state.best_epoch, run.state.best_val_loss) == (4, math.inf)
     assert run.state.best_train_loss == epochs[-1].train_loss
     np.testing.assert_array_equal(run.network.params, run.state.params)
 
@@ -256,6 +256,8 @@ def test_patience_stops_exactly_when_it_says(monitor: Any, n_right: list[int], p
     epochs = run.finish()
     assert len(epochs) == n_epochs
     assert [e.stop_reason for e in epochs[:-1]] == [None] * (n_epochs - 1)
+    monitored = [e.val_loss if monitor == "val_loss" else -(e.val_accuracy or 0.0) for e in epochs]
+    assert run.state.best_monitored == min(monitored)
 
 
 def test_early_stopping_says_so_and_never_starts_again() -> None:
@@ -534,6 +536,14 @@ def test_layer_figures_tell_gradient_change_and_dead_units() -> None:
         assert figures.grad_norm == pytest.approx(2.0 * float(np.linalg.norm(change[part])), rel=1e-4)
         ratio = np.linalg.norm(change[part]) / np.linalg.norm(run.network.params[part])
         assert figures.update_ratio == pytest.approx(float(ratio), rel=1e-4)
+
+
+def test_layer_figures_are_those_of_the_last_step_alone() -> None:
+    run = Run(TrainingSettings(epochs=2, batch_size=8), optimizer=SGD(learning_rate=0.5))
+    *_, epoch = run.finish()
+    for figures, layer in zip(epoch.layers, run.network.layers, strict=True):
+        step = 0.5 * figures.grad_norm
+        assert figures.update_ratio == pytest.approx(step / float(np.linalg.norm(layer.table)), rel=1e-4)
 
 
 @pytest.mark.parametrize(("activation", "limit"), [("sigmoid", 4.36), ("tanh", 2.18), ("relu", math.inf)])
