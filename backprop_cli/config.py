@@ -6,12 +6,16 @@ and unknown keys, each settings class its own ranges.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import difflib
+import functools
+import inspect
 import json
 import math
 import os
 import re
+import sys
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -513,14 +517,15 @@ def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of a config file; descriptions are the settings' own docstrings."""
     schema: dict[str, Any] = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "A config of backprop",
         **_adapter().json_schema(),
+        "title": "A config of backprop",
     }
     described = [Config, *{c for hint in typing.get_type_hints(Config).values() for c in _reachable(hint)}]
     for settings in described:
         part = schema if settings is Config else schema["$defs"][settings.__name__]
-        part["description"] = (settings.__doc__ or "").partition("\n")[0]
-        for key, text in _attribute_docs(settings).items():
+        docstring = _docstrings(settings.__module__).get(settings.__name__, "")
+        part["description"] = docstring.partition("\n")[0]
+        for key, text in _attribute_docs(docstring).items():
             if key in part["properties"]:
                 part["properties"][key]["description"] = text
     for key, default in _DEFAULT_KINDS.items():  # the others need their name
@@ -540,10 +545,20 @@ def _reachable(hint: Any) -> Iterator[Any]:
             yield from _reachable(inner)
 
 
-def _attribute_docs(settings: Any) -> dict[str, str]:
+@functools.cache
+def _docstrings(module: str) -> dict[str, str]:
+    """Return the docstrings of a module's classes from its source: under `python -OO` the classes have lost them."""
+    try:
+        source = ast.parse(inspect.getsource(sys.modules[module]))
+    except OSError:  # installed without it
+        return {}
+    return {node.name: ast.get_docstring(node) or "" for node in source.body if isinstance(node, ast.ClassDef)}
+
+
+def _attribute_docs(docstring: str) -> dict[str, str]:
     """Return the `Attributes:` section of a class's docstring as a dict."""
-    section = (settings.__doc__ or "").partition("Attributes:\n")[2].partition("\n\n")[0]
-    entries = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", section, flags=re.MULTILINE)
+    section = docstring.partition("Attributes:\n")[2].partition("\n\n")[0]
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section, flags=re.MULTILINE)
     return {key: re.sub(r"\s+", " ", text) for key, text in entries}
 
 

@@ -43,8 +43,6 @@ MAX_POINTS = 1 << 30  # bytes that warps look up, made once for all epochs
 CHECKPOINT_SECONDS = 1.0
 WATCHED_AMONG = 1000  # rows
 
-SPLIT_NAMES = ("train", "validation", "test")
-
 
 @dataclass(frozen=True)
 class Material:

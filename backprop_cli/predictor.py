@@ -12,7 +12,7 @@ from backprop_cli.blas import blas_threads
 from backprop_cli.data.dataset import Scaling
 from backprop_cli.data.normalize import Slant
 from backprop_cli.engine.layers import LayerSpec
-from backprop_cli.engine.losses import CrossEntropy, Loss, MeanSquaredError
+from backprop_cli.engine.losses import loss_of
 from backprop_cli.engine.network import Network
 from backprop_cli.errors import ModelFileError, reason_of
 from backprop_cli.store.model_file import Model, load_model
@@ -20,8 +20,6 @@ from backprop_cli.store.model_file import Model, load_model
 Array = NDArray[Any]  # of floats
 
 UNSURE = 0.4  # the rule that warns least of real digits: see the README on what it was measured on
-
-_LOSSES: dict[str, type[Loss]] = {"cross_entropy": CrossEntropy, "mse": MeanSquaredError}
 
 
 class Predictor:
@@ -54,8 +52,7 @@ class Predictor:
         self.scaling = Scaling(model.preprocessing["max_value"], model.mean, model.preprocessing["scale"])
         try:
             specs = [LayerSpec(**layer) for layer in model.layers]
-            settings = dict(model.loss)
-            self.loss: Loss = _LOSSES[settings["name"]](**settings)
+            self.loss = loss_of(model.loss)
         except (TypeError, ValueError, KeyError) as error:
             raise ModelFileError(f"{where}: this version cannot build its network: {reason_of(error)}") from error
         self.networks = []

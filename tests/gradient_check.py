@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli.engine import losses
 from backprop_cli.engine.losses import CrossEntropy, Loss, MeanSquaredError, loss_and_gradient
 from backprop_cli.engine.network import Network, append_ones
 
 Array = NDArray[Any]  # of floats
 
 LOSSES: dict[str, Loss] = {
-    "cross_entropy": CrossEntropy(),
+    **{name: kind() for name, kind in losses.LOSSES.items()},
     "smoothed": CrossEntropy(label_smoothing=0.1),
-    "mse_softmax": MeanSquaredError(output="softmax"),
     "mse_sigmoid": MeanSquaredError(output="sigmoid"),
 }
 

@@ -2,11 +2,13 @@ import dataclasses
 import io
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from command_line import process
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,9 +18,9 @@ from backprop_cli.data.augment import AugmentSettings
 from backprop_cli.data.sources import DataSettings
 from backprop_cli.engine.activations import ACTIVATIONS
 from backprop_cli.engine.layers import INITIALIZERS, LayerSpec
-from backprop_cli.engine.losses import CrossEntropy, MeanSquaredError
+from backprop_cli.engine.losses import LOSSES, CrossEntropy, MeanSquaredError
 from backprop_cli.engine.network import NetworkSettings
-from backprop_cli.engine.optimizers import SGD, Adam, AdamW, RMSprop
+from backprop_cli.engine.optimizers import OPTIMIZERS, SGD, Adam, AdamW, RMSprop
 from backprop_cli.engine.schedules import Constant, OneCycle, Step, WarmupCosine
 from backprop_cli.engine.training import EarlyStopping, TrainingSettings
 from backprop_cli.errors import ConfigError
@@ -45,6 +47,48 @@ def test_a_key_left_out_takes_its_default() -> None:
     assert read("seed: 0") == Config()
     assert read("optimizer: {}\nloss: {}\nschedule: {}\ndata: {}\nnetwork: {}\ntraining: {}") == Config()
     assert read("optimizer: {learning_rate: 0.5}").optimizer == Adam(learning_rate=0.5)
+
+
+def test_the_defaults_are_these() -> None:  # a config that leaves a key out computes something else with another one
+    text = """
+        name: run
+        seed: 0
+        data:
+          {source: digits, test_source: null, split: null, split_seed: 0, validation_size: 0.1, test_size: 0.2,
+          scaling: centered, max_value: null, picture: null, skip_bad: false, augment: {rotation: 0, log_scale: 0,
+          shear: 0, shift: 0, elastic: 0, gamma: 0, noise: 0, probability: 1, interpolation: bilinear,
+          through_normalizer: false, copies: 30, thickness: 0}}
+        network: {layers: [{units: 64, activation: relu, dropout: 0}], initializer: he_normal}
+        loss: {name: cross_entropy, label_smoothing: 0}
+        optimizer: {name: adam, learning_rate: 1e-3, weight_decay: 0, beta1: 0.9, beta2: 0.999, eps: 1e-8}
+        schedule: {name: constant}
+        training:
+          {epochs: 40, batch_size: 32, gradient_clip: null, threads: 1, early_stopping: {monitor: val_loss,
+          patience: 10, min_delta: 0}}
+        ensemble: 1
+        calibration: null
+    """
+    assert read(text) == read("data: {augment: {}}\ntraining: {early_stopping: {}}\nnetwork: {layers: [{units: 64}]}")
+    assert read("seed: 0") == Config()
+    assert (Config().data.augment, Config().training.early_stopping) == (None, None)
+    assert Config().network == read(text).network
+
+
+@pytest.mark.parametrize(
+    ("section", "settings"),
+    [
+        ("loss", "name: mse, output: softmax"),
+        ("optimizer", "name: sgd, learning_rate: 0.1, weight_decay: 0, momentum: 0, nesterov: false"),
+        ("optimizer", "name: rmsprop, learning_rate: 1e-3, weight_decay: 0, decay: 0.9, eps: 1e-8"),
+        ("optimizer", "name: adamw, learning_rate: 1e-3, weight_decay: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8"),
+        ("schedule", "name: warmup_cosine, warmup: 0.1"),
+        ("schedule", "name: one_cycle, warmup: 0.3"),
+        ("schedule", "name: step, every: 0.3, gamma: 0.1"),
+    ],
+)
+def test_and_those_of_what_can_be_chosen(section: str, settings: str) -> None:
+    name, *_ = settings.split(",")
+    assert read(f"{section}: {{{settings}}}") == read(f"{section}: {{{name}}}")
 
 
 def test_every_section_is_read_into_its_settings() -> None:
@@ -201,7 +245,7 @@ LINES = [
     ),
     (
         "optimizer: {name: adm}",
-        'my.yaml:1: optimizer.name: "adm" is not one of sgd, rmsprop, adam, adamw; did you mean "adam"?',
+        f'my.yaml:1: optimizer.name: "adm" is not one of {", ".join(OPTIMIZERS)}; did you mean "adam"?',
     ),
     (
         "schedule: {name: cosine}",
@@ -460,8 +504,11 @@ configs = st.builds(
         ).map(tuple),
         initializer=st.sampled_from(list(INITIALIZERS)),
     ),
-    loss=st.builds(CrossEntropy, label_smoothing=below_1) | st.builds(MeanSquaredError, output=st.just("sigmoid")),
+    loss=st.builds(CrossEntropy, label_smoothing=below_1)
+    | st.builds(MeanSquaredError, output=st.just("sigmoid"))
+    | st.sampled_from([kind() for kind in LOSSES.values()]),
     optimizer=sgd
+    | st.sampled_from([kind() for kind in OPTIMIZERS.values()])
     | st.builds(RMSprop, learning_rate=positive, decay=below_1)
     | st.builds(Adam, **adaptive)
     | st.builds(AdamW, **adaptive),
@@ -702,6 +749,15 @@ def test_the_schema_describes_every_key_of_the_config() -> None:
         assert part["description"], name
         for key, known in part["properties"].items():
             assert name == "AdamW" or key == "name" or known.get("description"), f"{name}.{key}"
+
+
+def test_the_schema_has_a_title_of_its_own() -> None:
+    assert SCHEMA["title"] == "A config of backprop"
+
+
+def test_the_schema_is_the_same_where_python_drops_docstrings(tmp_path: Path) -> None:
+    done = process("config", "schema", cwd=tmp_path, program=(sys.executable, "-OO", "-m", "backprop_cli"))
+    assert json.loads(done.stdout) == SCHEMA
 
 
 def test_the_schema_is_plain_json_and_yaml_can_say_it() -> None:

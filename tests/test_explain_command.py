@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -283,7 +284,7 @@ def test_the_words_say_what_the_document_says(trained: Path) -> None:
     assert f"GUESS       I am {100 * p:.1f} % sure this is a {best} ({second}: {100 * q:.1f} %, {third}: " in text
     assert f"{third}: {100 * r:.1f} %)" in text
     p_truth, loss = found["probabilities"]["4"], found["loss"]
-    assert f"LOSS        The truth is 4: loss = -ln({p_truth:.4g}) = {loss:.4g}\n" in text
+    assert f"LOSS        The truth is 4: loss = -ln {p_truth:.4g} = {loss:.4g}\n" in text
     blank = found["layers"][0]["zero_inputs"]
     blame = f"BLAME Half of it lies on {found['half_blame_count']:,} of 85,002 weights and biases. "
     blame += f"{found['zero_gradient_count']:,} get none: {blank:,} from pixels that are always blank"
@@ -403,6 +404,14 @@ def test_a_worksheet_is_written_along_the_path_that_is_told(trained: Path, tmp_p
     assert f"The loss goes from {found['loss']:.6g}\nto {found['steps'][0]['loss']:.6g}" in by_default
     document("explain", STRAY, "--worksheet", sheet, "--path", "63, 255, 0, 9")
     assert "pixel 63 -> unit 255 of layer 1 -> unit 0 of layer 2 -> class 9" in sheet.read_text()
+
+
+def test_a_worksheet_is_the_same_where_python_drops_docstrings(trained: Path, tmp_path: Path) -> None:
+    bare, usual = tmp_path / "bare.md", tmp_path / "usual.md"
+    for sheet, option in ((bare, "-OO"), (usual, "-B")):
+        command = (sys.executable, option, "-m", "backprop_cli")
+        assert process("explain", STRAY, "--worksheet", sheet, cwd=trained, program=command).returncode == 0
+    assert bare.read_text() == usual.read_text()
 
 
 @pytest.mark.parametrize(

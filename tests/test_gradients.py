@@ -13,7 +13,7 @@ from gradient_check import (
 from numpy.typing import NDArray
 
 from backprop_cli.engine import activations
-from backprop_cli.engine.activations import ACTIVATIONS
+from backprop_cli.engine.activations import ACTIVATIONS, FORMULAS
 from backprop_cli.engine.layers import Dense, LayerSpec
 from backprop_cli.engine.losses import CrossEntropy, Loss
 from backprop_cli.engine.network import Network
@@ -108,8 +108,9 @@ def test_the_checker_rejects_a_mean_taken_twice(monkeypatch: pytest.MonkeyPatch)
     assert errors_of([LayerSpec(6, "tanh")], CrossEntropy())[0] > 0.1
 
 
-def test_every_activation_function_is_in_the_table() -> None:
+def test_every_activation_function_is_in_the_table_and_has_formulas() -> None:
     functions = {
         name for name, thing in vars(activations).items() if getattr(thing, "__module__", "") == activations.__name__
     }
-    assert functions == set(ACTIVATIONS)
+    assert functions == {*ACTIVATIONS, "formulas"}
+    assert set(FORMULAS) == set(ACTIVATIONS)

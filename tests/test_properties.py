@@ -14,7 +14,7 @@ from backprop_cli.data.augment import AugmentSettings, augment, readable
 from backprop_cli.data.splits import group_folds, split, stratified_folds
 from backprop_cli.engine.activations import ACTIVATIONS
 from backprop_cli.engine.layers import LayerSpec
-from backprop_cli.engine.losses import CrossEntropy, Loss, MeanSquaredError, loss_and_gradient, softmax
+from backprop_cli.engine.losses import LOSSES, CrossEntropy, Loss, MeanSquaredError, loss_and_gradient, softmax
 from backprop_cli.engine.network import Network, append_ones
 from backprop_cli.engine.schedules import Constant, OneCycle, Schedule, Step, WarmupCosine
 from backprop_cli.errors import DataError
@@ -31,6 +31,7 @@ specs = st.lists(
 losses: st.SearchStrategy[Loss] = st.one_of(
     st.builds(CrossEntropy, label_smoothing=st.floats(0.0, 0.99)),
     st.builds(MeanSquaredError, output=st.sampled_from(["softmax", "sigmoid"])),
+    st.sampled_from([kind() for kind in LOSSES.values()]),
 )
 schedules: st.SearchStrategy[Schedule] = st.one_of(
     st.just(Constant()),

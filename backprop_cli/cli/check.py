@@ -153,12 +153,12 @@ def _one_of(n_networks: int) -> str:
 
 def _loss_at_the_start(subject: Subject) -> tuple[float, float | None]:
     """Return the loss before any training, and what a network that knows nothing has (None: not a matter of course)."""
-    from backprop_cli.engine.losses import CrossEntropy, loss_and_gradient
+    from backprop_cli.engine.losses import loss_and_gradient
 
     assert subject.start is not None
     inputs, labels = subject.start
     loss, _ = loss_and_gradient(subject.loss, subject.network.logits(inputs), labels)
-    return loss, math.log(subject.network.n_classes) if isinstance(subject.loss, CrossEntropy) else None
+    return loss, math.log(subject.network.n_classes) if subject.loss.is_log_likelihood else None
 
 
 def _problems(

@@ -353,16 +353,12 @@ def _show_guess(subject: Subject, screen: Console) -> None:
         values = ", ".join(f"{name}: {value:.2f}" for name, (_, value) in zip(names, layer.largest, strict=False))
         table.add_row(
             layer.name,
-            _output_units(predictor) if is_output else layer.activation,
+            predictor.loss.output if is_output else layer.activation,
             f"{layer.fan_in} -> {layer.fan_out}",
             "" if is_output else f"{layer.n_fired} of {layer.fan_out}",
             Text(values),
         )
     screen.print(table)
-
-
-def _output_units(predictor: Predictor) -> str:
-    return "sigmoid" if predictor.loss.name == "mse" and predictor.loss.output == "sigmoid" else "softmax"
 
 
 def _unit(subject: Subject, layer: LayerBlame, unit: int) -> str:
@@ -371,18 +367,18 @@ def _unit(subject: Subject, layer: LayerBlame, unit: int) -> str:
 
 
 def _show_loss(subject: Subject, screen: Console) -> None:
+    from backprop_cli.insight.worksheet import in_letters
+
     there_and_back, loss = subject.explanation.there_and_back, subject.predictor.loss
     truth, label = clean(subject.label), there_and_back.label
     target = f"t = {there_and_back.targets[label]:.3g} for {truth}, {there_and_back.targets.min():.3g} for the others"
-    if loss.name == "mse":
-        formula = f"1/2 sum of (o - t)^2 = {there_and_back.loss_value:.4g}, with {target}"
-    elif loss.label_smoothing:
-        formula = f"-sum of t ln p = {there_and_back.loss_value:.4g}, with {target}"
+    if "{t}" in loss.term:
+        formula = f"sum of {in_letters(loss, loss.term)} = {there_and_back.loss_value:.4g}, with {target}"
     else:
         p = there_and_back.probabilities
         missing = float(p.sum() - p[label])
-        formula = f"-ln({f'1 - {missing:.4g}' if missing < 0.01 else f'{p[label]:.4g}'}) = "
-        formula += f"{there_and_back.loss_value:.4g}"
+        said = f"(1 - {missing:.4g})" if missing < 0.01 else f"{p[label]:.4g}"
+        formula = f"{loss.term.format(o=said)} = {there_and_back.loss_value:.4g}"
     if subject.label_source == "guess":
         told = f"Nobody told me what it shows, so my own guess, {truth}, stands in for the truth:"
         _say(screen, "LOSS", f"{told} loss = {formula}")

@@ -219,15 +219,12 @@ def _describe(experiment: Experiment, as_json: bool) -> None:
     layers: list[dict[str, Any]] = [
         {
             "units": layer.fan_out,
-            "activation": "softmax" if layer.is_output else layer.activation,
+            "activation": experiment.config.loss.output if layer.is_output else layer.activation,
             "dropout": layer.dropout,
             "n_parameters": layer.table.size,
         }
         for layer in experiment.networks[0].layers
     ]
-    loss = experiment.config.loss
-    if loss.name == "mse":
-        layers[-1]["activation"] = loss.output
     if as_json:
         console.answer_json(
             "dry_run/1",

@@ -14,14 +14,14 @@ Source: Goodfellow et al. 2016, section 11.5; Griewank and Walther 2008, section
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backprop_cli.engine.activations import Array
-from backprop_cli.engine.losses import CrossEntropy, Loss, loss_and_gradient
+from backprop_cli.engine.losses import Loss, loss_and_gradient
 from backprop_cli.engine.network import Network, append_ones
 from backprop_cli.engine.optimizers import Adam
 
@@ -182,7 +182,7 @@ class _Probe:
         self.grad_inputs = np.asarray(grad_inputs.sum(axis=0))  # (n_inputs,)
         self.at = workspace.layers
         self.targets = loss.targets(labels, network.n_classes, np.float64)
-        self.values = fine_values(loss, logits, self.targets)  # (batch,)
+        self.values = loss.fine_values(logits, self.targets)  # (batch,)
 
     def slope(self, k: int, where: Indices, step: float) -> Array:
         """Return (Loss(w + step) - Loss(w - step)) / (2 step) for each index, (n,)."""
@@ -215,7 +215,7 @@ class _Probe:
         """Return Loss(w + step) - Loss(w) for each index, (n,)."""
         _, _, logits = self._move(k, where, step)
         targets = np.tile(self.targets, (len(where), 1))
-        values = fine_values(self.loss, logits, targets).reshape(len(where), -1)  # (n, batch)
+        values = self.loss.fine_values(logits, targets).reshape(len(where), -1)  # (n, batch)
         return np.asarray((values - self.values).mean(axis=1))
 
     def _move(self, k: int, where: Indices, step: float) -> tuple[Array, list[Any], Array]:
@@ -256,26 +256,6 @@ class _Probe:
         return own, buffers, outputs
 
 
-def fine_values(loss: Loss, logits: Array, targets: Array) -> Array:
-    """Return the loss of every example, (n,), also of sure answers to all digits.
-
-    `loss.values` is given probabilities, and of 1 - 1e-12 float64 knows but four digits of the 1e-12. With z_max the
-    largest logit, -sum_k t_k ln p_k = ln(1 + sum_others exp(z - z_max)) - sum_k t_k (z_k - z_max).
-
-    Args:
-        loss: Which.
-        logits: (n, n_classes), float64.
-        targets: (n, n_classes), each row's sum 1.
-    """
-    if not isinstance(loss, CrossEntropy):
-        return loss.values(loss.outputs(logits), targets)
-    rows, best = np.arange(len(logits)), logits.argmax(axis=1)
-    shifted = logits - logits[rows, best][:, None]
-    others = np.exp(shifted)
-    others[rows, best] = 0.0
-    return np.asarray(np.log1p(others.sum(axis=1)) - np.einsum("ik,ik->i", shifted, targets))
-
-
 @dataclass(frozen=True)
 class Memorised:
     """Whether a network can learn one batch by heart, which one with a fault in it hardly ever can.
@@ -312,7 +292,7 @@ def memorise(
         max_steps: When to give up.
         learning_rate: Of Adam.
     """
-    loss = replace(loss, label_smoothing=0.0) if isinstance(loss, CrossEntropy) else loss
+    loss = loss.down_to_zero()
     rows = append_ones(inputs, network.params.dtype)
     workspace, optimizer = network.workspace(len(rows)), Adam(learning_rate=learning_rate)
     memory, params = optimizer.init(network.n_params, network.params.dtype), network.params

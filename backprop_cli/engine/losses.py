@@ -4,12 +4,18 @@ A loss owns the output units as well (softmax or sigmoid), since the two are dif
 cross-entropy fuse into `probabilities - targets`. The network itself stops at the logits.
 
 Everything is a mean over the batch, and the division by the batch size happens here, once.
+
+To add one: write the class, add it to the union at the foot. The config, its messages, the worksheet and the tests
+follow.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,74 +74,43 @@ def one_hot(labels: NDArray[np.integer[Any]], n_classes: int, dtype: Any = np.fl
     return np.asarray(np.eye(n_classes, dtype=dtype)[labels])
 
 
-@dataclass(frozen=True)
-class CrossEntropy:
-    """Softmax units with cross-entropy: loss = -mean_i sum_k targets[i, k] ln probabilities[i, k].
+class _Loss(ABC):
+    """What all losses share: the output units, and the way back through them.
+
+    A loss adds up one term a class, made of what its unit says and of its target. It tells the term and how steep that
+    is twice: in functions of whole arrays, and in formulas for people, {o} and {t} standing for the two.
 
     Attributes:
-        name: `cross_entropy`.
-        label_smoothing: Probability mass moved from the label to the uniform distribution, in [0, 1).
-
-    Source: Goodfellow et al. 2016, section 6.2.2.3; Szegedy et al. 2016, section 7 (smoothing).
+        output: The output units, softmax or sigmoid; a loss that leaves the choice has a setting of this name.
+        term: The formula of a term. One without {t} is that of the true class alone: the others have none.
+        slope: That of its derivative with respect to {o}.
+        delta: That of its derivative with respect to the logit, where it is simpler than by way of the units; else
+            empty.
+        is_log_likelihood: Whether a network that knows nothing of the classes has a loss of ln(n_classes).
     """
 
-    name: Literal["cross_entropy"] = "cross_entropy"
-    label_smoothing: float = 0.0
-
-    def __post_init__(self) -> None:
-        require((0.0 <= self.label_smoothing < 1.0, f"label_smoothing: {self.label_smoothing} is not in [0, 1)"))
-
-    def targets(self, labels: NDArray[np.integer[Any]], n_classes: int, dtype: Any = np.float32) -> Array:
-        """Return the distribution to reach for each label, (batch, n_classes): one-hot, smoothed."""
-        targets = one_hot(labels, n_classes, dtype)
-        targets *= 1.0 - self.label_smoothing
-        targets += self.label_smoothing / n_classes
-        return targets
-
-    def outputs(self, logits: Array, out: Array | None = None, buffers: RowBuffers | None = None) -> Array:
-        """Return what the output units say, (batch, n_classes): probabilities."""
-        return softmax(logits, out, buffers)
-
-    def probabilities(self, logits: Array) -> Array:
-        """Return the outputs: they are probabilities already, (batch, n_classes)."""
-        return softmax(logits)
-
-    def values(self, outputs: Array, targets: Array) -> Array:
-        """Return the loss of every example in nats, (batch,); finite for any logits."""
-        floor = np.finfo(outputs.dtype).tiny  # a probability that underflowed to 0 counts as the smallest number
-        log_probabilities = np.maximum(outputs, floor)
-        np.log(log_probabilities, out=log_probabilities)
-        return np.asarray(-np.einsum("ik,ik->i", log_probabilities, targets))
-
-    def gradient(self, outputs: Array, targets: Array, out: Array, buffers: RowBuffers | None = None) -> Array:
-        """Write dLoss/dlogits = (probabilities - targets) / batch into `out`, (batch, n_classes)."""
-        np.subtract(outputs, targets, out=out)
-        out *= 1.0 / len(out) if buffers is None else buffers.share
-        return out
-
-
-@dataclass(frozen=True)
-class MeanSquaredError:
-    """Half the squared distance, as in the textbooks: loss = mean_i 1/2 sum_k (outputs[i, k] - targets[i, k])^2.
-
-    Attributes:
-        name: `mse`.
-        output: The output units. `softmax`: outputs are probabilities. `sigmoid`: every unit for itself; the
-            probabilities of an answer are then the outputs divided by their sum.
-
-    Source: Nielsen 2015, chapter 1, equation 6, and chapter 2 (BP1); Bishop 2006, equation 5.11.
-    """
-
-    name: Literal["mse"] = "mse"
     output: Literal["softmax", "sigmoid"] = "softmax"
+    delta = ""
+    is_log_likelihood = False
 
-    def __post_init__(self) -> None:
-        require(
-            (self.output in ("softmax", "sigmoid"), f"output: {quoted(self.output)} is not one of softmax, sigmoid")
-        )
+    @property
+    @abstractmethod
+    def term(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def slope(self) -> str: ...
+
+    @abstractmethod
+    def values(self, outputs: Array, targets: Array) -> Array:
+        """Return the loss of every example, (batch,): the sum of its terms."""
+
+    @abstractmethod
+    def slopes(self, outputs: Array, targets: Array, out: Array) -> Array:
+        """Write each term's derivative with respect to its output into `out`, (batch, n_classes)."""
 
     def targets(self, labels: NDArray[np.integer[Any]], n_classes: int, dtype: Any = np.float32) -> Array:
-        """Return one-hot targets, (batch, n_classes)."""
+        """Return what the outputs should be for each label, (batch, n_classes): one-hot."""
         return one_hot(labels, n_classes, dtype)
 
     def outputs(self, logits: Array, out: Array | None = None, buffers: RowBuffers | None = None) -> Array:
@@ -154,18 +129,17 @@ class MeanSquaredError:
         total = np.maximum(outputs.sum(axis=1, keepdims=True), np.finfo(outputs.dtype).tiny)
         return np.asarray(outputs / total)
 
-    def values(self, outputs: Array, targets: Array) -> Array:
-        """Return the loss of every example, (batch,)."""
-        difference = outputs - targets
-        return np.asarray(0.5 * np.einsum("ik,ik->i", difference, difference))
+    def fine_values(self, logits: Array, targets: Array) -> Array:
+        """Return the loss of every example, (n,), from logits in float64: to all digits where that takes more care."""
+        return self.values(self.outputs(logits), targets)
 
     def gradient(self, outputs: Array, targets: Array, out: Array, buffers: RowBuffers | None = None) -> Array:
         """Write dLoss/dlogits into `out`, (batch, n_classes).
 
-        With g = (outputs - targets) / batch: g o (1 - o) for sigmoid units, o (g - sum_k g_k o_k) for softmax units.
+        With g = slopes / batch: g o (1 - o) for sigmoid units, o (g - sum_k g_k o_k) for softmax units.
         """
         buffers = buffers or RowBuffers(len(outputs), outputs.shape[1], outputs.dtype)
-        np.subtract(outputs, targets, out=out)
+        self.slopes(outputs, targets, out)
         out *= buffers.share
         if self.output == "sigmoid":
             np.subtract(1.0, outputs, out=buffers.square)
@@ -177,8 +151,128 @@ class MeanSquaredError:
         out *= outputs
         return out
 
+    def down_to_zero(self) -> Self:
+        """Return this loss without what keeps it from coming close to 0."""
+        return self
+
+
+@dataclass(frozen=True)
+class CrossEntropy(_Loss):
+    """Softmax units with cross-entropy: loss = -mean_i sum_k targets[i, k] ln probabilities[i, k].
+
+    Attributes:
+        name: `cross_entropy`.
+        label_smoothing: Probability mass moved from the label to the uniform distribution, in [0, 1).
+
+    Source: Goodfellow et al. 2016, section 6.2.2.3; Szegedy et al. 2016, section 7 (smoothing).
+    """
+
+    name: Literal["cross_entropy"] = "cross_entropy"
+    label_smoothing: float = 0.0
+
+    slope = "-{t} / {o}"
+    delta = "{o} - {t}"
+    is_log_likelihood = True
+
+    def __post_init__(self) -> None:
+        require((0.0 <= self.label_smoothing < 1.0, f"label_smoothing: {self.label_smoothing} is not in [0, 1)"))
+
+    @property
+    def term(self) -> str:
+        """The formula of a term; targets that are not smoothed leave the true class's alone."""
+        return "-{t} x ln {o}" if self.label_smoothing else "-ln {o}"
+
+    def targets(self, labels: NDArray[np.integer[Any]], n_classes: int, dtype: Any = np.float32) -> Array:
+        """Return the distribution to reach for each label, (batch, n_classes): one-hot, smoothed."""
+        targets = one_hot(labels, n_classes, dtype)
+        targets *= 1.0 - self.label_smoothing
+        targets += self.label_smoothing / n_classes
+        return targets
+
+    def probabilities(self, logits: Array) -> Array:
+        """Return the outputs: they are probabilities already, (batch, n_classes)."""
+        return softmax(logits)
+
+    def values(self, outputs: Array, targets: Array) -> Array:
+        """Return the loss of every example in nats, (batch,); finite for any logits."""
+        floor = np.finfo(outputs.dtype).tiny  # a probability that underflowed to 0 counts as the smallest number
+        log_probabilities = np.maximum(outputs, floor)
+        np.log(log_probabilities, out=log_probabilities)
+        return np.asarray(-np.einsum("ik,ik->i", log_probabilities, targets))
+
+    def fine_values(self, logits: Array, targets: Array) -> Array:
+        """Return the loss of every example, (n,), also of sure answers to all digits.
+
+        `values` is given probabilities, and of 1 - 1e-12 float64 knows but four digits of the 1e-12. With z_max the
+        largest logit, -sum_k t_k ln p_k = ln(1 + sum_others exp(z - z_max)) - sum_k t_k (z_k - z_max).
+        """
+        rows, best = np.arange(len(logits)), logits.argmax(axis=1)
+        shifted = logits - logits[rows, best][:, None]
+        others = np.exp(shifted)
+        others[rows, best] = 0.0
+        return np.asarray(np.log1p(others.sum(axis=1)) - np.einsum("ik,ik->i", shifted, targets))
+
+    def slopes(self, outputs: Array, targets: Array, out: Array) -> Array:
+        """Write -targets / probabilities into `out`, (batch, n_classes)."""
+        np.maximum(outputs, np.finfo(outputs.dtype).tiny, out=out)
+        np.divide(targets, out, out=out)
+        return np.negative(out, out=out)
+
+    def gradient(self, outputs: Array, targets: Array, out: Array, buffers: RowBuffers | None = None) -> Array:
+        """Write dLoss/dlogits = (probabilities - targets) / batch into `out`, (batch, n_classes)."""
+        np.subtract(outputs, targets, out=out)
+        out *= 1.0 / len(out) if buffers is None else buffers.share
+        return out
+
+    def down_to_zero(self) -> Self:
+        """Return it without label smoothing."""
+        return replace(self, label_smoothing=0.0)
+
+
+@dataclass(frozen=True)
+class MeanSquaredError(_Loss):
+    """Half the squared distance, as in the textbooks: loss = mean_i 1/2 sum_k (outputs[i, k] - targets[i, k])^2.
+
+    Attributes:
+        name: `mse`.
+        output: The output units. `softmax`: outputs are probabilities. `sigmoid`: every unit for itself; the
+            probabilities of an answer are then the outputs divided by their sum.
+
+    Source: Nielsen 2015, chapter 1, equation 6, and chapter 2 (BP1); Bishop 2006, equation 5.11.
+    """
+
+    name: Literal["mse"] = "mse"
+    output: Literal["softmax", "sigmoid"] = "softmax"
+
+    term = "1/2 ({o} - {t})^2"
+    slope = "{o} - {t}"
+
+    def __post_init__(self) -> None:
+        require(
+            (self.output in ("softmax", "sigmoid"), f"output: {quoted(self.output)} is not one of softmax, sigmoid")
+        )
+
+    def values(self, outputs: Array, targets: Array) -> Array:
+        """Return the loss of every example, (batch,)."""
+        difference = outputs - targets
+        return np.asarray(0.5 * np.einsum("ik,ik->i", difference, difference))
+
+    def slopes(self, outputs: Array, targets: Array, out: Array) -> Array:
+        """Write outputs - targets into `out`, (batch, n_classes)."""
+        return np.subtract(outputs, targets, out=out)
+
 
 Loss = CrossEntropy | MeanSquaredError
+LOSSES: dict[str, type[Loss]] = {kind.name: kind for kind in typing.get_args(Loss)}
+
+
+def loss_of(settings: Mapping[str, Any]) -> Loss:
+    """Return the loss that plain settings describe, as a model file holds them: its name, and its own.
+
+    Raises:
+        KeyError, TypeError, ValueError: They describe none.
+    """
+    return LOSSES[settings["name"]](**settings)
 
 
 def loss_and_gradient(loss: Loss, logits: Array, labels: NDArray[np.integer[Any]]) -> tuple[float, Array]:

@@ -5,12 +5,14 @@ the network's one flat vector, in place. Weight decay is decoupled (AdamW) for e
 by `learning_rate * weight_decay` and never enters the gradient or the loss. Biases are not decayed: they scale nothing,
 so shrinking them only moves the decision away from the data.
 
-To add one: write the class, add it to the union at the foot. The config, its messages and the tests follow.
+To add one: write the class, add it to the union at the foot. The config, its messages, the advice on learning rates
+and the tests follow.
 """
 
 from __future__ import annotations
 
 import math
+import typing
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -305,3 +307,4 @@ class AdamW(_AdaptiveMoments):
 
 
 Optimizer = SGD | RMSprop | Adam | AdamW
+OPTIMIZERS: dict[str, type[Optimizer]] = {kind.name: kind for kind in typing.get_args(Optimizer)}

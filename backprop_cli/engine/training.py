@@ -499,5 +499,8 @@ class _Steps:
 
 
 def _norm(vector: Array) -> float:
-    """Return the Euclidean norm of a flat vector."""
-    return math.sqrt(float(np.dot(vector, vector)))
+    """Return the Euclidean norm of a flat vector; infinite only where the vector is."""
+    square = float(np.dot(vector, vector))
+    if square == math.inf:  # in float32, whose largest number is the square of 2e19
+        square = float(np.square(vector, dtype=np.float64).sum())
+    return math.sqrt(square)

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from backprop_cli.engine.losses import CrossEntropy, Loss, MeanSquaredError
+from backprop_cli.engine.losses import loss_of
+from backprop_cli.engine.optimizers import OPTIMIZERS
 
 MAX_FINDINGS = 3
 
@@ -35,10 +36,7 @@ _FALLING_HALF = 0.05  # in the second half, where the schedule lets every traini
 _FEW_STEPS = 10  # per epoch
 _FEW_VALIDATION = 50  # rows: the 95 % interval of 97 % right is then 9 points wide on the lower side
 _DEEP = 4  # hidden layers
-_USUAL_RATES = {"sgd": 0.1, "rmsprop": 1e-3, "adam": 1e-3, "adamw": 1e-3}  # Kingma and Ba 2015, algorithm 1, for Adam's
 _MILD_WARPS = "{rotation: 12, log_scale: 0.08, shear: 0.15, probability: 0.85}"  # those of `digits`, for any size
-
-_LOSSES: dict[str, type[Loss]] = {"cross_entropy": CrossEntropy, "mse": MeanSquaredError}
 
 
 @dataclass(frozen=True)
@@ -363,7 +361,7 @@ _RULES: tuple[tuple[Callable[[_Run], Finding | None], ...], ...] = (
 
 def _scale(settings: Mapping[str, Any], n_classes: int) -> tuple[float, float, float]:
     """Return the least loss, that of giving every class the same probability, and that of logits that are all 0."""
-    loss = _LOSSES[settings["name"]](**settings)
+    loss = loss_of(settings)
     targets = loss.targets(np.zeros(1, int), n_classes, np.float64)
     guess = np.full((1, n_classes), 1.0 / n_classes)
     fresh = loss.outputs(np.zeros((1, n_classes)))  # sigmoid units begin at 1/2, whatever the number of classes
@@ -385,7 +383,7 @@ def _latest(losses: Sequence[float], part: int, what: Callable[[Sequence[float]]
 def _lower_rate(settings: Mapping[str, Any]) -> str:
     """Return the change to a learning rate that is surely low enough to learn with."""
     optimizer = settings["optimizer"]
-    usual = _USUAL_RATES[optimizer["name"]] * (1.0 - optimizer.get("momentum", 0.0))
+    usual = OPTIMIZERS[optimizer["name"]]().learning_rate * (1.0 - optimizer.get("momentum", 0.0))
     return _set_rate(min(optimizer["learning_rate"] / 10.0, usual))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.engine.gradient_check import GradientCheck, as_float64, check_gradients, fine_values, layer_names
+from backprop_cli.engine.gradient_check import GradientCheck, as_float64, check_gradients, layer_names
 from backprop_cli.engine.losses import Loss
 from backprop_cli.engine.network import Network, append_ones
 
@@ -82,7 +82,7 @@ def run(network: Network, loss: Loss, inputs: Array, label: int) -> Pass:
         outputs=outputs[0],
         targets=targets[0],
         probabilities=loss.probabilities(logits)[0],
-        loss_value=float(fine_values(loss, logits, targets)[0]),
+        loss_value=float(loss.fine_values(logits, targets)[0]),
     )
 
 
@@ -299,7 +299,7 @@ def _correct(
         return Correction(
             learning_rate=learning_rate,
             forecast_loss=there_and_back.loss_value - learning_rate * float(grads @ grads),
-            loss=float(fine_values(loss, logits, there_and_back.targets[None, :])[0]),
+            loss=float(loss.fine_values(logits, there_and_back.targets[None, :])[0]),
             probabilities=loss.probabilities(logits)[0],
             test_accuracy=test_accuracy_of(corrected) if test_accuracy_of else None,
         )

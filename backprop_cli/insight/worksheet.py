@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 
-from backprop_cli.engine.activations import ACTIVATIONS
-from backprop_cli.engine.losses import CrossEntropy, MeanSquaredError
+from backprop_cli.engine.activations import FORMULAS
+from backprop_cli.engine.losses import Loss
 from backprop_cli.insight.explain import Correction, Pass
 
 
@@ -62,7 +61,7 @@ class _Sheet:
 
     def text(self, title: str) -> str:
         """Return the whole sheet."""
-        kinds = [layer.activation for layer in self.layers[:-1]] + [_output_units(self.run.loss)]
+        kinds = [layer.activation for layer in self.layers[:-1]] + [self.run.loss.output]
         sizes = [f"{layer.fan_out} ({kind})" for layer, kind in zip(self.layers, kinds, strict=True)]
         self.add(
             f"# Backpropagation by hand: {title}",
@@ -119,7 +118,7 @@ class _Sheet:
             else:
                 activation, entering = self.blank(float(self.run.inputs[k + 1][unit]))
                 slope, slope_name = self.blank(float(self.run.slopes[k][unit]))
-                lines += [*_formula(layer.activation), f"f(z) = f({total_name}) = {activation}"]
+                lines += [*FORMULAS[layer.activation], f"f(z) = f({total_name}) = {activation}"]
                 lines += [f"f'(z) = f'({total_name}) = {slope}"]
                 self.activations.append(entering)
                 self.slopes.append(slope_name)
@@ -128,7 +127,7 @@ class _Sheet:
     def output(self, z_name: str, z: float) -> list[str]:
         """Return the lines that make an answer of the class's logit."""
         blank, self.answer = self.blank(float(self.run.outputs[self.path[-1]]))
-        if _output_units(self.run.loss) == "sigmoid":
+        if self.run.loss.output == "sigmoid":
             return [f"o = 1 / (1 + exp(-z)) = 1 / (1 + exp(-{z_name})) = {blank}"]
         logits = self.run.pre_activations[-1]
         top = float(logits.max())
@@ -142,19 +141,19 @@ class _Sheet:
     def loss(self) -> None:
         """Write the loss."""
         self.heading("2. The loss")
-        run, c = self.run, self.path[-1]
-        target, truth = float(run.targets[c]), self.classes[run.label]
-        if isinstance(run.loss, CrossEntropy) and run.loss.label_smoothing == 0.0:
-            p = self.answer if c == run.label else _number(run.outputs[run.label])
+        run, c, loss = self.run, self.path[-1], self.run.loss
+        target, truth, letter = float(run.targets[c]), self.classes[run.label], in_letters(loss, "{o}")
+        formula = in_letters(loss, loss.term)
+        if "{t}" not in loss.term:
+            said = self.answer if c == run.label else _number(run.outputs[run.label])
             blank, _ = self.blank(run.loss_value)
-            self.step(f"the truth, class {truth}, was given p = {p}", f"loss = -ln p = -ln {p} = {blank}")
+            self.step(
+                f"the truth, class {truth}, was given {letter} = {said}",
+                f"loss = {formula} = {loss.term.format(o=said)} = {blank}",
+            )
             return
-        if isinstance(run.loss, CrossEntropy):
-            own = -target * float(np.log(max(run.outputs[c], np.finfo(np.float64).tiny)))
-            formula, filled = "-t ln p", f"-{_number(target)} x ln {self.answer}"
-        else:
-            own = 0.5 * float(run.outputs[c] - target) ** 2
-            formula, filled = "1/2 (o - t)^2", f"1/2 ({self.answer} - {_number(target)})^2"
+        own = float(loss.values(run.outputs[None, c : c + 1], run.targets[None, c : c + 1])[0])
+        filled = loss.term.format(o=self.answer, t=_number(target))
         part, part_name = self.blank(own)
         rest = run.loss_value - own
         whole, _ = self.blank(run.loss_value)
@@ -195,17 +194,19 @@ class _Sheet:
 
     def first_delta(self) -> str:
         """Write the delta of the path's class; return its blank's name."""
-        run, c = self.run, self.path[-1]
-        target, answer = _number(run.targets[c]), self.answer
+        run, c, loss = self.run, self.path[-1], self.run.loss
+        target, o = _number(run.targets[c]), self.answer
         blank, name = self.blank(float(run.deltas[-1][c]))
-        lines = [f"delta = p - t = {answer} - {target} = {blank}"]
-        if isinstance(run.loss, MeanSquaredError) and run.loss.output == "sigmoid":
-            lines = [f"delta = (o - t) o (1 - o) = ({answer} - {target}) x {answer} x (1 - {answer}) = {blank}"]
-        elif isinstance(run.loss, MeanSquaredError):
-            shared = float((run.outputs - run.targets) @ run.outputs)
+        slope, filled = in_letters(loss, loss.slope), loss.slope.format(o=o, t=target)
+        if loss.delta:
+            lines = [f"delta = {in_letters(loss, loss.delta)} = {loss.delta.format(o=o, t=target)} = {blank}"]
+        elif loss.output == "sigmoid":
+            lines = [f"delta = ({slope}) o (1 - o) = ({filled}) x {o} x (1 - {o}) = {blank}"]
+        else:
+            shared = float(loss.slopes(run.outputs, run.targets, np.empty_like(run.outputs)) @ run.outputs)
             lines = [
-                f"g = sum over the classes of (p - t) p = {_number(shared)}",
-                f"delta = p (p - t - g) = {answer} x ({answer} - {target} {_added(-shared)}) = {blank}",
+                f"g = sum over the classes of ({slope}) p = {_number(shared)}",
+                f"delta = p ({slope} - g) = {o} x ({filled} {_added(-shared)}) = {blank}",
             ]
         self.step(f"{self.names[-1]} should say t = {target}", *lines)
         return name
@@ -231,6 +232,11 @@ class _Sheet:
         )
 
 
+def in_letters(loss: Loss, formula: str) -> str:
+    """Return a formula of a loss with letters for its blanks: p is what a softmax unit says, o a sigmoid unit."""
+    return formula.format(o="p" if loss.output == "softmax" else "o", t="t").replace(" x ", " ")
+
+
 def _number(value: float) -> str:
     """Return six digits; where the number is just below 1, six of what is missing, as ln and 1 - p live on those."""
     missing = 1.0 - value
@@ -241,13 +247,3 @@ def _number(value: float) -> str:
 
 def _added(value: float) -> str:
     return f"{'-' if value < 0.0 else '+'} {_number(abs(value))}"
-
-
-def _output_units(loss: CrossEntropy | MeanSquaredError) -> str:
-    return "softmax" if isinstance(loss, CrossEntropy) else loss.output
-
-
-def _formula(activation: str) -> list[str]:
-    """Return an activation's formulas: the lines of its docstring that begin with them."""
-    text = inspect.getdoc(ACTIVATIONS[activation]) or ""
-    return [line.partition(" Source:")[0] for line in text.splitlines() if line.startswith(("f(z)", "f'(z)"))]

@@ -10,9 +10,9 @@ from backprop_cli.engine.activations import ACTIVATIONS
 from backprop_cli.engine.gradient_check import (
     TOLERANCE,
     GradientCheck,
+    Memorised,
     as_float64,
     check_gradients,
-    fine_values,
     memorise,
 )
 from backprop_cli.engine.layers import Dense, LayerSpec
@@ -163,7 +163,7 @@ def test_fine_values_are_those_of_the_loss(loss: Loss) -> None:
     rng = np.random.default_rng(0)
     logits, targets = rng.normal(0.0, 3.0, (20, 4)), loss.targets(rng.integers(4, size=20), 4, np.float64)
     np.testing.assert_allclose(
-        fine_values(loss, logits, targets), loss.values(loss.outputs(logits), targets), rtol=1e-12
+        loss.fine_values(logits, targets), loss.values(loss.outputs(logits), targets), rtol=1e-12
     )
 
 
@@ -191,6 +191,18 @@ def test_a_network_learns_a_batch_by_heart(loss: Loss) -> None:
     assert result.passed
     assert result.last_loss <= 0.01 * result.first_loss
     assert 0 < result.steps < 2000
+
+
+def test_a_step_before_the_last_it_is_not_yet_known_by_heart() -> None:
+    def learned(max_steps: int) -> Memorised:
+        network, inputs, labels = made([LayerSpec(16, "tanh")])
+        return memorise(network, CrossEntropy(), inputs, labels, max_steps=max_steps)
+
+    whole = learned(2000)
+    before = learned(whole.steps - 1)
+    assert (whole.passed, before.passed) == (True, False)
+    assert whole.last_loss <= 0.01 * whole.first_loss < before.last_loss < 0.02 * before.first_loss
+    assert before.steps == whole.steps - 1
 
 
 def test_a_network_that_cannot_learn_does_not() -> None:

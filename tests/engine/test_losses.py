@@ -1,8 +1,11 @@
 import math
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pytest
+from gradient_check import LOSSES
+from numpy.typing import NDArray
 
 from backprop_cli.engine.losses import (
     CrossEntropy,
@@ -10,16 +13,14 @@ from backprop_cli.engine.losses import (
     MeanSquaredError,
     RowBuffers,
     loss_and_gradient,
+    loss_of,
     one_hot,
     softmax,
 )
 
-LOSSES: list[Loss] = [
-    CrossEntropy(),
-    CrossEntropy(label_smoothing=0.2),
-    MeanSquaredError(output="softmax"),
-    MeanSquaredError(output="sigmoid"),
-]
+Array = NDArray[Any]
+
+every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 
 LOG_ODDS = np.log([[1.0, 2.0, 5.0], [6.0, 1.0, 1.0]])  # softmax: [1/8, 1/4, 5/8], [3/4, 1/8, 1/8]
 
@@ -74,7 +75,7 @@ def test_sigmoid_outputs_become_probabilities_by_their_sum() -> None:
     np.testing.assert_allclose(probabilities, [[0.4, 0.6]])
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@every_loss
 def test_the_loss_is_a_mean_over_the_batch(loss: Loss) -> None:
     logits, labels = np.random.default_rng(0).standard_normal((5, 3)), np.array([0, 1, 2, 0, 1])
     once, gradient = loss_and_gradient(loss, logits, labels)
@@ -83,7 +84,7 @@ def test_the_loss_is_a_mean_over_the_batch(loss: Loss) -> None:
     np.testing.assert_allclose(gradient_of_two[:5], gradient / 2.0)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@every_loss
 def test_the_reused_buffers_change_no_bit(loss: Loss) -> None:
     rng = np.random.default_rng(0)
     logits, buffers = rng.standard_normal((5, 3)).astype(np.float32), RowBuffers(5, 3)
@@ -96,11 +97,95 @@ def test_the_reused_buffers_change_no_bit(loss: Loss) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("loss", LOSSES)
+@every_loss
 def test_the_dtype_stays(loss: Loss, dtype: Any) -> None:
     logits = LOG_ODDS.astype(dtype)
     assert loss.outputs(logits).dtype == loss.probabilities(logits).dtype == dtype
     assert loss_and_gradient(loss, logits, np.array([1, 0]))[1].dtype == dtype
+
+
+def some_outputs(loss: Loss) -> tuple[Array, Array]:
+    """Return what the output units say of five examples of four classes, and the targets."""
+    rng = np.random.default_rng(0)
+    return loss.outputs(rng.normal(0.0, 2.0, (5, 4))), loss.targets(rng.integers(4, size=5), 4, np.float64)
+
+
+def by_formula(formula: str, outputs: Array, targets: Array) -> Array:
+    """Return what a formula of a loss comes to, class by class."""
+    written = formula.format(o="(o)", t="(t)").replace(" x ", " * ").replace("^2", "**2").replace("1/2 ", "1/2 * ")
+    found: Array = eval(written, {"o": outputs, "t": targets, "ln": np.log, "__builtins__": {}})
+    return found
+
+
+@every_loss
+def test_the_terms_add_up_to_the_value_and_its_formula_says_them(loss: Loss) -> None:
+    outputs, targets = some_outputs(loss)
+    columns = [(outputs[:, k : k + 1], targets[:, k : k + 1]) for k in range(4)]
+    terms = np.array([loss.values(*column) for column in columns]).T
+    np.testing.assert_allclose(terms.sum(axis=1), loss.values(outputs, targets), rtol=1e-14)
+    told = by_formula(loss.term, outputs, targets)
+    np.testing.assert_allclose(terms, told if "{t}" in loss.term else told * (targets == 1.0), rtol=1e-13, atol=1e-15)
+
+
+@every_loss
+def test_the_slopes_are_the_derivatives_of_the_terms_and_their_formula_says_them(loss: Loss) -> None:
+    (outputs, targets), step = some_outputs(loss), 1e-6
+    slopes = np.empty_like(outputs)
+    assert loss.slopes(outputs, targets, slopes) is slopes
+    for k in range(4):
+        moved = step * (np.arange(4) == k)
+        measured = (loss.values(outputs + moved, targets) - loss.values(outputs - moved, targets)) / (2 * step)
+        np.testing.assert_allclose(slopes[:, k], measured, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(slopes, by_formula(loss.slope, outputs, targets), rtol=1e-13)
+
+
+@every_loss
+def test_the_gradient_is_the_slopes_way_back_through_the_units(loss: Loss) -> None:
+    outputs, targets = some_outputs(loss)
+    gradients, slopes = (way(outputs, targets, np.empty_like(outputs)) for way in (loss.gradient, loss.slopes))
+    for o, slope, gradient in zip(outputs, slopes, gradients, strict=True):
+        jacobian = np.diag(o) - np.outer(o, o) if loss.output == "softmax" else np.diag(o * (1.0 - o))
+        np.testing.assert_allclose(gradient, jacobian @ slope / len(outputs), rtol=1e-9, atol=1e-15)
+    if loss.delta:
+        np.testing.assert_allclose(gradients, by_formula(loss.delta, outputs, targets) / len(outputs), rtol=1e-13)
+
+
+@every_loss
+def test_probabilities_are_in_the_order_of_the_outputs_and_add_up_to_1(loss: Loss) -> None:
+    logits = np.random.default_rng(0).normal(0.0, 2.0, (5, 4))
+    probabilities = loss.probabilities(logits)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0)
+    np.testing.assert_array_equal(probabilities.argsort(axis=1), loss.outputs(logits).argsort(axis=1))
+
+
+@every_loss
+def test_what_keeps_a_loss_from_0_can_be_left_out(loss: Loss) -> None:
+    _, targets = some_outputs(loss.down_to_zero())
+    np.testing.assert_array_equal(loss.down_to_zero().values(targets, targets), 0.0)
+
+
+def test_that_is_smoothing_and_nothing_else() -> None:
+    for name, loss in LOSSES.items():
+        assert loss.down_to_zero() == (CrossEntropy() if name == "smoothed" else loss)
+
+
+@every_loss
+def test_a_log_likelihood_is_ln_of_the_classes_where_nothing_is_known(loss: Loss) -> None:
+    value, _ = loss_and_gradient(loss, np.zeros((1, 4)), np.array([2]))
+    assert (value == pytest.approx(math.log(4.0))) == loss.is_log_likelihood
+
+
+@every_loss
+def test_plain_settings_give_the_loss_back(loss: Loss) -> None:
+    assert loss_of(asdict(loss)) == loss
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"name": "none"}, {"name": "mse", "label_smoothing": 0.1}, {"name": "mse", "output": "tanh"}]
+)
+def test_plain_settings_of_no_loss_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        loss_of(settings)
 
 
 def test_a_probability_that_underflowed_costs_no_more_than_the_smallest_number() -> None:

@@ -6,13 +6,19 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from gradient_check import LOSSES
 
+from backprop_cli.engine import optimizers
 from backprop_cli.engine.activations import ACTIVATIONS
 from backprop_cli.engine.layers import LayerSpec
-from backprop_cli.engine.losses import CrossEntropy, Loss, MeanSquaredError, RowBuffers
+from backprop_cli.engine.losses import CrossEntropy, Loss, RowBuffers
 from backprop_cli.engine.network import Network, append_ones
-from backprop_cli.engine.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from backprop_cli.engine.optimizers import SGD, Adam, Optimizer
 
+OPTIMIZERS: dict[str, Optimizer] = {
+    **{name: kind() for name, kind in optimizers.OPTIMIZERS.items()},
+    "nesterov": SGD(momentum=0.9, nesterov=True),
+}
 BATCH, UNITS = 256, 1024  # a hidden layer's buffer takes 1 MB, one batch of outputs 10 KB
 SMALL = 80_000  # bytes: Python objects, and the two buffers of fixed size through which NumPy casts bool to float
 
@@ -48,12 +54,14 @@ def test_no_array_is_allocated_in_a_step_whatever_the_activation(activation: str
     assert peak_of_a_step(activation, CrossEntropy(), Adam()) < SMALL
 
 
-@pytest.mark.parametrize("optimizer", [SGD(), SGD(momentum=0.9, nesterov=True), RMSprop(), AdamW()])
-@pytest.mark.parametrize(
-    "loss", [CrossEntropy(label_smoothing=0.1), MeanSquaredError(), MeanSquaredError("mse", "sigmoid")]
-)
-def test_no_array_is_allocated_in_a_step_whatever_the_loss_and_the_optimizer(loss: Loss, optimizer: Optimizer) -> None:
-    assert peak_of_a_step("relu", loss, optimizer) < SMALL
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_no_array_is_allocated_in_a_step_whatever_the_loss(loss: Loss) -> None:
+    assert peak_of_a_step("relu", loss, Adam()) < SMALL
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_no_array_is_allocated_in_a_step_whatever_the_optimizer(optimizer: Optimizer) -> None:
+    assert peak_of_a_step("relu", CrossEntropy(), optimizer) < SMALL
 
 
 def test_the_measurement_sees_an_array_that_is_made(monkeypatch: pytest.MonkeyPatch) -> None:

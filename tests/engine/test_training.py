@@ -2,6 +2,7 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import closing
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,9 @@ class Run:
         self.settings, self.loss, self.schedule = settings, loss or CrossEntropy(), schedule or Constant()
         self.optimizer = optimizer or Adam(learning_rate=3e-3)
         rows = np.arange(n_rows)
-        self.batches = Batches(DIGITS.pictures, DIGITS.labels, rows, SCALING, settings.batch_size, shuffle=shuffle)
+        self.batches: Chunks = Batches(
+            DIGITS.pictures, DIGITS.labels, rows, SCALING, settings.batch_size, shuffle=shuffle
+        )
         self.validation = validation
         rngs = {"shuffle": shuffle, "dropout": dropout}
         self.state = TrainingState.start(self.network, self.optimizer, rngs)
@@ -231,7 +234,7 @@ def test_without_validation_the_last_epoch_is_kept() -> None:
     run = Run(TrainingSettings(epochs=4, batch_size=8))
     epochs = run.finish()
     assert [(e.is_best, e.val_loss, e.val_accuracy) for e in epochs] == [(True, None, None)] * 4
-    assert run.state.best_epoch == 4
+    assert (run.state.best_epoch, run.state.best_val_loss) == (4, math.inf)
     assert run.state.best_train_loss == epochs[-1].train_loss
     np.testing.assert_array_equal(run.network.params, run.state.params)
 
@@ -253,6 +256,8 @@ def test_patience_stops_exactly_when_it_says(monitor: Any, n_right: list[int], p
     epochs = run.finish()
     assert len(epochs) == n_epochs
     assert [e.stop_reason for e in epochs[:-1]] == [None] * (n_epochs - 1)
+    monitored = [e.val_loss if monitor == "val_loss" else -(e.val_accuracy or 0.0) for e in epochs]
+    assert run.state.best_monitored == min(monitored)
 
 
 def test_early_stopping_says_so_and_never_starts_again() -> None:
@@ -322,6 +327,23 @@ def test_divergence_in_the_first_epoch_leaves_the_network_as_it_began() -> None:
     np.testing.assert_array_equal(run.network.params, before)
 
 
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_weights_of_any_size_that_is_a_number_have_figures(clip: float | None) -> None:
+    run = Run(
+        TrainingSettings(epochs=2, batch_size=8, gradient_clip=clip),
+        specs=(LayerSpec(8, "tanh"),),  # which keeps the loss a number
+        optimizer=SGD(learning_rate=1e30),
+        validation=held_out(),
+    )
+    epochs = run.finish()
+    assert epochs[-1].stop_reason == "completed"
+    assert np.abs(run.state.params).max() > 1e25
+    figures = [epoch.grad_norm for epoch in epochs] + [
+        figure for epoch in epochs for layer in epoch.layers for figure in (layer.grad_norm, layer.update_ratio)
+    ]
+    assert all(map(math.isfinite, figures))
+
+
 def test_a_clipped_step_is_as_long_as_the_clip_and_keeps_its_direction() -> None:
     free, clipped = (
         Run(TrainingSettings(epochs=1, batch_size=32, gradient_clip=clip), optimizer=SGD(learning_rate=1.0))
@@ -380,6 +402,14 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(stop_at: int) ->
     for name, vector in straight.state.arrays().items():
         assert vector.tobytes() == second.state.arrays()[name].tobytes()
     assert straight.state.numbers() == second.state.numbers()
+    assert straight.network.params.tobytes() == second.network.params.tobytes()
+
+
+def test_a_state_before_the_first_epoch_can_be_carried_over_as_well() -> None:
+    straight, second = long_run(), long_run(seed=99)
+    second.state.restore(*carried_over(long_run().state))
+    straight.finish()
+    second.finish()
     assert straight.network.params.tobytes() == second.network.params.tobytes()
 
 
@@ -454,6 +484,43 @@ def test_progress_comes_within_long_epochs_and_counts_up(monkeypatch: pytest.Mon
     assert [isinstance(e, EpochResult) for e in events] == [False, False, False, True] * 2
 
 
+class Slow:
+    """Chunks that take 13/512 of a second each, four of them just above a tenth, on a clock of their own."""
+
+    def __init__(self, batches: Chunks, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.batches, self.n_rows, self.now = batches, batches.n_rows, 100.0
+        monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: self.now))
+
+    def __iter__(self) -> Iterator[tuple[Array, NDArray[np.integer[Any]]]]:
+        for chunk in self.batches:
+            self.now += 13 / 512
+            yield chunk
+
+
+def slow_events(n_rows: int, paused_at: Any, monkeypatch: pytest.MonkeyPatch) -> list[Progress | EpochResult]:
+    """Return the events of two epochs in chunks of eight rows, for a consumer that takes its time at some."""
+    monkeypatch.setattr("backprop_cli.data.dataset.CHUNK_FLOATS", 8 * 65)
+    run = Run(TrainingSettings(epochs=2, batch_size=8), n_rows=n_rows)
+    run.batches = slow = Slow(run.batches, monkeypatch)
+    events = []
+    for event in run.events():
+        events.append(event)
+        slow.now += 1000.0 * isinstance(event, paused_at)
+    return events
+
+
+def test_the_seconds_of_an_epoch_are_those_from_its_beginning_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = slow_events(32, EpochResult, monkeypatch)
+    assert [event.seconds for event in events if isinstance(event, EpochResult)] == [4 * 13 / 512] * 2
+
+
+def test_progress_comes_a_tenth_of_a_second_after_the_last_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = [
+        event.share for event in slow_events(96, Progress | EpochResult, monkeypatch) if isinstance(event, Progress)
+    ]
+    assert shares == [4 / 12, 8 / 12] * 2
+
+
 def test_layer_figures_tell_gradient_change_and_dead_units() -> None:
     run = Run(TrainingSettings(epochs=1, batch_size=32), optimizer=SGD(learning_rate=0.5))
     hidden = run.network.layers[0]
@@ -469,6 +536,14 @@ def test_layer_figures_tell_gradient_change_and_dead_units() -> None:
         assert figures.grad_norm == pytest.approx(2.0 * float(np.linalg.norm(change[part])), rel=1e-4)
         ratio = np.linalg.norm(change[part]) / np.linalg.norm(run.network.params[part])
         assert figures.update_ratio == pytest.approx(float(ratio), rel=1e-4)
+
+
+def test_layer_figures_are_those_of_the_last_step_alone() -> None:
+    run = Run(TrainingSettings(epochs=2, batch_size=8), optimizer=SGD(learning_rate=0.5))
+    *_, epoch = run.finish()
+    for figures, layer in zip(epoch.layers, run.network.layers, strict=True):
+        step = 0.5 * figures.grad_norm
+        assert figures.update_ratio == pytest.approx(step / float(np.linalg.norm(layer.table)), rel=1e-4)
 
 
 @pytest.mark.parametrize(("activation", "limit"), [("sigmoid", 4.36), ("tanh", 2.18), ("relu", math.inf)])
@@ -499,14 +574,34 @@ def test_validation_figures_are_those_of_the_epoch_s_end() -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        *((TrainingSettings, {"epochs": value}) for value in (1, 1_000_000)),
+        *((TrainingSettings, {"batch_size": value}) for value in (1, 1_000_000)),
+        *((TrainingSettings, {"gradient_clip": value}) for value in (5e-324, 1e308, None)),
+        *((TrainingSettings, {"threads": value}) for value in (1, 256)),
+        (EarlyStopping, {"patience": 1}),
+        *((EarlyStopping, {"min_delta": value}) for value in (0.0, 1e308)),
+    ],
+)
+def test_settings_at_the_ends_of_their_ranges_are_allowed(kind: Any, settings: dict[str, Any]) -> None:
+    assert vars(kind(**settings)).items() >= settings.items()
+
+
+@pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
         (TrainingSettings, {"epochs": 0}, "epochs: 0 is not in 1 to 1,000,000"),
+        (TrainingSettings, {"epochs": 1_000_001}, "epochs: 1000001 is not in 1 to 1,000,000"),
+        (TrainingSettings, {"batch_size": 0}, "batch_size: 0 is not in 1 to 1,000,000"),
+        (TrainingSettings, {"threads": 0}, "threads: 0 is not in 1 to 256"),
         (TrainingSettings, {"batch_size": 1_000_001}, "batch_size: 1000001 is not in 1 to 1,000,000"),
         (TrainingSettings, {"threads": 257}, "threads: 257 is not in 1 to 256"),
         (TrainingSettings, {"gradient_clip": 0.0}, "gradient_clip: 0.0 is not above 0"),
         (TrainingSettings, {"gradient_clip": math.inf}, "gradient_clip: inf is not above 0"),
         (EarlyStopping, {"patience": 0}, "patience: 0 is not at least 1"),
+        (EarlyStopping, {"min_delta": -1e-9}, r"min_delta: -1e-09 is not in \[0, inf\)"),
+        (EarlyStopping, {"min_delta": math.inf}, r"min_delta: inf is not in \[0, inf\)"),
         (EarlyStopping, {"min_delta": math.nan}, r"min_delta: nan is not in \[0, inf\)"),
     ],
 )

@@ -78,6 +78,22 @@ def test_blame_by_layer() -> None:
     assert output.largest == ((0, pytest.approx(1.0)), (1, pytest.approx(0.0)))
 
 
+def test_the_largest_activations_are_each_layers_own() -> None:
+    network = Network([LayerSpec(3, "relu"), LayerSpec(2, "tanh")], 3, 2, dtype=np.float64)
+    for layer, weight in zip(
+        network.layers,
+        [np.diag([1.0, 2.0, 3.0]), [[0.1, -0.2], [0.0, 0.0], [0.0, 0.3]], [[5.0, 0.0], [0.0, 9.0]]],
+        strict=True,
+    ):
+        layer.weight[...] = weight
+    first, second, output = explain(network, CrossEntropy(), np.array([1.0, 3.0, 2.0]), 0, top=2).layers
+    assert first.largest == ((1, 6.0), (2, 6.0))  # of (1, 6, 6)
+    a, b = math.tanh(0.1), math.tanh(1.6)
+    assert second.largest == ((1, pytest.approx(b)), (0, pytest.approx(a)))
+    assert output.largest == ((1, pytest.approx(9.0 * b)), (0, pytest.approx(5.0 * a)))
+    assert (first.n_fired, second.n_fired, output.n_fired) == (3, 2, 2)
+
+
 def test_how_few_carry_half_and_how_many_none_and_why() -> None:
     found = explained()
     hidden, output = found.layers

@@ -191,6 +191,18 @@ def test_reading_takes_up_to_the_limit_and_no_more(tmp_path: Path) -> None:
     assert caught.value.filename == str(path)
 
 
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [(0, "0 bytes"), (2**20 - 1, "1048575 bytes"), (2**20, "1 MB"), (5 * 2**20, "5 MB")],
+)
+def test_the_limit_is_told_in_bytes_or_megabytes(tmp_path: Path, limit: int, told: str) -> None:
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(limit + 1)
+    with pytest.raises(OSError, match="larger") as caught:
+        read_bounded(tmp_path / "sparse", limit)
+    assert caught.value.strerror == f"larger than {told}"
+
+
 def test_a_file_of_many_gigabytes_is_refused_by_its_size(tmp_path: Path) -> None:
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(2**40)
@@ -230,6 +242,8 @@ def test_reading_leaks_no_descriptor(tmp_path: Path) -> None:
         ("a\u202eb\u2066c\u200fd\u061c", r"a\u202eb\u2066c\u200fd\u061c"),
         ("\u2028", r"\u2028"),
         ("caf\udce9 \ud800", r"caf\xe9 \ud800"),
+        ("\udc7f\udc80\udcff\udd00", r"\udc7f\x80\xff\udd00"),  # bytes of file names are 0x80 to 0xff
+        ("\x1f \x7e\x7f\x80\x9f\xa0", "\\x1f \x7e\\x7f\\x80\\x9f\xa0"),
         (Path("a\nb"), r"a\x0ab"),
         (ValueError("x\x1b"), r"x\x1b"),
     ],
@@ -256,7 +270,8 @@ def test_clean_text_can_be_encoded_and_stays_clean(text: str) -> None:
         "-1e999",
         "1" * 41,
         "1" * 5000,
-        "[" * 40 + "]" * 40,
+        "[" * 33 + "1" + "]" * 33,
+        '{"a":' * 33 + "1" + "}" * 33,
         "[" * 500_000,
         '{"a":' * 100_000,
         "",
@@ -268,6 +283,16 @@ def test_lax_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
         parse_json(text)
     assert not isinstance(caught.value, RecursionError)
+
+
+def test_json_at_the_limits_is_read() -> None:
+    assert parse_json("9" * 40) == 10**40 - 1
+    assert parse_json("-1.7976931348623157e308") == -sys.float_info.max
+    value = parse_json("[" * 32 + "1" + "]" * 32)
+    for _ in range(32):
+        assert isinstance(value, list)
+        (value,) = value
+    assert value == 1
 
 
 @given(

@@ -1,0 +1,217 @@
+"""Each optimizer and each loss, from the config to the last command; and one of each that is added in its one file."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_line import answer, backprop, document, environment, refusal
+from faults.trials import differences, rows
+
+import backprop_cli
+from backprop_cli.config import bundled_folder, json_schema
+from backprop_cli.engine.losses import LOSSES
+from backprop_cli.engine.optimizers import OPTIMIZERS
+
+SMALL = (
+    *("-c", "quick", "--set", "training.epochs=3", "--set", "data.test_size=0.8"),
+    *("--set", "network.layers=[{units: 8}]"),
+)
+SCHEMA = json_schema()
+CHOICES = [("optimizer", name) for name in OPTIMIZERS] + [("loss", name) for name in LOSSES]
+
+
+def choosing(section: str, settings: str) -> tuple[str, ...]:
+    return (*SMALL, "--set", f"{section}={{{settings}}}")
+
+
+# ---- each that there is ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("section", "name"), CHOICES)
+def test_the_schema_names_and_describes_it(section: str, name: str) -> None:
+    mapping = SCHEMA["properties"][section]["discriminator"]["mapping"]
+    described = SCHEMA["$defs"][mapping[name].rpartition("/")[2]]
+    assert described["properties"]["name"]["const"] == name
+    assert described["description"].endswith(".")
+
+
+@pytest.mark.parametrize(("section", "name"), CHOICES)
+def test_a_slip_in_its_name_or_its_keys_is_told_as_any_other(section: str, name: str) -> None:
+    assert f'"{name}x" is not one of ' in (line := refusal("train", *choosing(section, f"name: {name}x")))
+    assert line.endswith(f'; did you mean "{name}"?\n')
+    line = refusal("train", *choosing(section, f"name: {name}, nane: 1"))
+    assert line.endswith(f": {section}.nane: unknown key; did you mean {section}.name?\n")
+
+
+@pytest.mark.parametrize(("section", "name"), CHOICES)
+def test_it_learns_and_a_run_that_was_stopped_goes_on_to_the_same_bytes(
+    work: Path, stop_at: Callable[[int], None], section: str, name: str
+) -> None:
+    command = ("train", *choosing(section, f"name: {name}"), "--progress", "plain")
+    answer(*command, "--run-dir", "whole")
+    stop_at(2)
+    answer(*command, "--run-dir", "broken", code=143)
+    answer("train", "--resume", "broken")
+    assert differences(work / "broken", work / "whole") == []
+    first, *_, last = rows(work / "whole")
+    assert last["loss"] < first["loss"]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_rate_that_is_far_too_high_is_answered_with_the_usual_one(work: Path, name: str) -> None:
+    result = backprop("train", *choosing("optimizer", f"name: {name}, learning_rate: 1e+30"))
+    assert result.exit_code == 1, result.output
+    usual = OPTIMIZERS[name]().learning_rate
+    remedy = ("--set", f"optimizer.learning_rate={usual:.2g}")
+    assert f"which is 1e+30: {' '.join(remedy)}\n" in result.stderr
+    answer("train", *choosing("optimizer", f"name: {name}, learning_rate: 1e+30"), *remedy)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_command_knows_the_loss(work: Path, name: str) -> None:
+    options, units = choosing("loss", f"name: {name}"), LOSSES[name]().output
+    assert document("check", *options)["passed"]
+    assert document("train", *options, "--dry-run")["layers"][-1]["activation"] == units
+    answer("train", *options, "--run-dir", "run")
+    assert 0.0 <= document("eval", "-m", "run")["accuracy"] <= 1.0
+    (picture,) = document("predict", "-m", "run", "digits:5")["predictions"]
+    assert sum(picture["probabilities"].values()) == pytest.approx(1.0, abs=1e-4)
+    told = answer("explain", "-m", "run", "digits:5", "--worksheet", "sheet.md")
+    assert re.search(rf"^output +{units} ", told, re.MULTILINE)
+    assert "LOSS        The truth is 5: loss = " in told
+    assert f"-> 10 ({units})" in Path("sheet.md").read_text()
+
+
+# ---- one more -------------------------------------------------------------------------------------------------------
+
+LION = '''
+@dataclass(frozen=True)
+class Lion(_Optimizer):
+    """The sign of momentum: c = beta1 m + (1 - beta1) g; m = beta2 m + (1 - beta2) g; params -= learning_rate sign(c).
+
+    Attributes:
+        name: `lion`.
+        learning_rate: > 0.
+        weight_decay: >= 0.
+        beta1: Share of the old mean in the step, in [0, 1).
+        beta2: Share of the old mean that is kept, in [0, 1).
+
+    Source: Chen et al. 2023, algorithm 2.
+    """
+
+    name: Literal["lion"] = "lion"
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.99
+
+    def rules(self) -> list[tuple[bool, str]]:
+        """Return what must hold for these settings."""
+        return _shares(self, "beta1", "beta2")
+
+    def init(self, n_params: int, dtype: Any = np.float32) -> OptimizerState:
+        """Return the state before the first step."""
+        return OptimizerState(n_params, ("mean",), {"beta1": self.beta1, "beta2": self.beta2, "rate": 0.0}, dtype)
+
+    def set_numbers(self, numbers: dict[str, Array], step: int, learning_rate: float) -> None:
+        """Set the step's only scalar."""
+        numbers["rate"][()] = learning_rate
+
+    def update(self, params: Array, grads: Array, scratch: Array, numbers: dict[str, Array], *moments: Array) -> None:
+        """Make the step on one block, in place."""
+        (mean,) = moments
+        mean -= grads
+        np.multiply(mean, numbers["beta1"], out=scratch)
+        scratch += grads
+        mean *= numbers["beta2"]
+        mean += grads
+        np.sign(scratch, out=scratch)
+        scratch *= numbers["rate"]
+        params -= scratch
+
+
+Optimizer = Lion | '''
+
+BINARY = '''
+@dataclass(frozen=True)
+class BinaryCrossEntropy(_Loss):
+    """Sigmoid units, each with a cross-entropy of its own: loss = -mean_i sum_k t ln o + (1 - t) ln (1 - o).
+
+    Attributes:
+        name: `binary`.
+
+    Source: Bishop 2006, equation 5.23.
+    """
+
+    name: Literal["binary"] = "binary"
+
+    output = "sigmoid"
+    term = "-{t} x ln {o} - (1 - {t}) x ln (1 - {o})"
+    slope = "(1 - {t}) / (1 - {o}) - {t} / {o}"
+    delta = "{o} - {t}"
+
+    def values(self, outputs: Array, targets: Array) -> Array:
+        """Return the loss of every example, (batch,); finite for any logits."""
+        floor = np.finfo(outputs.dtype).tiny
+        yes, no = np.log(np.maximum(outputs, floor)), np.log(np.maximum(1.0 - outputs, floor))
+        return np.asarray(-(targets * yes + (1.0 - targets) * no).sum(axis=1))
+
+    def slopes(self, outputs: Array, targets: Array, out: Array) -> Array:
+        """Write (1 - targets) / (1 - outputs) - targets / outputs into `out`, (batch, n_classes)."""
+        return np.subtract((1.0 - targets) / (1.0 - outputs), targets / outputs, out=out)
+
+    def gradient(self, outputs: Array, targets: Array, out: Array, buffers: RowBuffers | None = None) -> Array:
+        """Write dLoss/dlogits = (outputs - targets) / batch into `out`, (batch, n_classes)."""
+        np.subtract(outputs, targets, out=out)
+        out *= 1.0 / len(out) if buffers is None else buffers.share
+        return out
+
+
+Loss = BinaryCrossEntropy | '''
+
+FOLLOWING = [  # a file of tests, and which of the two it must take up
+    ("test_one_change_one_file.py", "lion"),
+    ("test_one_change_one_file.py", "binary"),
+    ("test_optimizers.py", "lion"),
+    ("test_gradients.py", "binary"),
+    ("test_check.py", "binary"),
+    ("engine/test_losses.py", "binary"),
+    ("engine/test_gradient_check.py", "binary"),
+    ("engine/test_memory.py", "lion"),
+    ("engine/test_memory.py", "binary"),
+    ("insight/test_worksheet.py", "binary"),
+]
+
+
+def test_one_more_optimizer_and_one_more_loss_are_a_class_and_a_word_each(tmp_path: Path) -> None:
+    """The package is copied, both are added to the copy, and the tests of all optimizers and losses run against it."""
+    unneeded = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(backprop_cli.__file__).parent, tmp_path / "backprop_cli", ignore=unneeded)
+    shutil.copytree(Path(__file__).parent, tmp_path / "tests", ignore=unneeded)
+    shutil.copytree(bundled_folder(), tmp_path / "configs")
+    for file, union, added in (("optimizers", "Optimizer = ", LION), ("losses", "Loss = ", BINARY)):
+        path = tmp_path / f"backprop_cli/engine/{file}.py"
+        before, found, after = path.read_text().rpartition(f"\n{union}")
+        assert found
+        path.write_text(before + added + after)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-rA", "-o", "addopts=", "-W", "error", "-p", "no:cacheprovider"),
+            *("-k", "lion or binary", "--rootdir", str(tmp_path), *sorted({f"tests/{file}" for file, _ in FOLLOWING})),
+        ],
+        cwd=tmp_path,
+        env=environment(PYTHONPATH=str(tmp_path), PYTEST_ADDOPTS=""),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-1000:]
+    passed = re.findall(r"^PASSED tests/(\S+?)::(\S+)$", done.stdout, re.MULTILINE)
+    for file, name in FOLLOWING:
+        assert any(name in test for where, test in passed if where == file), f"no test of {file} took up {name}"
