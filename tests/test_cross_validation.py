@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import backprop, document, refusal, started, wait_until
+from command_line import PATIENCE, backprop, document, refusal, started, wait_until
 
 from backprop_cli.config import Config, load_config
 from backprop_cli.cross_validation import Answers, Fold, cross_validate, make_folds, summarize
@@ -181,7 +181,7 @@ def test_a_signal_ends_cv_and_its_processes(tmp_path: Path, signum: int, code: i
         children = children_of(run.pid)
         assert children
         run.send_signal(signum)
-        assert run.wait(10) == code
+        assert run.wait(PATIENCE) == code
     wait_until(lambda: not any(map(is_alive, children)))
 
 

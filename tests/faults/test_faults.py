@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from command_line import PATIENCE
 from faults import disk, kills, sameness, sharing, stops, surroundings, trials
 from faults.surroundings import Surrounding
 from faults.trials import EAGER, Tally, Training, patched
 
-JOBS = len(os.sched_getaffinity(0))
-LIMIT = 20.0  # seconds to leave after a signal: how quick it is, the campaign measures
-PATIENCE = 400  # trials in which a fault may show itself; the first that does ends them
+JOBS = 2  # other tests run beside these
+TRIALS = 400  # in which a fault may show itself; the first that does ends them
 
 TORN = """
 import os, time
@@ -128,15 +127,15 @@ def test_kills_do_no_harm(training: Training) -> None:
     ids=["torn files", "random numbers lost", "rows that stay", "litter that stays"],
 )
 def test_kills_would_find(training: Training, patch: str, word: str) -> None:
-    found(kills.check_kills(training, PATIENCE, JOBS, patched(patch)), word)
+    found(kills.check_kills(training, TRIALS, JOBS, patched(patch)), word)
 
 
 def test_signals_do_no_harm(training: Training) -> None:
-    clean(stops.check_signals(training, 4, JOBS, seconds=LIMIT))
+    clean(stops.check_signals(training, 4, JOBS, seconds=PATIENCE))
 
 
 def test_signals_would_find_handlers_not_set(training: Training) -> None:
-    found(stops.check_signals(training, PATIENCE, JOBS, patched(NO_HANDLER), seconds=LIMIT), "")
+    found(stops.check_signals(training, TRIALS, JOBS, patched(NO_HANDLER), seconds=PATIENCE), "")
 
 
 def test_io_errors_do_no_harm(training: Training, tmp_path: Path) -> None:
@@ -149,7 +148,7 @@ def test_io_errors_do_no_harm(training: Training, tmp_path: Path) -> None:
     ids=["an fsync unchecked", "a traceback", "temporaries left"],
 )
 def test_io_errors_would_find(training: Training, tmp_path: Path, patch: str, call: str, word: str) -> None:
-    found(disk.check_io_errors(training, PATIENCE, JOBS, tmp_path, patched(patch), calls=(call,)), word)
+    found(disk.check_io_errors(training, TRIALS, JOBS, tmp_path, patched(patch), calls=(call,)), word)
 
 
 def test_full_disks_do_no_harm(training: Training) -> None:
@@ -158,7 +157,7 @@ def test_full_disks_do_no_harm(training: Training) -> None:
 
 @pytest.mark.parametrize(("patch", "word"), [(TORN, ""), (DIRTY, "litter")], ids=["torn files", "temporaries left"])
 def test_full_disks_would_find(training: Training, patch: str, word: str) -> None:
-    found(disk.check_full_disks(training, PATIENCE, JOBS, patched(patch)), word)
+    found(disk.check_full_disks(training, TRIALS, JOBS, patched(patch)), word)
 
 
 def test_two_trainings_never_share_a_directory(training: Training) -> None:
@@ -166,7 +165,7 @@ def test_two_trainings_never_share_a_directory(training: Training) -> None:
 
 
 def test_sharing_would_find_a_lock_not_taken(training: Training) -> None:
-    found(sharing.check_sharing(training, PATIENCE, JOBS, patched(NO_LOCK)), "")
+    found(sharing.check_sharing(training, TRIALS, JOBS, patched(NO_LOCK)), "")
 
 
 QUICK = ("stdout closed", "stderr full", "64 descriptors", "a full disk", "the working directory is gone")
