@@ -43,7 +43,7 @@ def png(width: int, height: int, bits: int, colours: int, pixels: bytes, *betwee
 
 def zeros(n: int) -> bytes:
     """Return n packed zeros without having them all in memory."""
-    packer = zlib.compressobj()
+    packer = zlib.compressobj(1)  # of hundreds of megabytes
     whole, rest = divmod(n, 1_000_000)
     parts = [packer.compress(bytes(1_000_000)) for _ in range(whole)]
     return b"".join([*parts, packer.compress(bytes(rest)), packer.flush()])

@@ -116,6 +116,7 @@ def test_kills_do_no_harm(training: Training) -> None:
     clean(kills.check_kills(training, 4, JOBS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("patch", "word"),
     [
@@ -134,6 +135,7 @@ def test_signals_do_no_harm(training: Training) -> None:
     clean(stops.check_signals(training, 4, JOBS, seconds=PATIENCE))
 
 
+@pytest.mark.slow
 def test_signals_would_find_handlers_not_set(training: Training) -> None:
     found(stops.check_signals(training, TRIALS, JOBS, patched(NO_HANDLER), seconds=PATIENCE), "")
 
@@ -142,6 +144,7 @@ def test_io_errors_do_no_harm(training: Training, tmp_path: Path) -> None:
     clean(disk.check_io_errors(training, 6, JOBS, tmp_path, calls=("write", "fsync", "rename", "mkdir")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("patch", "call", "word"),
     [(UNCHECKED_FSYNC, "fsync", "exit 0"), (TRACEBACK, "write", "Traceback"), (DIRTY, "rename", "litter")],
@@ -164,6 +167,7 @@ def test_two_trainings_never_share_a_directory(training: Training) -> None:
     clean(sharing.check_sharing(training, 2, JOBS))
 
 
+@pytest.mark.slow
 def test_sharing_would_find_a_lock_not_taken(training: Training) -> None:
     found(sharing.check_sharing(training, TRIALS, JOBS, patched(NO_LOCK)), "")
 
@@ -200,11 +204,13 @@ def test_models_are_equal_anywhere(tmp_path: Path) -> None:
     clean(sameness.check_sameness(tmp_path, JOBS, places=sameness.PLACES[2:9:3]))
 
 
+@pytest.mark.slow
 def test_sameness_would_find_what_depends_on_the_surroundings(tmp_path: Path) -> None:
     hashed = [place for place in sameness.PLACES if place.name.startswith("hash seed")]
     found(sameness.check_sameness(tmp_path, JOBS, patched(BY_HASH), hashed), "other bytes")
 
 
+@pytest.mark.slow
 def test_every_patch_still_trains_when_left_alone(tmp_path: Path) -> None:
     """A patch that breaks the program would be found whatever a check looks at."""
     for number, patch in enumerate((SAME_ORDER, ROWS_STAY, NO_HANDLER, UNCHECKED_FSYNC, NO_LOCK, BY_HASH)):
