@@ -1,8 +1,9 @@
 PYTHON ?= python3
 BIN = .venv/bin
+PARALLEL = -n logical --maxprocesses 8 --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup train test test-lowest test-kernels faults fuzz lint format types check bench bench-pictures peers pretrained clean
+.PHONY: setup train test test-all test-lowest test-kernels faults fuzz lint format types check wheel bench bench-pictures peers pretrained clean
 
 setup: .venv/ready          ## make .venv with everything that training, tests and checks need
 .venv/ready: pyproject.toml
@@ -11,11 +12,14 @@ setup: .venv/ready          ## make .venv with everything that training, tests a
 train: .venv/ready          ## train the default config, then measure it on people it has never seen
 	$(BIN)/backprop train && $(BIN)/backprop eval && echo 'next: .venv/bin/backprop predict data/samples'
 
-test: .venv/ready           ## all tests
-	$(BIN)/python -m pytest
+test: .venv/ready           ## all tests but the slow ones, some minutes
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow'
+
+test-all: .venv/ready       ## all tests, kernels and campaigns in full: an hour
+	$(BIN)/python -m pytest $(PARALLEL) && $(MAKE) test-kernels faults fuzz
 
 test-lowest: .venv-lowest/ready ## the quicker tests on the lowest versions that pyproject.toml allows
-	.venv-lowest/bin/python -m pytest -p no:cacheprovider --ignore tests/faults --ignore tests/fuzz --ignore tests/test_docs.py --ignore tests/test_architecture.py
+	.venv-lowest/bin/python -m pytest $(PARALLEL) -m 'not slow' -p no:cacheprovider --ignore tests/faults --ignore tests/fuzz --ignore tests/test_docs.py --ignore tests/test_architecture.py
 .venv-lowest/ready: pyproject.toml .ci/lowest.py
 	$(PYTHON) -m venv .venv-lowest && .venv-lowest/bin/pip install --quiet $$(.venv-lowest/bin/python .ci/lowest.py) && touch $@
 
@@ -34,7 +38,10 @@ format: .venv/ready         ## put it in order
 types: .venv/ready          ## mypy --strict
 	$(BIN)/mypy
 
-check: lint types test      ## what CI runs
+check: lint types test      ## before every commit
+
+wheel: .venv/ready          ## sdist and wheel in dist/, built, checked and tried outside this clone
+	rm -rf dist && $(BIN)/python -m build && $(BIN)/twine check --strict dist/* && .ci/try $(CURDIR)/$(BIN)/python
 
 bench: .venv/ready          ## our speed against others; writes benchmarks/RESULTS.md (torch and jax: pip install -e '.[bench]')
 	$(BIN)/python -m benchmarks.bench

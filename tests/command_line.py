@@ -22,6 +22,7 @@ from backprop_cli.cli.app import app
 CHECKOUT = Path(backprop_cli.__file__).parents[1]
 SAMPLES = CHECKOUT / "data" / "samples"
 PROGRAM = (sys.executable, "-W", "error", "-m", "backprop_cli")
+PATIENCE = 600.0  # seconds until what hangs is ended: no verdict on how fast it is, however busy the machine
 
 _UNSET = ("CI", "FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES", "TERM", "GITHUB_ACTIONS", "PYTHONWARNINGS")
 
@@ -94,7 +95,7 @@ def process(
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=subprocess.PIPE,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -142,7 +143,7 @@ def on_a_terminal(*args: str | Path, cwd: Path, keys: bytes = b"", after: str = 
         start_new_session=True,
     )
     os.close(slave)
-    too_long = threading.Timer(60.0, running.kill)
+    too_long = threading.Timer(PATIENCE, running.kill)
     too_long.start()
     seen = b""
     while True:
@@ -162,9 +163,9 @@ def on_a_terminal(*args: str | Path, cwd: Path, keys: bytes = b"", after: str = 
     return running.returncode, stdout.decode(), seen.decode()
 
 
-def wait_until(happened: Callable[[], bool], *, seconds: float = 20.0) -> None:
+def wait_until(happened: Callable[[], bool]) -> None:
     """Wait for something another process does."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + PATIENCE
     while not happened():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.005)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from command_line import process
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backprop_cli import config
@@ -528,7 +528,6 @@ configs = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(configs)
 def test_every_config_comes_back_from_its_yaml_and_from_its_dict(made: Config) -> None:
     assert read(made.to_yaml()) == made
@@ -548,7 +547,6 @@ def test_a_name_that_looks_like_something_else_comes_back(name: str) -> None:
     assert read(made.to_yaml()) == made
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60) | st.text(alphabet="seda:[]{}-?&*!|>'\"%@\n\t 1.,#~", max_size=60))
 def test_any_text_is_a_config_or_a_config_error(text: str) -> None:
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import backprop, document, process, refusal, started, wait_until
+from command_line import PATIENCE, backprop, document, process, refusal, started, wait_until
 
 from backprop_cli.config import Config, load_config
 from backprop_cli.cross_validation import Answers, Fold, cross_validate, make_folds, summarize
@@ -202,22 +202,22 @@ LONG = ("cv", "-c", "quick", "--folds", "2", "--jobs", "2", "--set", "training.e
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_cv_and_its_processes_in_the_middle_of_a_fold(tmp_path: Path, signum: int, code: int) -> None:
     with started(*LONG, cwd=tmp_path) as run:
-        wait_until(lambda: any(processor_seconds(child) > 1 for child in children_of(run.pid)), seconds=600)
+        wait_until(lambda: any(processor_seconds(child) > 1 for child in children_of(run.pid)))
         children = children_of(run.pid)
         run.send_signal(signum)
-        _, told = run.communicate(timeout=600)
+        _, told = run.communicate(timeout=PATIENCE)
     assert (run.returncode, told.decode()) == (code, "error: interrupted after 0 of 2 trainings\n")
-    wait_until(lambda: not any(map(is_alive, children)), seconds=600)
+    wait_until(lambda: not any(map(is_alive, children)))
 
 
 def test_ctrl_c_while_the_processes_start_prints_no_traceback_of_theirs(tmp_path: Path) -> None:
     with started(*LONG, cwd=tmp_path, start_new_session=True) as run:
-        wait_until(lambda: sum(map(would_print_ctrl_c, children_of(run.pid))) == 2, seconds=600)
+        wait_until(lambda: sum(map(would_print_ctrl_c, children_of(run.pid))) == 2)
         children = children_of(run.pid)
         os.killpg(run.pid, signal.SIGINT)  # as a terminal does
-        _, told = run.communicate(timeout=600)
+        _, told = run.communicate(timeout=PATIENCE)
     assert (run.returncode, told.decode()) == (130, "error: interrupted after 0 of 2 trainings\n")
-    wait_until(lambda: not any(map(is_alive, children)), seconds=600)
+    wait_until(lambda: not any(map(is_alive, children)))
 
 
 @pytest.mark.parametrize(("rate", "code", "words"), [("1e30", 1, "error: training diverged on "), ("1e-3", 0, "2/2  ")])
@@ -243,10 +243,10 @@ def test_a_host_keeps_its_own_processes() -> None:
 
 def test_the_processes_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
     with started(*LONG, cwd=tmp_path) as run:
-        wait_until(lambda: any(processor_seconds(child) > 1 for child in children_of(run.pid)), seconds=600)
+        wait_until(lambda: any(processor_seconds(child) > 1 for child in children_of(run.pid)))
         children = children_of(run.pid)
         run.kill()
-    wait_until(lambda: not any(map(is_alive, children)), seconds=600)
+    wait_until(lambda: not any(map(is_alive, children)))
 
 
 def processor_seconds(pid: int) -> float:

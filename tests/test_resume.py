@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import answer, backprop, contents, document, refusal, started, wait_until
-from faults.trials import differences, rows
+from command_line import PATIENCE, answer, backprop, contents, document, refusal, started, wait_until
+from faults.trials import differences, patched, rows
 
 from backprop_cli.engine import training
 
@@ -83,21 +83,29 @@ def test_interrupted_before_the_first_epoch_is_over_it_starts_there(
     same(work / "broken", work / "whole")
 
 
+SLOW = """
+import time
+from backprop_cli.store.run_directory import RunDirectory
+append = RunDirectory.append_metrics
+RunDirectory.append_metrics = lambda self, row: (append(self, row), time.sleep(0.5))
+"""
+
+
 def test_signalled_processes_resume_to_the_same_bytes(work: Path) -> None:
-    command = ("train", "-c", "quick", "--epochs", "200", "--set", WARPED)
+    command, slow = ("train", "-c", "quick", "--epochs", "100", "--set", WARPED), patched(SLOW)
     answer(*command, "--run-dir", "whole")
-    running = started(*command, "--run-dir", "broken", cwd=work)
+    running = started(*command, "--run-dir", "broken", cwd=work, program=slow)
     wait_until(lambda: (work / "broken/metrics.jsonl").exists())
     running.send_signal(signal.SIGINT)
-    running.communicate(timeout=20)
+    running.communicate(timeout=PATIENCE)
     assert running.returncode == 130
     n_rows = len(rows(work / "broken"))
-    running = started("train", "--resume", "broken", cwd=work)
+    running = started("train", "--resume", "broken", cwd=work, program=slow)
     wait_until(lambda: len((work / "broken/metrics.jsonl").read_bytes().splitlines()) > n_rows)
     running.send_signal(signal.SIGTERM)
-    running.communicate(timeout=20)
+    running.communicate(timeout=PATIENCE)
     assert running.returncode == 143
-    assert n_rows < len(rows(work / "broken")) < 200
+    assert n_rows < len(rows(work / "broken")) < 100
     answer("train", "--resume", "broken")
     same(work / "broken", work / "whole")
 

@@ -53,7 +53,7 @@ class PlainView(View):
         """Print an epoch when a line is due."""
         if not isinstance(event, EpochResult):
             return
-        now = time.perf_counter()
+        now = self.clock()
         if now >= self.next_line or event.stop_reason:
             self.next_line = now + LINE_SECONDS
             console.story(f"{self._network()}epoch {event.epoch}/{event.n_epochs}  {figures_of(event)}")

@@ -1,23 +1,21 @@
-"""A folder of broken, hostile and odd files: `backprop predict FOLDER` has one clear line for each, soon."""
+"""A folder of broken, hostile and odd files: `backprop predict FOLDER` has one clear line for each.
+
+How long each may take, the fuzz campaign judges, to which they belong.
+"""
 
 import io
 import os
 import struct
 import sys
-import time
 import zipfile
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command_line import SAMPLES, parsed, process
 from PIL import Image
-
-from backprop_cli.data.image import read_picture
-from backprop_cli.errors import PictureError
 
 DIGIT = Image.open(SAMPLES / "3-1418.png").convert("L").resize((120, 120))
 FORMATS = {"png": "PNG", "jpg": "JPEG", "gif": "GIF", "bmp": "BMP", "tif": "TIFF", "webp": "WEBP", "pgm": "PPM"}
@@ -45,7 +43,7 @@ def png(width: int, height: int, bits: int, colours: int, pixels: bytes, *betwee
 
 def zeros(n: int) -> bytes:
     """Return n packed zeros without having them all in memory."""
-    packer = zlib.compressobj()
+    packer = zlib.compressobj(1)  # of hundreds of megabytes
     whole, rest = divmod(n, 1_000_000)
     parts = [packer.compress(bytes(1_000_000)) for _ in range(whole)]
     return b"".join([*parts, packer.compress(bytes(rest)), packer.flush()])
@@ -161,15 +159,18 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str |
 
 
 WITH_MEMORY = """
-import os, resource
+import os
+from pathlib import Path
 from backprop_cli.cli.app import main
 leave = os._exit
 def leave_and_tell(code):
-    os.write(2, b"peak %d\\n" % (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))
+    kilobytes = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+    os.write(2, b"peak %d\\n" % (kilobytes // 1024))
     leave(code)
 os._exit = leave_and_tell
 main()
 """
+"""Not `ru_maxrss`, which begins at the peak of the process that started this one: of pytest, whatever ran before."""
 
 
 def test_each_odd_file_has_one_line(odd: tuple[Path, dict[str, str | None]], trained: Path) -> None:
@@ -200,16 +201,3 @@ def test_odd_files_leave_no_traceback_and_little_memory(odd: tuple[Path, dict[st
     assert all(line.startswith(("error: ", "warning: ", "model: ")) for line in lines[:-1]), lines
     n_errors = sum(line.startswith("error: ") for line in lines)
     assert n_errors + len(done.stdout.splitlines()) == len(expected)
-
-
-@pytest.mark.parametrize("name", [*FILES, "loop.png", "pipe.png", "device.png"])
-def test_each_odd_file_takes_little_time(odd: tuple[Path, dict[str, str | None]], name: str) -> None:
-    assert any(processor_seconds(odd[0] / name) < 2 for _ in range(3))  # a busy machine only ever adds to it
-
-
-def processor_seconds(path: Path) -> float:
-    """Return what reading one picture takes of this process's time."""
-    start = time.process_time()
-    with suppress(PictureError):
-        read_picture(path)
-    return time.process_time() - start

@@ -65,7 +65,7 @@ def test_the_forms_of_a_csv_file(name: str, text: str, tmp_path: Path) -> None:
     hnp.arrays(np.float32, (5, 9), elements=st.just(0.0) | st.floats(2.0**-20, 2.0**20, width=32)),
     st.lists(st.integers(-50, 50), min_size=5, max_size=5).filter(lambda labels: len(set(labels)) > 1),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_what_is_written_is_read(
     tmp_path_factory: pytest.TempPathFactory, pixels: NDArray[np.float32], labels: list[int]
 ) -> None:
@@ -206,7 +206,7 @@ def test_a_bomb_of_one_endless_line_is_refused(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_bytes_are_a_data_set_or_a_refusal(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = written(tmp_path_factory.mktemp("csv") / "a.csv", content)
     lines: list[str] = []

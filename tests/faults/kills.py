@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import random
 import signal
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from command_line import started
 from faults.trials import EAGER, Tally, Training, repeat
 
 
@@ -18,15 +16,7 @@ def check_kills(training: Training, wanted: int, jobs: int, program: Sequence[st
     def trial(folder: Path, chance: random.Random) -> int:
         n_hit = 0
         for _ in range(chance.choice((1, 1, 2, 3))):
-            metrics = folder / "run/metrics.jsonl"
-            before = metrics.stat().st_mtime_ns if metrics.exists() else 0
-            running = started(*training.command(folder / "run"), cwd=folder, program=program)
-            if chance.random() < 0.7:  # most of the time goes into the start: more often, wait for the first epoch
-                while running.poll() is None and not (metrics.exists() and metrics.stat().st_mtime_ns > before):
-                    time.sleep(0.002)
-                time.sleep(chance.uniform(0.0, training.seconds / 3))
-            else:
-                time.sleep(chance.uniform(0.0, training.seconds))
+            running = training.begun(folder, program, chance)
             running.kill()
             _, stderr = running.communicate()
             assert running.returncode in (0, -signal.SIGKILL), f"does not go on: {stderr.decode()}"

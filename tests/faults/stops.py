@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from command_line import PROGRAM, started
+from command_line import PROGRAM
 from faults.trials import Tally, Training, repeat
 
 
@@ -28,8 +28,7 @@ def check_signals(
 
     def trial(folder: Path, chance: random.Random) -> int:
         signum = chance.choice((signal.SIGINT, signal.SIGTERM))
-        running = started(*training.command(folder / "run"), cwd=folder, program=program)
-        time.sleep(chance.uniform(0.0, training.seconds))
+        running = training.begun(folder, program, chance)
         running.send_signal(signum)
         begin = time.monotonic()
         if chance.random() < 0.25:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from command_line import PROGRAM, SAMPLES, environment, process
+from command_line import PATIENCE, PROGRAM, SAMPLES, environment, process
 from faults.disk import can_mount
 from faults.trials import STORY, Tally, repeat
 
@@ -260,7 +260,7 @@ def _run_in(place: Surrounding, work: Path, command: str, program: Sequence[str]
     env = environment(WORK=str(work), PYTHON=sys.executable, **place.env)
     line = [*shell, place.shell, "bash", *program, *shlex.split(command)]
     done = subprocess.run(
-        line, cwd=work, env=env, capture_output=True, stdin=subprocess.DEVNULL, timeout=120, check=False
+        line, cwd=work, env=env, capture_output=True, stdin=subprocess.DEVNULL, timeout=PATIENCE, check=False
     )
     output = done.stdout + done.stderr
     told = f"{place.name}: {command}: exit {done.returncode}, {done.stdout[-300:]!r} {done.stderr[-600:]!r}"

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from command_line import PATIENCE
 from faults import disk, kills, sameness, sharing, stops, surroundings, trials
 from faults.surroundings import Surrounding
 from faults.trials import EAGER, Tally, Training, patched
 
-JOBS = len(os.sched_getaffinity(0))
-LIMIT = 20.0  # seconds to leave after a signal: how quick it is, the campaign measures
-PATIENCE = 400  # trials in which a fault may show itself; the first that does ends them
+JOBS = 2  # other tests run beside these
+TRIALS = 400  # in which a fault may show itself; the first that does ends them
 
 TORN = """
 import os, time
@@ -117,6 +116,7 @@ def test_kills_do_no_harm(training: Training) -> None:
     clean(kills.check_kills(training, 4, JOBS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("patch", "word"),
     [
@@ -128,28 +128,30 @@ def test_kills_do_no_harm(training: Training) -> None:
     ids=["torn files", "random numbers lost", "rows that stay", "litter that stays"],
 )
 def test_kills_would_find(training: Training, patch: str, word: str) -> None:
-    found(kills.check_kills(training, PATIENCE, JOBS, patched(patch)), word)
+    found(kills.check_kills(training, TRIALS, JOBS, patched(patch)), word)
 
 
 def test_signals_do_no_harm(training: Training) -> None:
-    clean(stops.check_signals(training, 4, JOBS, seconds=LIMIT))
+    clean(stops.check_signals(training, 4, JOBS, seconds=PATIENCE))
 
 
+@pytest.mark.slow
 def test_signals_would_find_handlers_not_set(training: Training) -> None:
-    found(stops.check_signals(training, PATIENCE, JOBS, patched(NO_HANDLER), seconds=LIMIT), "")
+    found(stops.check_signals(training, TRIALS, JOBS, patched(NO_HANDLER), seconds=PATIENCE), "")
 
 
 def test_io_errors_do_no_harm(training: Training, tmp_path: Path) -> None:
     clean(disk.check_io_errors(training, 6, JOBS, tmp_path, calls=("write", "fsync", "rename", "mkdir")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("patch", "call", "word"),
     [(UNCHECKED_FSYNC, "fsync", "exit 0"), (TRACEBACK, "write", "Traceback"), (DIRTY, "rename", "litter")],
     ids=["an fsync unchecked", "a traceback", "temporaries left"],
 )
 def test_io_errors_would_find(training: Training, tmp_path: Path, patch: str, call: str, word: str) -> None:
-    found(disk.check_io_errors(training, PATIENCE, JOBS, tmp_path, patched(patch), calls=(call,)), word)
+    found(disk.check_io_errors(training, TRIALS, JOBS, tmp_path, patched(patch), calls=(call,)), word)
 
 
 def test_full_disks_do_no_harm(training: Training) -> None:
@@ -158,15 +160,16 @@ def test_full_disks_do_no_harm(training: Training) -> None:
 
 @pytest.mark.parametrize(("patch", "word"), [(TORN, ""), (DIRTY, "litter")], ids=["torn files", "temporaries left"])
 def test_full_disks_would_find(training: Training, patch: str, word: str) -> None:
-    found(disk.check_full_disks(training, PATIENCE, JOBS, patched(patch)), word)
+    found(disk.check_full_disks(training, TRIALS, JOBS, patched(patch)), word)
 
 
 def test_two_trainings_never_share_a_directory(training: Training) -> None:
     clean(sharing.check_sharing(training, 2, JOBS))
 
 
+@pytest.mark.slow
 def test_sharing_would_find_a_lock_not_taken(training: Training) -> None:
-    found(sharing.check_sharing(training, PATIENCE, JOBS, patched(NO_LOCK)), "")
+    found(sharing.check_sharing(training, TRIALS, JOBS, patched(NO_LOCK)), "")
 
 
 QUICK = ("stdout closed", "stderr full", "64 descriptors", "a full disk", "the working directory is gone")
@@ -201,11 +204,13 @@ def test_models_are_equal_anywhere(tmp_path: Path) -> None:
     clean(sameness.check_sameness(tmp_path, JOBS, places=sameness.PLACES[2:9:3]))
 
 
+@pytest.mark.slow
 def test_sameness_would_find_what_depends_on_the_surroundings(tmp_path: Path) -> None:
     hashed = [place for place in sameness.PLACES if place.name.startswith("hash seed")]
     found(sameness.check_sameness(tmp_path, JOBS, patched(BY_HASH), hashed), "other bytes")
 
 
+@pytest.mark.slow
 def test_every_patch_still_trains_when_left_alone(tmp_path: Path) -> None:
     """A patch that breaks the program would be found whatever a check looks at."""
     for number, patch in enumerate((SAME_ORDER, ROWS_STAY, NO_HANDLER, UNCHECKED_FSYNC, NO_LOCK, BY_HASH)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -14,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from command_line import contents, process
+from command_line import contents, process, started
 
 from backprop_cli.store.files import list_litter
 from backprop_cli.store.model_file import load_checkpoint
@@ -122,6 +123,22 @@ class Training:
         done = process(*self.command(folder / "run"), cwd=folder, program=program)
         assert done.returncode == 0, f"does not go on: exit {done.returncode}, {done.stderr.decode()}"
         self.compare(folder)
+
+    def begun(self, folder: Path, program: Sequence[str], chance: random.Random) -> subprocess.Popen[bytes]:
+        """Start in a directory what `command` says; return it at a random moment, most often one past its first epoch.
+
+        The start takes most of the time, and trials that hit nothing but imports find little.
+        """
+        metrics = folder / "run/metrics.jsonl"
+        before = metrics.stat().st_mtime_ns if metrics.exists() else 0
+        running = started(*self.command(folder / "run"), cwd=folder, program=program)
+        if chance.random() < 0.7:
+            while running.poll() is None and not (metrics.exists() and metrics.stat().st_mtime_ns > before):
+                time.sleep(0.002)
+            time.sleep(chance.uniform(0.0, self.seconds / 3))
+        else:
+            time.sleep(chance.uniform(0.0, self.seconds))
+        return running
 
     def compare(self, folder: Path) -> None:
         """Raise AssertionError where a finished training differs from this one in a byte, or left something lying."""

@@ -16,7 +16,7 @@ from signing import body_of, header_of, sign
 
 sys.path.append(str(Path(__file__).parents[1] / "data"))  # outside pytest nobody else has done it
 
-from test_odd_files import chunk, png, zeros
+from test_odd_files import FILES, chunk, png, zeros
 
 LARGE = 9_990, 10_000
 MANY = 48_000_000  # bytes: nearly the largest file that is read
@@ -116,6 +116,7 @@ PICTURES: dict[str, Callable[[], bytes]] = {
     "strip.tif": lambda: tiff(16, 4, zeros(pixels(8))),
     "half-strip.tif": lambda: tiff(16, 4, zeros(pixels(4)), rows=LARGE[1] // 2),
     "lies.tif": lambda: tiff(8, 4, zeros(1_000)),
+    **{name: make for name, (make, _) in FILES.items()},
 }
 
 

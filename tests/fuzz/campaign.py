@@ -16,6 +16,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
+from command_line import PATIENCE
 from judge import LIMITS, small_run
 from mutations import Case, configs, data_files, model_files, pictures
 from worker import Outcome, Worker
@@ -107,7 +108,7 @@ def run(kind: str, many: Iterable[Case], *, keep: Path | None = None, timed: boo
     """
     tally = Tally()
     start = time.monotonic()
-    with tempfile.TemporaryDirectory() as scratch, Worker(kind, timed=timed) as worker:
+    with tempfile.TemporaryDirectory() as scratch, Worker(kind, patience=PATIENCE, timed=timed) as worker:
         for case in many:
             place = Path(scratch) / ODD_FOLDER
             outcome = worker.read(written(case, place))

@@ -17,10 +17,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Self
 
-PATIENCE = 30.0  # seconds until a process that does not answer is ended
 MOST_MEMORY = 6 * 2**30  # bytes of address space, so that a bomb hurts nobody else
 
 HERE = Path(__file__).parent
+CHECKOUT = str(HERE.parents[1])
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,12 @@ class Worker:
 
     Args:
         kind: One of the keys of the judge's `LIMITS`.
+        patience: Seconds until a process that does not answer is ended.
         timed: Whether too much processor time is a failure.
         judge: The module that has `judge` and `LIMITS`.
-        patience: Seconds until a process that does not answer is ended.
     """
 
-    def __init__(
-        self, kind: str, *, timed: bool = True, judge: Path = HERE / "judge.py", patience: float = PATIENCE
-    ) -> None:
+    def __init__(self, kind: str, *, patience: float, timed: bool = True, judge: Path = HERE / "judge.py") -> None:
         self.arguments = [kind, str(int(timed)), str(judge)]
         self.patience = patience
         self.process: subprocess.Popen[str] | None = None
@@ -77,7 +75,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.words,
-            env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"},
+            env=os.environ | {"PYTHONPATH": CHECKOUT, "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"},
             text=True,
         )
 

@@ -108,7 +108,7 @@ scalars = st.none() | st.booleans() | st.integers(-(2**64), 2**64) | st.floats(a
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 def test_any_model_comes_back_to_the_last_bit(tmp_path: Path, data: st.DataObject) -> None:
     floats = st.floats(allow_nan=False, allow_infinity=False, width=32)
     height, width = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3))
@@ -459,7 +459,7 @@ def test_json_bombs_in_the_metadata_are_refused(tmp_path: Path, raw: bytes) -> N
 
 
 @given(data=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_signed_nonsense_gets_through_as_another_error(data: st.DataObject) -> None:
     json_values = st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("F32"),
