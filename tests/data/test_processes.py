@@ -90,7 +90,7 @@ def test_a_process_that_dies_is_told_and_not_waited_for() -> None:
 
 def test_whoever_leaves_waits_for_no_task(tmp_path: Path) -> None:
     with closing(share_out([(tmp_path / "a",), (tmp_path / "b",)], 2, partial, go_on_for_ever)) as events:
-        wait_until(lambda: next(events) is None and len(list(tmp_path.iterdir())) == 2, seconds=600)
+        wait_until(lambda: next(events) is None and len(list(tmp_path.iterdir())) == 2)
 
 
 LEFT_LYING = """
