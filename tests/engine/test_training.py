@@ -265,6 +265,9 @@ def test_early_stopping_says_so_and_never_starts_again() -> None:
     assert run.finish()[-1].stop_reason == run.state.stop_reason == "early_stopping"
     assert run.state.epoch == 3
     assert run.finish() == []
+    again = scripted_run([5] * 9, EarlyStopping(monitor="val_accuracy", patience=2))
+    again.state.restore(*carried_over(run.state))
+    assert again.finish() == []
 
 
 def test_an_improvement_within_min_delta_is_none() -> None:
@@ -395,6 +398,8 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(stop_at: int) ->
                 break
     second = long_run(seed=99)  # nothing of its own may be left
     second.state.restore(*carried_over(first.state))
+    for name in ("best_epoch", "best_val_loss", "best_val_accuracy", "best_train_loss", "best_monitored"):
+        assert getattr(second.state, name) == getattr(first.state, name)
     resumed = second.finish()
     assert [(e.epoch, e.train_loss, e.val_loss) for e in resumed] == [
         (e.epoch, e.train_loss, e.val_loss) for e in history[stop_at:]

@@ -86,12 +86,16 @@ def test_the_largest_activations_are_each_layers_own() -> None:
         strict=True,
     ):
         layer.weight[...] = weight
-    first, second, output = explain(network, CrossEntropy(), np.array([1.0, 3.0, 2.0]), 0, top=2).layers
+    found = explain(network, CrossEntropy(), np.array([1.0, 3.0, 2.0]), 0, top=2)
+    first, second, output = found.layers
     assert first.largest == ((1, 6.0), (2, 6.0))  # of (1, 6, 6)
     a, b = math.tanh(0.1), math.tanh(1.6)
     assert second.largest == ((1, pytest.approx(b)), (0, pytest.approx(a)))
     assert output.largest == ((1, pytest.approx(9.0 * b)), (0, pytest.approx(5.0 * a)))
     assert (first.n_fired, second.n_fired, output.n_fired) == (3, 2, 2)
+    p, slope = 1.0 / (1.0 + math.exp(9.0 * b - 5.0 * a)), [1.0 - a * a, 1.0 - b * b]
+    np.testing.assert_allclose(found.there_and_back.deltas[2], [p - 1.0, 1.0 - p])
+    np.testing.assert_allclose(found.there_and_back.deltas[1], np.array([5.0, 9.0]) * [p - 1.0, 1.0 - p] * slope)
 
 
 def test_how_few_carry_half_and_how_many_none_and_why() -> None:
@@ -105,6 +109,15 @@ def test_how_few_carry_half_and_how_many_none_and_why() -> None:
     assert (hidden.zero_gradient_count, hidden.zero_inputs, hidden.zero_deltas) == (6, 3, 3)
     assert (output.zero_gradient_count, output.zero_inputs, output.zero_deltas) == (2, 2, 0)
     assert found.zero_gradient_count == 8
+
+
+def test_how_few_carry_half_of_hardly_any_blame() -> None:
+    network = by_hand()
+    network.layers[1].bias[...] = [10, -10.5]  # a sure answer: all gradients are as before, times 1e-9
+    found = explain(network, CrossEntropy(), INPUTS, 0)
+    assert sum(layer.mean_abs_gradient * layer.n_weights for layer in found.layers) < 1e-6
+    assert [layer.half_blame_count for layer in found.layers] == [2, 2]
+    assert found.half_blame_count == 3
 
 
 def test_the_most_blamed_weights_go_backward_and_are_written_out() -> None:

@@ -210,6 +210,25 @@ def test_a_file_of_many_gigabytes_is_refused_by_its_size(tmp_path: Path) -> None
         read_bounded(tmp_path / "sparse", 256 * 2**20)
 
 
+@pytest.mark.parametrize("then", [b"1234", b"123456"])
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: bytes
+) -> None:
+    path, original = tmp_path / "file", os.fstat
+    path.write_bytes(b"12345")
+
+    def fstat(descriptor: int) -> os.stat_result:
+        found = original(descriptor)
+        if found.st_ino == path.stat().st_ino and found.st_size == 5:
+            path.write_bytes(then)
+        return found
+
+    monkeypatch.setattr(os, "fstat", fstat)
+    with pytest.raises(OSError, match="changed while it was read") as caught:
+        read_bounded(path, 100)
+    assert caught.value.filename == str(path)
+
+
 def test_only_regular_files_are_read_and_a_pipe_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
