@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
@@ -95,11 +95,15 @@ def blas_kernel() -> str | None:
 
 
 def cpu_features() -> tuple[str, ...]:
-    """Return the features of the processor that NumPy uses, in its own names, which differ by version."""
+    """Return what NumPy uses of this very processor, in its own names, which differ by version."""
+    return tuple(_features().get("found", []))
+
+
+def _features() -> Mapping[str, Any]:
+    """Return NumPy's lists: what every processor must have for it (`baseline`), and what this one has (`found`)."""
     import numpy as np
 
-    known = np.show_config(mode="dicts")["SIMD Extensions"]
-    return (*known.get("baseline", []), *known.get("found", []))
+    return np.show_config(mode="dicts")["SIMD Extensions"]
 
 
 @cache
@@ -170,7 +174,7 @@ def require_portable() -> None:
     Raises:
         ConfigError: NumPy was imported with another kernel or with features beyond AVX2, or has too little.
     """
-    if not any(_generation(name) for name in cpu_features()):
+    if not any(_generation(name) for name in (*_features().get("baseline", []), *cpu_features())):
         raise ConfigError(f"{PORTABLE_NEEDS}; this NumPy uses no AVX2; leave it at auto")
     if variables := portable_variables():
         settings = " ".join(f'{name}="{value}"' for name, value in variables.items())

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.config import read_config
+from backprop_cli.config import config_of, read_config
 from backprop_cli.engine.training import EpochResult, Progress
 from backprop_cli.errors import DataError
 from backprop_cli.experiment import Experiment, differing_keys, environment, load_material
@@ -161,7 +161,8 @@ class Verification:
     def _judge(self, now: Comparison, model: Model) -> Comparison:
         """Say how far apart two models are whose bytes are not equal."""
         saved, reasons = self._saved, []
-        if keys := sorted(differing_keys(saved.config, model.config)):
+        config = config_of(saved.config, where=f"{self.path}: config")  # of an older version, some keys are not in it
+        if keys := sorted(differing_keys(config.to_dict(), model.config)):
             reasons.append(f"config.yaml is not the config in the model: {', '.join(keys)}")
         if now.epochs != saved.summary.get("epochs"):
             reasons.append(f"the model says {saved.summary.get('epochs')} epochs, training ended after {now.epochs}")

@@ -124,7 +124,7 @@ def _resume(
         now, then = environment(experiment), directory.read_environment()
         if not then:  # killed before it was written
             directory.write_environment(now)
-        elif changed := [name for name in now if now[name] != then.get(name)]:
+        elif changed := [name for name in now if name in then and now[name] != then[name]]:
             console.warn(f"{', '.join(changed)}: not as when the run began; the last bits may differ")
         if experiment.stop_reason is None:
             state = next(state for state in experiment.states if state.stop_reason is None)

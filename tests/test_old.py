@@ -1,0 +1,64 @@
+"""Runs and models of older versions keep their meaning: those in tests/old are of version 0.1.0, at its first release.
+
+`finished` and `interrupted` are one training, `quick` with 8 units, dropout and rotations; the second was stopped after
+three epochs.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import CHECKOUT, answer, backprop, document
+
+from backprop_cli.store.model_file import load_model
+
+OLD = CHECKOUT / "tests" / "old"
+
+
+@pytest.fixture
+def old(work: Path) -> Path:
+    """Give a working directory with copies of the runs."""
+    shutil.copytree(OLD, work / "runs")
+    return work / "runs"
+
+
+def accuracy_of(run: str) -> Any:
+    return document("eval", "-m", run)["accuracy"]
+
+
+def test_its_answers_are_what_they_were(old: Path) -> None:
+    found = document("predict", "digits:1700", "-m", "finished")["predictions"][0]
+    assert (found["predicted"], round(found["probability"], 3)) == ("5", 0.795)
+    assert accuracy_of("finished") == pytest.approx(303 / 360)
+    assert accuracy_of("interrupted") < 0.8
+
+
+def test_an_interrupted_run_goes_on_to_the_end_of_the_finished_one(old: Path) -> None:
+    result = backprop("train", "--resume", "interrupted", "--progress", "none")
+    assert result.exit_code == 0, result.stderr
+    rows = [
+        [json.loads(line)["val_loss"] for line in (old / run / "metrics.jsonl").read_text().splitlines()]
+        for run in ("interrupted", "finished")
+    ]
+    assert rows[0] == pytest.approx(rows[1], rel=1e-3)
+    assert [len(row) for row in rows] == [6, 6]
+    ours, theirs = (load_model(old / run / "model.safetensors").members[0] for run in ("interrupted", "finished"))
+    assert ours == pytest.approx(theirs, rel=1e-2, abs=1e-4)
+
+
+def test_a_finished_run_is_verified_as_close_since_it_records_no_kernel(old: Path) -> None:
+    found = document("verify", "finished")
+    assert found["verdict"] == "close"
+    assert found["environment"]["blas_kernel"]["then"] is None
+    assert found["n_agreeing"] == found["n_rows"]
+
+
+def test_they_are_listed_with_their_figures(old: Path) -> None:
+    runs = {line.split()[0]: line for line in answer("runs").splitlines()[1:]}
+    assert set(runs) == {"finished", "interrupted"}
+    assert "89.4 %" in runs["finished"]
+    assert "no model yet" in runs["interrupted"]
