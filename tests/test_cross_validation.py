@@ -6,8 +6,10 @@ import multiprocessing
 import os
 import re
 import signal
+import subprocess
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -196,12 +198,20 @@ def test_cv_divergence_is_exit_1() -> None:
     assert "training diverged on fold 1, seed 0" in result.stderr or "fold 2, seed 0" in result.stderr
 
 
-LONG = ("cv", "-c", "quick", "--folds", "2", "--jobs", "2", "--set", "training.epochs=1000000")  # hours
+@contextmanager
+def long_training(folder: Path, **options: bool) -> Iterator[subprocess.Popen[bytes]]:
+    """Start `cv` with folds of hours, and end it if the test has not."""
+    command = ("cv", "-c", "quick", "--folds", "2", "--jobs", "2", "--set", "training.epochs=1000000")
+    with started(*command, cwd=folder, **options) as run:
+        try:
+            yield run
+        finally:
+            run.kill()
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_cv_and_its_processes_in_the_middle_of_a_fold(tmp_path: Path, signum: int, code: int) -> None:
-    with started(*LONG, cwd=tmp_path) as run:
+    with long_training(tmp_path) as run:
         wait_until(lambda: any(processor_seconds(child) > 1 for child in children_of(run.pid)))
         children = children_of(run.pid)
         run.send_signal(signum)
@@ -211,7 +221,7 @@ def test_a_signal_ends_cv_and_its_processes_in_the_middle_of_a_fold(tmp_path: Pa
 
 
 def test_ctrl_c_while_the_processes_start_prints_no_traceback_of_theirs(tmp_path: Path) -> None:
-    with started(*LONG, cwd=tmp_path, start_new_session=True) as run:
+    with long_training(tmp_path, start_new_session=True) as run:
         wait_until(lambda: sum(map(would_print_ctrl_c, children_of(run.pid))) == 2)
         children = children_of(run.pid)
         os.killpg(run.pid, signal.SIGINT)  # as a terminal does
@@ -242,7 +252,7 @@ def test_a_host_keeps_its_own_processes() -> None:
 
 
 def test_the_processes_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
-    with started(*LONG, cwd=tmp_path) as run:
+    with long_training(tmp_path) as run:
         wait_until(lambda: any(processor_seconds(child) > 1 for child in children_of(run.pid)))
         children = children_of(run.pid)
         run.kill()

@@ -23,19 +23,22 @@ MAX_FINDINGS = 3
 
 _JUMP = 0.1  # rise of the training loss in one epoch; healthy: 0.03 at most
 _ABOVE_FRESH = 2.0  # training loss over that of a network that says nothing yet; healthy: 1.2 at most
-_FADED = 0.02  # gradient norm of the first layer over that of the last; healthy: 0.3 at least
+_BEGUN = 0.7  # loss from which a network has begun to learn, so that there is something to be thrown off from
+_FADED = 0.1  # gradient norm of the first layer over that of the last; healthy: 0.3 at least
 _DEAD = 0.4  # share of relu units; healthy: 0.25 at most. CS231n, "Neural networks 1", names the same share
-_SATURATED = 0.5  # share of a layer's answers; healthy: 0.45 at most
+_SATURATED = 0.85  # share of a layer's answers; with fewer than 0.8, no remedy made the validation loss lower
 _SMALL_STEP = 1e-3  # largest update-to-weight ratio; CS231n, "Neural networks 3": about 1e-3, lower is too slow
-_LARGE_STEP = 3e-2  # the same, where units have died or saturated
+_LONG_STEP = 2e-2  # from which a jump comes from the rate; deep and narrow networks jump with steps of 1e-2 too
+_LARGE_STEP = 3e-2  # from which a rate is lowered to the usual one at once
 _UNLEARNT = 0.1  # loss at the end; healthy: below
+_LOST = 0.5  # validation loss at its best from which hardly anything was learned
 _HARMED = 0.05  # validation loss at its best from which units and gradients are worth a look
 _GAP = 0.1  # validation over training loss at the end; healthy: 0.06 at most
 _STILL_FALLING = 0.01  # fall of the validation loss in the last fifth of the epochs, at a constant rate
 _FALLING_HALF = 0.05  # in the second half, where the schedule lets every training end flat
 _FEW_STEPS = 10  # per epoch
 _FEW_VALIDATION = 50  # rows: the 95 % interval of 97 % right is then 9 points wide on the lower side
-_DEEP = 4  # hidden layers
+_DEEP = 6  # hidden layers; with fewer, a lower rate helps more than clipping
 _MILD_WARPS = "{rotation: 12, log_scale: 0.08, shear: 0.15, probability: 0.85}"  # those of `digits`, for any size
 
 
@@ -81,8 +84,9 @@ def diagnose(
     for row in rows:
         if _number(row, "loss") is not None:
             members.setdefault(row.get("member"), []).append(row)
-    if diverged:
-        return [_diverged(max((len(member) for member in members.values()), default=0), settings)]
+    if diverged:  # the network trained last; where it has no rows, in its first epoch
+        last = list(members.values())[-1] if members else []
+        return [_diverged([] if is_finished(last) else last, settings, sizes)]
     found: dict[str, Finding] = {}
     for member in members.values():
         for finding in _findings(_Run(member, settings, sizes)):
@@ -142,11 +146,6 @@ class _Run:
         return max((max(figures) for figures in self.figures("update_ratio")), default=None)
 
     @property
-    def has_large_steps(self) -> bool:
-        """Whether steps were so long that they undid what was learnt: by their own length, or by what came of it."""
-        return (self.largest_step or 0.0) > _LARGE_STEP or self.losses[-1] > 0.5
-
-    @property
     def jump(self) -> tuple[int, float, float] | None:
         """The epoch in which the training loss rose the most, from what and to what; None if that did no harm."""
         rises = [after - before for before, after in pairwise(self.losses)]
@@ -155,9 +154,19 @@ class _Run:
         k = rises.index(max(rises))
         return k + 2, self.plain_losses[k], self.plain_losses[k + 1]
 
-    def with_layers(self, **changes: Any) -> str:
-        """Return the change to layers that differ in this from the run's."""
-        layers = [{**spec, **changes} for spec in self.specs]
+    @property
+    def dead(self) -> tuple[int, float] | None:
+        """The hidden layer with the most dead relu units in the end, from 0, and their share; None if few are."""
+        shares = self.figures("dead_share")
+        if not shares or self.best < _HARMED or self.settings["network"]["initializer"] == "zeros":
+            return None
+        of_relu = {k: shares[-1][k] for k, spec in enumerate(self.specs) if spec["activation"] == "relu"}
+        k = max(of_relu, key=of_relu.__getitem__, default=0)
+        return (k, of_relu[k]) if of_relu and of_relu[k] >= _DEAD else None
+
+    def with_layers(self, key: str, value: Callable[[Any], Any]) -> str:
+        """Return the change to layers with another value of one key, got from the one they have."""
+        layers = [{**spec, key: value(spec[key])} for spec in self.specs]
         texts = [", ".join(f"{key}: {value}" for key, value in layer.items()) for layer in layers]
         return f"network.layers=[{', '.join(f'{{{text}}}' for text in texts)}]"
 
@@ -165,9 +174,11 @@ class _Run:
 # ---- the rules, causes first ---------------------------------------------------------------------------------------
 
 
-def _diverged(n_epochs: int, settings: Mapping[str, Any]) -> Finding:
+def _diverged(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], sizes: Sizes) -> Finding:
+    if rows and (exploded := _exploded(_Run(rows, settings, sizes), diverged=True)):
+        return exploded
     rate = settings["optimizer"]["learning_rate"]
-    text = f"Training left the finite numbers in epoch {n_epochs + 1}: a learning rate of {rate:g} is too high."
+    text = f"Training left the finite numbers in epoch {len(rows) + 1}: a learning rate of {rate:g} is too high."
     return Finding("diverged", text, rate, _lower_rate(settings))
 
 
@@ -180,28 +191,34 @@ def _inputs_too_large(run: _Run) -> Finding | None:
     return Finding("inputs_too_large", text, first, "data.scaling=centered")
 
 
-def _exploded(run: _Run) -> Finding | None:
+def _exploded(run: _Run, *, diverged: bool = False) -> Finding | None:
     """A cliff in the loss of a deep network, off which one step goes far.
 
     Source: Pascanu et al. 2013, section 3.2, which finds clipping at half to ten times the usual norm to do well.
     """
     is_tame = run.settings["training"]["gradient_clip"] is not None or run.settings["optimizer"]["name"] != "sgd"
-    norms = [norm for row in run.rows if (norm := _number(row, "grad_norm")) is not None]
-    if run.jump is None or is_tame or len(run.specs) < _DEEP or not norms:
+    if is_tame or len(run.specs) < _DEEP or run.best >= _BEGUN:
         return None
-    epoch, before, after = run.jump
-    usual = median(norms[: max(1, len(norms) // 5)])
-    text = (
-        f"The gradient explodes: in epoch {epoch} the training loss rose from {before:.3g} to {after:.3g}; "
-        f"early on a gradient was {usual:.2g} long, the longest {max(norms):.2g}."
-    )
-    return Finding("exploding_gradient", text, max(norms), f"training.gradient_clip={float(f'{2.0 * usual:.1g}'):g}")
+    if diverged:
+        epoch, what = len(run.rows) + 1, "training left the finite numbers"
+    elif run.jump is not None:
+        epoch, before, after = run.jump
+        what = f"the training loss rose from {before:.3g} to {after:.3g}"
+    else:
+        return None
+    norms = [norm for row in run.rows[: epoch - 1] if (norm := _number(row, "grad_norm"))]
+    if not norms:
+        return None
+    usual = median(norms)
+    text = f"The gradient explodes: in epoch {epoch} {what}; until then, a gradient was usually {usual:.2g} long."
+    return Finding("exploding_gradient", text, usual, f"training.gradient_clip={float(f'{usual:.1g}'):g}")
 
 
 def _rate_too_high(run: _Run) -> Finding | None:
     """Steps so long that they leave the valley they were to go down. Source: Goodfellow et al. 2016, section 11.4.1."""
     highest, figure = max(run.losses), max(run.plain_losses)
-    if run.jump is not None:
+    step = run.largest_step
+    if run.jump is not None and (step is None or step > _LONG_STEP):
         epoch, before, figure = run.jump
         text = f"the training loss rose from {before:.3g} to {figure:.3g} in epoch {epoch}"
     elif highest > _ABOVE_FRESH * run.fresh:
@@ -209,45 +226,73 @@ def _rate_too_high(run: _Run) -> Finding | None:
     else:
         return None
     text = f"The learning rate is too high: {text}."
-    change = (
-        _lower_rate(run.settings)
-        if run.has_large_steps
-        else _set_rate(run.settings["optimizer"]["learning_rate"] / 3.0)
-    )
+    if (step or 0.0) > _LARGE_STEP or run.losses[-1] > 0.5:
+        change = _lower_rate(run.settings)
+    else:
+        change = _set_rate(run.settings["optimizer"]["learning_rate"] / 3.0)
     return Finding("learning_rate_too_high", text, figure, change)
 
 
+def _too_narrow(run: _Run) -> Finding | None:
+    """A relu network no wider than it is deep, whose units are dead from the start, the more the deeper.
+
+    Source: Lu, Su and Karniadakis 2018, "Collapse of deep and narrow neural nets".
+    """
+    if run.dead is None:
+        return None
+    k, share = run.dead
+    units, depth = run.specs[k]["units"], len(run.specs)
+    if units > depth:
+        return None
+    enough = max(2 * units, 4 * run.sizes.n_classes)
+    text = f"{_dead_part(k, share)}: of {depth} layers, one of {units} units is too narrow."
+    return Finding("dead_units", text, share, run.with_layers("units", lambda units: max(units, enough)))
+
+
+def _dead(run: _Run) -> Finding | None:
+    """Units that no row makes answer: small first weights, or steps too long, are behind it.
+
+    Source: He et al. 2015, section 2.2 (first weights); CS231n, "Neural networks 1" (steps).
+    """
+    if run.dead is None:
+        return None
+    if not run.settings["network"]["initializer"].startswith("he_"):
+        change = "network.initializer=he_normal"
+    elif run.best >= _LOST:  # a network that learns all the same does not do so any better at a lower rate
+        change = _lower_rate(run.settings)
+    else:
+        return None
+    return Finding("dead_units", f"{_dead_part(*run.dead)}.", run.dead[1], change)
+
+
+def _dead_part(k: int, share: float) -> str:
+    return f"In layer {k + 1}, {100 * share:.0f} % of the relu units are dead, no row makes them answer"
+
+
 def _faded(run: _Run) -> Finding | None:
-    """Blame that is lost on its way down. Source: Glorot and Bengio 2010, section 4.2; Nielsen 2015, chapter 5."""
-    norms = run.figures("grad_norm")
+    """Blame that is lost on its way down, from the start.
+
+    Source: Glorot and Bengio 2010, sections 3 and 4.2: worst with sigmoid units, best with symmetric ones.
+    """
+    norms, dead_shares = run.figures("grad_norm"), run.figures("dead_share")
     if not run.specs or not norms or run.best < _HARMED:
         return None
-    early = norms[: max(1, len(norms) // 5)]
-    ratio = median(layers[0] / layers[-1] if layers[-1] else 1.0 for layers in early)
+    n_early = max(1, len(norms) // 5)
+    ratio = median(layers[0] / layers[-1] if layers[-1] else 1.0 for layers in norms[:n_early])
     if ratio >= _FADED:
         return None
     if run.settings["network"]["initializer"] == "zeros":
         change = "network.initializer=he_normal"
-    elif any(spec["activation"] != "relu" for spec in run.specs):
-        change = run.with_layers(activation="relu")
+    elif any(max(layers) >= _DEAD for layers in dead_shares[:n_early]):
+        return None
+    elif run.best < _LOST and run.settings["optimizer"]["learning_rate"] > 10.0 * _usual_rate(run.settings):
+        return None  # tanh would let through what is far too long a step
+    elif any(spec["activation"] != "tanh" for spec in run.specs):
+        change = run.with_layers("activation", lambda _: "tanh")
     else:
-        change = run.with_layers(activation="gelu")
+        return None
     text = f"The gradient fades on its way down: in the first epochs layer 1 gets {ratio:.2g} times what the last gets."
     return Finding("vanishing_gradient", text, ratio, change)
-
-
-def _dead(run: _Run) -> Finding | None:
-    """Units that no row makes answer, which therefore get no blame. Source: CS231n, "Neural networks 1"."""
-    shares = run.figures("dead_share")
-    if not shares or run.best < _HARMED or run.settings["network"]["initializer"] == "zeros":
-        return None
-    of_relu = {k: shares[-1][k] for k, spec in enumerate(run.specs) if spec["activation"] == "relu"}
-    k = max(of_relu, key=of_relu.__getitem__, default=0)
-    if not of_relu or of_relu[k] < _DEAD:
-        return None
-    text = f"In layer {k + 1}, {100 * of_relu[k]:.0f} % of the relu units are dead: no row makes them answer."
-    change = _lower_rate(run.settings) if run.has_large_steps else run.with_layers(activation="leaky_relu")
-    return Finding("dead_units", text, of_relu[k], change)
 
 
 def _saturated(run: _Run) -> Finding | None:
@@ -263,10 +308,8 @@ def _saturated(run: _Run) -> Finding | None:
         f"In layer {k + 1}, {100 * by_layer[k]:.0f} % of the answers come from the flat parts of "
         f"{run.specs[k]['activation']}, through which hardly any blame passes."
     )
-    if run.settings["data"]["scaling"] != "centered":
-        change = "data.scaling=centered"
-    else:
-        change = _lower_rate(run.settings) if run.has_large_steps else run.with_layers(activation="relu")
+    is_centered = run.settings["data"]["scaling"] == "centered"
+    change = _lower_rate(run.settings) if is_centered else "data.scaling=centered"
     return Finding("saturated_units", text, by_layer[k], change)
 
 
@@ -288,12 +331,14 @@ def _too_small(run: _Run) -> Finding | None:
     most_dropped = max(spec["dropout"] for spec in run.specs)
     if most_dropped >= 0.5:
         text = f"{start}: a dropout of {most_dropped:g} leaves too little to learn with."
-        return Finding("underfitting", text, run.plain_losses[-1], run.with_layers(dropout=0.1))
+        change = run.with_layers("dropout", lambda share: min(share, 0.1))
+        return Finding("underfitting", text, run.plain_losses[-1], change)
     narrowest = min(spec["units"] for spec in run.specs)
     if narrowest >= run.sizes.n_classes:
         return None
     text = f"{start}: a layer of {narrowest} units is too narrow for {run.sizes.n_classes} classes."
-    return Finding("underfitting", text, run.plain_losses[-1], run.with_layers(units=4 * run.sizes.n_classes))
+    change = run.with_layers("units", lambda units: max(units, 4 * run.sizes.n_classes))
+    return Finding("underfitting", text, run.plain_losses[-1], change)
 
 
 def _overfitting(run: _Run) -> Finding | None:
@@ -306,7 +351,7 @@ def _overfitting(run: _Run) -> Finding | None:
     if run.settings["data"]["augment"] is None:
         change = f"data.augment={_MILD_WARPS}"
     elif run.specs and max(spec["dropout"] for spec in run.specs) < 0.2:
-        change = run.with_layers(dropout=0.2)
+        change = run.with_layers("dropout", lambda _: 0.2)
     elif run.settings["ensemble"] == 1:
         change = "ensemble=5"
     else:
@@ -347,10 +392,12 @@ def _few_validation(run: _Run) -> Finding | None:
 # Where a rule of one line has found something, those below it are not asked: what they would see comes from that.
 _RULES: tuple[tuple[Callable[[_Run], Finding | None], ...], ...] = (
     (_inputs_too_large,),
+    (_too_narrow,),
+    (_saturated,),
+    (_faded,),
     (_exploded,),
     (_rate_too_high,),
     (_dead,),
-    (_faded, _saturated),
     (_rate_too_low,),
     (_too_small, _too_short, _overfitting, _few_validation),
 )
@@ -382,9 +429,13 @@ def _latest(losses: Sequence[float], part: int, what: Callable[[Sequence[float]]
 
 def _lower_rate(settings: Mapping[str, Any]) -> str:
     """Return the change to a learning rate that is surely low enough to learn with."""
+    return _set_rate(min(settings["optimizer"]["learning_rate"] / 10.0, _usual_rate(settings)))
+
+
+def _usual_rate(settings: Mapping[str, Any]) -> float:
+    """Return the optimizer's own default, the lower the more momentum carries on."""
     optimizer = settings["optimizer"]
-    usual = OPTIMIZERS[optimizer["name"]]().learning_rate * (1.0 - optimizer.get("momentum", 0.0))
-    return _set_rate(min(optimizer["learning_rate"] / 10.0, usual))
+    return float(OPTIMIZERS[optimizer["name"]]().learning_rate * (1.0 - optimizer.get("momentum", 0.0)))
 
 
 def _times(run: _Run, loss: float) -> str:
