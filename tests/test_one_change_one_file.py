@@ -195,6 +195,7 @@ def test_one_more_optimizer_and_one_more_loss_are_a_class_and_a_word_each(tmp_pa
     shutil.copytree(Path(backprop_cli.__file__).parent, tmp_path / "backprop_cli", ignore=unneeded)
     shutil.copytree(Path(__file__).parent, tmp_path / "tests", ignore=unneeded)
     shutil.copytree(bundled_folder(), tmp_path / "configs")
+    shutil.copy(Path(__file__).parents[1] / "pyproject.toml", tmp_path)
     for file, union, added in (("optimizers", "Optimizer = ", LION), ("losses", "Loss = ", BINARY)):
         path = tmp_path / f"backprop_cli/engine/{file}.py"
         before, found, after = path.read_text().rpartition(f"\n{union}")
@@ -202,7 +203,7 @@ def test_one_more_optimizer_and_one_more_loss_are_a_class_and_a_word_each(tmp_pa
         path.write_text(before + added + after)
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-q", "-rA", "-o", "addopts=", "-W", "error", "-p", "no:cacheprovider"),
+            *(sys.executable, "-m", "pytest", "-q", "-rA", "-o", "addopts=", "-p", "no:cacheprovider"),
             *("-k", "lion or binary", "--rootdir", str(tmp_path), *sorted({f"tests/{file}" for file, _ in FOLLOWING})),
         ],
         cwd=tmp_path,

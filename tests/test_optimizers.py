@@ -76,6 +76,17 @@ def test_rmsprop_divides_by_the_recent_size_of_the_gradient() -> None:
     np.testing.assert_allclose(after, [-0.2, 0.2])  # g / sqrt(g^2 / 4) = +-2
 
 
+def test_rmsprops_first_three_steps_follow_the_textbook() -> None:
+    lr, decay, eps = 0.1, 0.7, 1e-3
+    theta, gradients, v = np.array([1.0, -2.0, 0.5]), random_gradients(3, 3), np.zeros(3)
+    for g, after in zip(
+        gradients, walk(RMSprop(learning_rate=lr, decay=decay, eps=eps), theta, gradients), strict=True
+    ):
+        v = decay * v + (1 - decay) * g**2
+        theta = theta - lr * g / (np.sqrt(v) + eps)
+        np.testing.assert_allclose(after, theta, rtol=1e-13)
+
+
 def test_adamws_first_three_steps_follow_the_textbook() -> None:
     lr, decay, beta1, beta2, eps = 0.1, 0.05, 0.8, 0.95, 1e-3
     theta, gradients = np.array([1.0, -2.0, 0.5]), random_gradients(3, 3)
