@@ -2,6 +2,8 @@ PYTHON ?= python3
 BIN = .venv/bin
 PARALLEL = -n logical --maxprocesses 8 --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# For speed: the BLAS threads of tests that run side by side would wait for each other.
+export OPENBLAS_NUM_THREADS ?= 1
 
 .PHONY: setup train test test-all test-lowest test-kernels faults fuzz lint format types check wheel bench bench-pictures peers pretrained clean
 

@@ -27,6 +27,7 @@ TESTS = [
     *("test_kernel.py", "test_gradients.py", "test_properties.py", "test_optimizers.py"),
 ]
 KERNELS = {"Haswell": "avx2", "Sandybridge": "avx", "Nehalem": "sse4_2", "SkylakeX": "avx512f"}  # and what they need
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # for speed: the threads have settings of their own
 OURS = ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NPY_DISABLE_CPU_FEATURES")
 
 TOLD = """
@@ -63,11 +64,11 @@ def settings() -> dict[str, Setting]:
 
     found = {"none": Setting(threads=n_cores())}
     for kernel, flag in KERNELS.items():
-        found[kernel] = Setting({"OPENBLAS_CORETYPE": kernel}, kernel=kernel, needs=flag)
+        found[kernel] = Setting({"OPENBLAS_CORETYPE": kernel} | ONE_THREAD, kernel=kernel, needs=flag)
     for generation, name in ((2, "no-AVX-512"), (1, "no-AVX2")):
         unwanted = tuple(feature for feature in cpu_features() if _generation(feature) >= generation)
         if unwanted and unwanted not in [setting.without for setting in found.values()]:
-            found[name] = Setting({"NPY_DISABLE_CPU_FEATURES": " ".join(unwanted)}, without=unwanted)
+            found[name] = Setting({"NPY_DISABLE_CPU_FEATURES": " ".join(unwanted)} | ONE_THREAD, without=unwanted)
     for threads in (1, 2):
         found[f"threads-{threads}"] = Setting({"OPENBLAS_NUM_THREADS": str(threads)}, threads=threads)
     return found
