@@ -155,6 +155,11 @@ class _Run:
         return k + 2, self.plain_losses[k], self.plain_losses[k + 1]
 
     @property
+    def is_learned_by_heart(self) -> bool:
+        """Whether the validation loss ended far above the training loss."""
+        return bool(self.val_losses) and self.val_losses[-1] - self.losses[-1] >= _GAP
+
+    @property
     def dead(self) -> tuple[int, float] | None:
         """The hidden layer with the most dead relu units in the end, from 0, and their share; None if few are."""
         shares = self.figures("dead_share")
@@ -342,16 +347,14 @@ def _too_small(run: _Run) -> Finding | None:
 
 
 def _overfitting(run: _Run) -> Finding | None:
-    """Learning by heart. Source: Goodfellow et al. 2016, section 5.2; the remedies, sections 7.4, 7.12 and 7.11."""
-    if not run.val_losses or run.val_losses[-1] - run.losses[-1] < _GAP:
+    """Learning by heart. Source: Goodfellow et al. 2016, section 5.2; the remedies, sections 7.4 and 7.11."""
+    if not run.is_learned_by_heart:
         return None
     ended, at_best = run.plain_val[-1], min(run.plain_val)
     text = f"It learns by heart: the loss ended at {run.plain_losses[-1]:.2g} in training, at {ended:.2g} in validation"
     text += f", where it had been {at_best:.2g}." if ended > 1.1 * at_best else "."
     if run.settings["data"]["augment"] is None:
         change = f"data.augment={_MILD_WARPS}"
-    elif run.specs and max(spec["dropout"] for spec in run.specs) < 0.2:
-        change = run.with_layers("dropout", lambda _: 0.2)
     elif run.settings["ensemble"] == 1:
         change = "ensemble=5"
     else:
@@ -360,6 +363,8 @@ def _overfitting(run: _Run) -> Finding | None:
 
 
 def _too_short(run: _Run) -> Finding | None:
+    if run.is_learned_by_heart:  # then the validation loss falls by chance, and more steps make it no better
+        return None
     training, losses = run.settings["training"], run.val_losses or run.losses
     is_constant = run.settings["schedule"]["name"] == "constant"
     part = 5 if is_constant else 2
