@@ -28,12 +28,12 @@ def host() -> Iterator[None]:
     """Stand in for a program that has set its own number, and look at it afterwards."""
     if not blas._libraries():
         pytest.skip("a BLAS that threadpoolctl does not know")
-    with blas_threads(HOSTS):
-        blas._n_inside = 0  # it is nobody's block: the number was there before
-        yield
-        assert n_blas_threads() == HOSTS
-        assert blas._n_inside == 0
-        blas._n_inside = 1
+    before = [library.get_num_threads() for library in blas._libraries()]
+    blas._set([HOSTS] * len(before))
+    yield
+    assert n_blas_threads() == HOSTS
+    assert blas._n_inside == 0
+    blas._set(before)
 
 
 def test_inside_the_block_holds_its_number() -> None:

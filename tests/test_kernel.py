@@ -137,21 +137,24 @@ def test_whether_a_kernel_runs_is_found_out_by_a_product() -> None:
     assert not blas.can_run("Nehalem", {"OPENBLAS_CORETYPE": "Prescott"})
 
 
-def test_features_beyond_avx2_are_left_out_by_the_names_of_this_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("NPY_DISABLE_CPU_FEATURES", raising=False)
-    monkeypatch.setattr(blas, "blas_kernel", lambda: "SkylakeX")
-    for found, unwanted in (
+@pytest.mark.parametrize(
+    ("found", "unwanted"),
+    [
         ("X86_V2 X86_V3 X86_V4 AVX512_ICL", "X86_V4 AVX512_ICL"),  # NumPy 2.4
         ("SSE SSE2 SSE3 SSSE3 AVX F16C FMA3 AVX2 AVX512F AVX512_SKX", "AVX512F AVX512_SKX"),  # before
-    ):
-        monkeypatch.setattr(blas, "cpu_features", lambda found=found: tuple(found.split()))
-        expected = {"OPENBLAS_CORETYPE": "Haswell", "NPY_DISABLE_CPU_FEATURES": unwanted}
-        assert blas.portable_variables() == expected
-        monkeypatch.setattr(blas, "blas_kernel", lambda: "Haswell")
-        monkeypatch.setenv("NPY_DISABLE_CPU_FEATURES", "X86_V9")
-        assert blas.portable_variables() == {"NPY_DISABLE_CPU_FEATURES": f"X86_V9 {unwanted}"}
-        monkeypatch.delenv("NPY_DISABLE_CPU_FEATURES")
-        monkeypatch.setattr(blas, "blas_kernel", lambda: "SkylakeX")
+    ],
+)
+def test_features_beyond_avx2_are_left_out_by_the_names_of_this_numpy(
+    found: str, unwanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blas, "cpu_features", lambda: tuple(found.split()))
+    monkeypatch.setattr(blas, "blas_kernel", lambda: "SkylakeX")
+    monkeypatch.delenv("NPY_DISABLE_CPU_FEATURES", raising=False)
+    expected = {"OPENBLAS_CORETYPE": "Haswell", "NPY_DISABLE_CPU_FEATURES": unwanted}
+    assert blas.portable_variables() == expected
+    monkeypatch.setattr(blas, "blas_kernel", lambda: "Haswell")
+    monkeypatch.setenv("NPY_DISABLE_CPU_FEATURES", "X86_V9")
+    assert blas.portable_variables() == {"NPY_DISABLE_CPU_FEATURES": f"X86_V9 {unwanted}"}
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ _SMALL_STEP = 1e-3  # largest update-to-weight ratio; CS231n, "Neural networks 3
 _LONG_STEP = 2e-2  # from which a jump comes from the rate; deep and narrow networks jump with steps of 1e-2 too
 _LARGE_STEP = 3e-2  # from which a rate is lowered to the usual one at once
 _UNLEARNT = 0.1  # loss at the end; healthy: below
-_LOST = 0.5  # validation loss at its best from which hardly anything was learned
+_LOST = 0.5  # loss from which hardly anything was learned
 _HARMED = 0.05  # validation loss at its best from which units and gradients are worth a look
 _GAP = 0.1  # validation over training loss at the end; healthy: 0.06 at most
 _STILL_FALLING = 0.01  # fall of the validation loss in the last fifth of the epochs, at a constant rate
@@ -231,7 +231,7 @@ def _rate_too_high(run: _Run) -> Finding | None:
     else:
         return None
     text = f"The learning rate is too high: {text}."
-    if (step or 0.0) > _LARGE_STEP or run.losses[-1] > 0.5:
+    if (step or 0.0) > _LARGE_STEP or run.losses[-1] > _LOST:
         change = _lower_rate(run.settings)
     else:
         change = _set_rate(run.settings["optimizer"]["learning_rate"] / 3.0)

@@ -249,7 +249,7 @@ def test_truncated_files_are_refused(kind: str, share: float) -> None:
         decode(content[: int(len(content) * share)])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"]), st.data())
 def test_damaged_files_never_escape_as_anything_else(kind: str, data: st.DataObject) -> None:
     content = bytearray(content_of(DIGIT.reduce(4), kind))

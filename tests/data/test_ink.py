@@ -58,7 +58,7 @@ def test_the_border_votes_even_where_ink_fills_the_picture() -> None:
     assert levels_of(ring)[0].max() == 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(0.05, 0.4), st.floats(0.6, 1))
 def test_ink_does_not_depend_on_the_shades(low: float, high: float) -> None:
     dark = 1 - INK[::2, ::2]
@@ -110,7 +110,7 @@ def test_blank_pictures_have_no_ink() -> None:
             ink_of(np.asarray(grey, np.float32))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 9))
 def test_pictures_of_few_pixels_have_ink_or_are_blank(height: int, width: int, seed: int) -> None:
     grey = np.random.default_rng(seed).random((height, width)).astype(np.float32)

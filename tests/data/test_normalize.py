@@ -65,7 +65,7 @@ def test_block_counts_of_a_hand_made_bitmap() -> None:
     assert block_counts(ink).tolist() == [[[16, 0, 0], [1, 2, 0]]]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(arrays(np.int8, st.tuples(st.integers(0, 3), st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 16)))
 def test_bitmap_has_exactly_the_counts(counts: NDArray[np.int8]) -> None:
     assert np.array_equal(block_counts(bitmap(counts.astype(np.float32))), counts)
@@ -155,7 +155,7 @@ def test_smallest_pictures_are_taken() -> None:
     assert normalize_many([]).shape == (0, 8, 8)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     arrays(
         np.float32, st.tuples(st.just(2), st.integers(1, 40), st.integers(1, 40)), elements=st.floats(0, 1, width=32)
@@ -212,7 +212,7 @@ def test_weights_are_multiples_of_a_power_of_two_and_sum_to_exactly_1(length: in
     np.testing.assert_allclose(weights, exact / exact.sum(axis=1, keepdims=True), atol=2.0**-15)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 90), st.integers(0, 40), st.integers(0, 40), st.integers(1, 70))
 def test_so_are_those_that_resize(length: int, before: int, behind: int, size: int) -> None:
     n = before + length + behind
