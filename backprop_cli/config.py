@@ -603,7 +603,7 @@ def read_config_text(path: Path) -> str:
     Raises:
         ConfigError: It is not there, too large, or no text.
     """
-    from backprop_cli.store.files import read_bounded
+    from backprop_cli.files import read_bounded
 
     try:
         return _decode(read_bounded(path, MAX_BYTES), str(path))

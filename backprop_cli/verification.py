@@ -16,8 +16,8 @@ from backprop_cli.config import config_of, read_config
 from backprop_cli.engine.training import EpochResult, Progress
 from backprop_cli.errors import DataError
 from backprop_cli.experiment import Experiment, differing_keys, environment, load_material
+from backprop_cli.files import read_bounded
 from backprop_cli.predictor import Predictor
-from backprop_cli.store.files import read_bounded
 from backprop_cli.store.model_file import MAX_BYTES, Model, load_model, model_bytes
 from backprop_cli.store.run_directory import RunDirectory
 

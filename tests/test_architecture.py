@@ -17,15 +17,16 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A room or file -> the rooms and files below it, and the packages it may use beside the standard library.
 RULES: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
+    "files": ({"errors"}, set()),
     "blas": ({"errors"}, {"numpy", "threadpoolctl"}),
     "engine": ({"errors"}, {"numpy"}),
     "insight": ({"engine", "errors"}, {"numpy"}),
-    "data": ({"errors"}, {"numpy", "PIL", "scipy", "sklearn"}),
-    "store": ({"errors"}, {"numpy", "safetensors"}),
-    "config": ({"engine", "data", "store", "errors"}, {"yaml", "pydantic"}),
+    "data": ({"errors", "files"}, {"numpy", "PIL", "scipy", "sklearn"}),
+    "store": ({"errors", "files"}, {"numpy", "safetensors"}),
+    "config": ({"engine", "data", "files", "errors"}, {"yaml", "pydantic"}),
     "experiment": ({"config", "engine", "data", "store", "insight", "blas", "errors"}, {"numpy"}),
     "predictor": ({"store", "engine", "data", "blas", "errors"}, {"numpy"}),
-    "verification": ({"experiment", "predictor", "config", "engine", "store", "errors"}, {"numpy"}),
+    "verification": ({"files", "experiment", "predictor", "config", "engine", "store", "errors"}, {"numpy"}),
     "cross_validation": ({"experiment", "predictor", "config", "engine", "data", "insight", "errors"}, {"numpy"}),
     "estimator": ({"engine", "data", "errors"}, {"numpy", "sklearn"}),
     "cli": (
@@ -40,6 +41,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
             "data",
             "store",
             "blas",
+            "files",
             "errors",
         },
         {"typer", "rich", "numpy", "PIL"},

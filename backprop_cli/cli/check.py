@@ -221,7 +221,7 @@ def _show(
     from rich.table import Table
     from rich.text import Text
 
-    from backprop_cli.store.files import clean
+    from backprop_cli.files import clean
 
     console.answer(f"network    {clean(subject.about)}")
     console.answer(

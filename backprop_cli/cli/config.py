@@ -11,7 +11,7 @@ import typer
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
 from backprop_cli.cli.options import Overrides
-from backprop_cli.store.files import clean
+from backprop_cli.files import clean
 
 app = command_app(no_args_is_help=True)
 

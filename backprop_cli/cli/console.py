@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from backprop_cli.errors import BackpropError
-from backprop_cli.store.files import clean
+from backprop_cli.files import clean
 
 if TYPE_CHECKING:
     from rich.console import Console

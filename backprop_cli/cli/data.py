@@ -11,7 +11,7 @@ from backprop_cli.cli.app import command_app
 from backprop_cli.cli.options import Overrides
 from backprop_cli.cli.pictures import a
 from backprop_cli.errors import UsageError
-from backprop_cli.store.files import clean
+from backprop_cli.files import clean
 
 if TYPE_CHECKING:
     from backprop_cli.experiment import Experiment

@@ -14,7 +14,7 @@ from backprop_cli.cli.findings import show_findings
 from backprop_cli.cli.options import AsJson, ModelName
 from backprop_cli.cli.pictures import a
 from backprop_cli.errors import DataError, UsageError
-from backprop_cli.store.files import clean
+from backprop_cli.files import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -17,7 +17,7 @@ from backprop_cli.cli.app import command_app
 from backprop_cli.cli.options import AsJson, ModelName
 from backprop_cli.cli.pictures import guess, read
 from backprop_cli.errors import DataError, PictureError, UsageError
-from backprop_cli.store.files import clean, write_atomic
+from backprop_cli.files import clean, write_atomic
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,7 +10,7 @@ import typer
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
 from backprop_cli.errors import UsageError
-from backprop_cli.store.files import clean, write_atomic
+from backprop_cli.files import clean, write_atomic
 
 app = command_app()
 

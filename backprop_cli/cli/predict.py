@@ -13,7 +13,7 @@ from backprop_cli.cli.app import command_app
 from backprop_cli.cli.options import AsJson, ModelName
 from backprop_cli.cli.pictures import Invert, Reading, grids_of, guess, read, source_of
 from backprop_cli.errors import PictureError, UsageError
-from backprop_cli.store.files import clean, write_atomic
+from backprop_cli.files import clean, write_atomic
 
 if TYPE_CHECKING:
     from backprop_cli.predictor import Predictor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
 from backprop_cli.cli.options import AsJson
-from backprop_cli.store.files import clean
+from backprop_cli.files import clean
 
 app = command_app()
 

@@ -18,7 +18,7 @@ from backprop_cli.cli.kernel import hold_portable
 from backprop_cli.cli.options import AsJson, ConfigName, Overrides
 from backprop_cli.cli.signals import Interrupt, reading
 from backprop_cli.errors import DivergenceError, UsageError
-from backprop_cli.store.files import clean
+from backprop_cli.files import clean
 
 if TYPE_CHECKING:
     from backprop_cli.experiment import Experiment

@@ -14,7 +14,7 @@ from backprop_cli.cli.app import command_app
 from backprop_cli.cli.kernel import hold_recorded
 from backprop_cli.cli.options import AsJson
 from backprop_cli.cli.signals import Interrupt, reading
-from backprop_cli.store.files import clean
+from backprop_cli.files import clean
 
 if TYPE_CHECKING:
     from backprop_cli.verification import Comparison, Verification

@@ -5,11 +5,10 @@
 Pillow is imported only when a file is read, so that work on arrays does without it.
 """
 
+import errno
 import io
 import math
-import os
 import re
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from backprop_cli.data.ink import LEAST_CONTRAST, Ink, Invert, ink_of
 from backprop_cli.data.quiet import hush_pillow, libtiff_hushed
 from backprop_cli.errors import PictureError, reason_of
+from backprop_cli.files import read_bounded
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -101,9 +101,9 @@ def decode(source: Path | bytes) -> Array:
         PictureError: If the file cannot be read, is too large, no picture, damaged, animated or of several pages.
     """
     where = _where(source)
-    content = source if isinstance(source, bytes) else _file_content(source)
+    content = source if isinstance(source, bytes) else _file_content(source, where)
     if len(content) > MAX_BYTES:
-        raise PictureError(f"{where}: larger than 50 MB; save the picture smaller")
+        raise PictureError(_too_large(where))
     hush_pillow()
     with _opened(content, where) as image:
         try:
@@ -129,20 +129,18 @@ def _where(source: Path | bytes) -> str:
     return "-" if isinstance(source, bytes) else str(source)
 
 
-def _file_content(path: Path) -> bytes:
-    """Read a regular file of at most 50 MB (one byte more if it is larger), never waiting for a pipe or device."""
+def _file_content(path: Path, where: str) -> bytes:
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise PictureError(f"{path}: not a regular file; give a picture file")
-            with open(descriptor, "rb", closefd=False) as file:
-                return file.read(MAX_BYTES + 1)
-        finally:
-            os.close(descriptor)
-    except (OSError, ValueError) as error:  # ValueError: a null character in the name
-        reason = getattr(error, "strerror", None) or str(error)
-        raise PictureError(f"{path}: {reason}; give a picture file") from None
+        return read_bounded(path, MAX_BYTES)
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise PictureError(_too_large(where)) from None
+        reason = "not a regular file" if isinstance(error, IsADirectoryError) else error.strerror
+        raise PictureError(f"{where}: {reason}; give a picture file") from None
+
+
+def _too_large(where: str) -> str:
+    return f"{where}: larger than 50 MB; save the picture smaller"
 
 
 def _opened(content: bytes, where: str) -> "Image":

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import os
 import re
-import stat
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 
 from backprop_cli.data.dataset import Dataset
 from backprop_cli.errors import DataError, reason_of
+from backprop_cli.files import open_regular
 
 MAX_UNPACKED = 4 * 1024**3  # bytes
 MAX_TOLD = 10  # bad rows that a message names
@@ -65,22 +64,18 @@ class BadRows:
         raise DataError(f"{self.source}: {head}", *self._told, *more)
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading; a pipe or a device is refused, not waited for.
+def open_data(path: Path) -> BinaryIO:
+    """Open a regular file of data.
 
     Raises:
         DataError: It is not there, or no regular file.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        return open_regular(path)
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file") from error
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise DataError(f"{path}: not a regular file")
-    return os.fdopen(descriptor, "rb")
 
 
 @contextmanager
@@ -90,7 +85,7 @@ def unpacked(path: Path) -> Iterator[BinaryIO]:
     Raises:
         DataError: It is not there, no regular file, or damaged (also while it is read inside the block).
     """
-    with open_regular(path) as file:
+    with open_data(path) as file:
         try:
             yield gzip.GzipFile(fileobj=file) if path.suffix.lower() == ".gz" else file  # type: ignore[misc]
         except (OSError, EOFError, zlib.error) as error:

@@ -15,7 +15,7 @@ import numpy as np
 from backprop_cli.data.augment import AugmentSettings
 from backprop_cli.data.dataset import Dataset, largest, load_digits
 from backprop_cli.data.normalize import BLOCK, Slant, bitmap, normalize
-from backprop_cli.data.reading import LEAST_INK, MAX_UNPACKED, dataset_of, open_regular
+from backprop_cli.data.reading import LEAST_INK, MAX_UNPACKED, dataset_of, open_data
 from backprop_cli.data.splits import SplitKind, Splits, split
 from backprop_cli.errors import DataError, quoted, reason_of, require
 
@@ -219,7 +219,7 @@ def split_dataset(dataset: Dataset, settings: DataSettings) -> Splits:
 
 def _load_npz(path: Path) -> Dataset:
     try:
-        with open_regular(path) as file:
+        with open_data(path) as file:
             with zipfile.ZipFile(file) as archive:
                 _check_headers(path, archive)
             file.seek(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 import re
@@ -25,10 +26,10 @@ from backprop_cli.data.reading import (
     compact,
     dataset_of,
     is_name,
-    open_regular,
     unpacked,
 )
 from backprop_cli.errors import DataError, reason_of
+from backprop_cli.files import open_regular, write_atomic
 
 MAX_FILE = 2 * 1024**3  # bytes
 MAX_LINE = 16 * 1024**2  # bytes
@@ -218,14 +219,11 @@ def _small(pixels: NDArray[Any]) -> NDArray[Any]:
 
 def _keep(path: Path, **arrays: NDArray[Any]) -> None:
     """Write arrays for the next time, whole or not at all; where that cannot be, there is none."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
+    content = io.BytesIO()
+    np.savez(content, **arrays)  # type: ignore[arg-type]
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            np.savez(temporary, **arrays)  # type: ignore[arg-type]
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_atomic(path, content.getvalue())
 
 
 def _dataset_of_table(source: str, pixels: NDArray[Any], labels: NDArray[Any], *, skip_bad: bool) -> Dataset:

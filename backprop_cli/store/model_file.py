@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from backprop_cli.errors import ModelFileError
-from backprop_cli.store.files import clean, parse_json, read_bounded, write_atomic
+from backprop_cli.files import clean, parse_json, read_bounded, write_atomic
 
 FORMAT: Final = 1
 MAX_HEADER: Final = 2**20

@@ -17,7 +17,7 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from backprop_cli.errors import BackpropError, ModelFileError, RunDirectoryError
-from backprop_cli.store.files import (
+from backprop_cli.files import (
     clean,
     list_litter,
     naming,

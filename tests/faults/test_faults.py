@@ -17,7 +17,8 @@ TRIALS = 400  # in which a fault may show itself; the first that does ends them
 
 TORN = """
 import os, time
-from backprop_cli.store import files, model_file, run_directory
+from backprop_cli import files
+from backprop_cli.store import model_file, run_directory
 def write_in_place(path, data):
     with open(path, "wb") as file:
         for start in range(0, len(data), 20_000):
@@ -40,7 +41,8 @@ RunDirectory.cut_metrics = lambda self, n_rows: None
 """
 LITTER_STAYS = """
 import time
-from backprop_cli.store import files, run_directory
+from backprop_cli import files
+from backprop_cli.store import run_directory
 run_directory.remove_litter = lambda directory, locked: None
 write = files._write_durably
 files._write_durably = lambda path, data: (write(path, data), time.sleep(0.03))

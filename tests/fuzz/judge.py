@@ -26,8 +26,8 @@ from backprop_cli.engine.layers import LayerSpec
 from backprop_cli.engine.network import NetworkSettings
 from backprop_cli.errors import BackpropError, DivergenceError, PictureError
 from backprop_cli.experiment import Experiment, Material, load_material
+from backprop_cli.files import clean
 from backprop_cli.predictor import Predictor
-from backprop_cli.store.files import clean
 from backprop_cli.store.model_file import load_model
 from backprop_cli.store.run_directory import PRETRAINED, RunDirectory
 

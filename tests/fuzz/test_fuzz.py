@@ -19,7 +19,7 @@ from signing import body_of, header_of, sign
 from worker import Worker
 
 from backprop_cli.errors import ConfigError
-from backprop_cli.store.files import clean
+from backprop_cli.files import clean
 
 COUNTS = {"model": 600, "checkpoint": 60, "config": 150, "picture": 250, "data": 200}
 WORST = [

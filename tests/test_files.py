@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import backprop_cli
-from backprop_cli.store.files import clean, list_litter, parse_json, read_bounded, remove_litter, write_atomic
+from backprop_cli.files import clean, list_litter, parse_json, read_bounded, remove_litter, write_atomic
 
 
 def names_in(directory: Path) -> list[str]:
@@ -177,7 +177,7 @@ def test_any_file_name_that_fits_can_be_written(tmp_path: Path, name: str) -> No
 def killed_while_writing(directory: Path) -> None:
     """Run a process that is killed with a temporary in its hands."""
     code = (
-        "import os, signal, sys; from pathlib import Path; from backprop_cli.store import files\n"
+        "import os, signal, sys; from pathlib import Path; from backprop_cli import files\n"
         "os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)\n"
         "files.write_atomic(Path(sys.argv[1]) / 'file', b'data')"
     )

@@ -10,9 +10,11 @@ import math
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 _TEMPORARY = re.compile(r"\..{1,40}\.([1-9][0-9]{0,9})\.[0-9a-f]{8}\.tmp", re.DOTALL)
 _UNPRINTABLE = re.compile(
@@ -145,17 +147,8 @@ def read_bounded(path: Path, limit: int) -> bytes:
         OSError: For every failure, also the ones found here (no regular file, too large, changed while it was read).
             `strerror` is the line for people: callers make their own error of `f"{clean(path)}: {error.strerror}"`.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        descriptor = os.open(path, flags)
-    except ValueError:  # a NUL, or surrogates that stand for no byte
-        raise OSError(errno.EINVAL, "not a file name", str(path)) from None
-    try:
-        size = _regular_size(descriptor, path)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    with os.fdopen(descriptor, "rb") as file:
+    file, size = _opened(path)
+    with file:
         if size > limit:
             raise OSError(errno.EFBIG, f"larger than {_megabytes(limit)}", str(path))
         data = file.read(size + 1)
@@ -164,14 +157,46 @@ def read_bounded(path: Path, limit: int) -> bytes:
     return data
 
 
-def _regular_size(descriptor: int, path: Path) -> int:
-    """Return the size in bytes of an open file that must be a regular one."""
-    status = os.fstat(descriptor)
-    if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return status.st_size
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading; a pipe or a device is refused, not waited for.
+
+    Raises:
+        OSError: As `read_bounded`.
+    """
+    return _opened(path)[0]
+
+
+def _opened(path: Path) -> tuple[BinaryIO, int]:
+    """Return a regular file open for reading, and its size in bytes."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except ValueError:  # a NUL, or surrogates that stand for no byte
+        raise OSError(errno.EINVAL, "not a file name", str(path)) from None
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return os.fdopen(descriptor, "rb"), status.st_size
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_stdin(limit: int) -> bytes:
+    """Read all of standard input, which may be a pipe.
+
+    Raises:
+        OSError: There is none, or it is larger than `limit` bytes; its `strerror` is the line for people.
+    """
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, "there is no standard input to read", "-")
+    data = sys.stdin.buffer.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"larger than {_megabytes(limit)}", "-")
+    return data
 
 
 def _megabytes(limit: int) -> str:
