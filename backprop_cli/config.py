@@ -10,6 +10,7 @@ import ast
 import dataclasses
 import difflib
 import functools
+import hashlib
 import inspect
 import json
 import math
@@ -311,6 +312,25 @@ def _override(source: _Source, override: str) -> None:
             del places[old]
     source.places.update({(*path, *rest): where for rest in value.places} or {path: where})
     source.texts.update({(*path, *rest): text for rest, text in value.texts.items()})
+
+
+# ---- comparing -----------------------------------------------------------------------------------------------------
+
+
+def differing_keys(left: Any, right: Any, path: str = "") -> Iterator[str]:
+    """Name the keys at which two resolved configs differ."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        for key in {**left, **right}:
+            yield from differing_keys(left.get(key), right.get(key), f"{path}.{key}" if path else key)
+    elif left != right:
+        yield path
+
+
+def config_digest(config: Config) -> str:
+    """Return a SHA-256 of every setting that a checkpoint must agree with: all but epochs, kernel and the name."""
+    plain = config.to_dict()
+    del plain["training"]["epochs"], plain["training"]["kernel"], plain["name"]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 # ---- explaining ----------------------------------------------------------------------------------------------------

@@ -25,7 +25,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 from backprop_cli.config import Config, load_config
-from backprop_cli.cross_validation import (
+from backprop_cli.data.dataset import Dataset, load_digits
+from backprop_cli.data.sources import load_source
+from backprop_cli.data.splits import split
+from backprop_cli.experiment.cross_validation import (
     Answers,
     CrossValidation,
     Fold,
@@ -33,9 +36,6 @@ from backprop_cli.cross_validation import (
     make_folds,
     summarize,
 )
-from backprop_cli.data.dataset import Dataset, load_digits
-from backprop_cli.data.sources import load_source
-from backprop_cli.data.splits import split
 
 OURS = ("digits", "best", "best-ensemble")
 N_DRAWS = 10

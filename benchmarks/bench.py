@@ -137,7 +137,7 @@ def overhead_table(share: float) -> Table:
     from contextlib import closing
 
     from backprop_cli.config import read_config
-    from backprop_cli.experiment import Experiment
+    from backprop_cli.experiment.experiment import Experiment
     from backprop_cli.store.run_directory import RunDirectory
 
     text = (
@@ -381,7 +381,7 @@ def main() -> None:
 def _heading() -> str:
     import numpy as np
 
-    from backprop_cli.experiment import processor_name
+    from backprop_cli.experiment.environment import processor_name
 
     versions = [f"Python {platform.python_version()}", f"NumPy {np.__version__}"]
     for package in ("scikit-learn", "torch", "jax"):

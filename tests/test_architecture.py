@@ -24,18 +24,17 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "data": ({"errors", "files"}, {"numpy", "PIL", "scipy", "sklearn"}),
     "store": ({"errors", "files"}, {"numpy", "safetensors"}),
     "config": ({"engine", "data", "files", "errors"}, {"yaml", "pydantic"}),
-    "experiment": ({"config", "engine", "data", "store", "insight", "blas", "errors"}, {"numpy"}),
+    "experiment": (
+        {"config", "predictor", "engine", "data", "store", "insight", "blas", "files", "errors"},
+        {"numpy"},
+    ),
     "predictor": ({"store", "engine", "data", "blas", "errors"}, {"numpy"}),
-    "verification": ({"files", "experiment", "predictor", "config", "engine", "store", "errors"}, {"numpy"}),
-    "cross_validation": ({"experiment", "predictor", "config", "engine", "data", "insight", "errors"}, {"numpy"}),
     "estimator": ({"engine", "data", "errors"}, {"numpy", "sklearn"}),
     "cli": (
         {
             "config",
             "experiment",
             "predictor",
-            "verification",
-            "cross_validation",
             "insight",
             "engine",
             "data",

@@ -17,7 +17,9 @@ from backprop_cli import blas
 from backprop_cli.blas import blas_kernel, blas_threads, in_blas_threads, n_blas_threads
 from backprop_cli.config import load_config
 from backprop_cli.engine.network import Network
-from backprop_cli.experiment import Experiment, Watched, environment
+from backprop_cli.experiment.environment import environment
+from backprop_cli.experiment.experiment import Experiment
+from backprop_cli.experiment.hardest_digit import HardestDigit
 from backprop_cli.predictor import Predictor
 
 HOSTS = 3  # threads of the program that calls
@@ -141,7 +143,7 @@ CALLS: dict[str, Callable[[Path], Any]] = {
     "train": lambda work: train(quick("training.threads=2")),
     "summary of an ensemble": lambda work: train(quick("training.threads=2", "ensemble=2")).summary(),
     "predict": lambda work: evaluated("training.threads=2"),
-    "watch": lambda work: Watched(quick("training.threads=2")).guess(),
+    "watch": lambda work: HardestDigit(quick("training.threads=2")).guess(),
     "explain": lambda work: answer("explain", "digits:1700"),
     "check a config": lambda work: answer("check", "-c", "quick", "--set", "training.threads=2"),
     "check a model": lambda work: answer("check", "-m", "latest"),
@@ -168,14 +170,15 @@ def test_every_product_of_ours_is_made_with_the_configs_number(
 
 
 def test_what_blas_really_uses_is_recorded() -> None:
-    found = environment(quick("training.threads=2"))
+    two = quick("training.threads=2")
+    found = environment(two.split_data.dataset, two.config.training)
     assert (found["threads"], found["blas_kernel"]) == (2, blas_kernel())
 
 
 SCRIPT = """
 import numpy
 from backprop_cli.config import load_config
-from backprop_cli.experiment import Experiment
+from backprop_cli.experiment.experiment import Experiment
 experiment = Experiment(load_config("quick", ["training.epochs=5", "network.layers=[{units: 300}]"]))
 list(experiment.train())
 print(experiment.parameters_sha256)

@@ -21,7 +21,7 @@ from backprop_cli.config import bundled_names, load_config
 from backprop_cli.engine.activations import ACTIVATIONS
 from backprop_cli.engine.layers import Dense
 from backprop_cli.engine.losses import Loss
-from backprop_cli.experiment import Experiment
+from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.predictor import Predictor
 from backprop_cli.store.model_file import load_model, save_model
 
@@ -112,7 +112,7 @@ def test_where_the_data_is_gone_random_pictures_do(work: Path) -> None:
 def test_a_unit_at_its_kink_is_told_apart_from_a_fault(trained: Path, tmp_path: Path) -> None:
     model = load_model(Path("runs/quick-1/model.safetensors"))
     experiment = Experiment(load_config("quick"))
-    dataset, rows = experiment.material.part("train")
+    dataset, rows = experiment.split_data.select("train")
     (first,) = Predictor(model).scaling.apply(dataset.pictures[rows[:1]]).astype(np.float64)
     moved = model.members[0].copy()
     table = moved[: 65 * 32].reshape(65, 32)

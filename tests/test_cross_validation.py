@@ -18,12 +18,13 @@ import pytest
 from command_line import PATIENCE, backprop, document, process, refusal, started, wait_until
 
 from backprop_cli.config import Config, load_config
-from backprop_cli.cross_validation import Answers, Fold, cross_validate, make_folds, summarize
 from backprop_cli.data.dataset import load_digits
 from backprop_cli.data.sources import load_data
 from backprop_cli.data.splits import Splits
 from backprop_cli.errors import BackpropError, DataError, DivergenceError
-from backprop_cli.experiment import Experiment, Material, count_trained_on
+from backprop_cli.experiment.cross_validation import Answers, Fold, cross_validate, make_folds, summarize
+from backprop_cli.experiment.experiment import Experiment
+from backprop_cli.experiment.split_data import SplitData, count_trained_on
 from backprop_cli.predictor import Predictor
 
 DIGITS = load_digits()
@@ -81,7 +82,7 @@ def test_a_fold_is_an_experiment_on_its_rows_and_the_number_of_processes_changes
     for left, right in zip(order(one), order(two), strict=True):
         assert np.array_equal(left.probabilities, right.probabilities)
     config = replace(config, seed=1, data=replace(config.data, validation_size=0))
-    experiment = Experiment(config, Material(DIGITS, DIGITS, Splits(folds[1].train, FEW[:0], folds[1].test)))
+    experiment = Experiment(config, SplitData(DIGITS, DIGITS, Splits(folds[1].train, FEW[:0], folds[1].test)))
     with closing(experiment.train()) as events:
         for _ in events:
             pass
@@ -122,7 +123,7 @@ def test_a_network_learns_from_the_source_and_answers_the_test_source(tmp_path: 
     (answers,) = answers_of(config, [Fold("all", train, test)])
     other = load_data(config.data)
     config = replace(config, data=replace(config.data, validation_size=0.0))
-    experiment = Experiment(config, Material(other, DIGITS, Splits(train, train[:0], test)))
+    experiment = Experiment(config, SplitData(other, DIGITS, Splits(train, train[:0], test)))
     with closing(experiment.train()) as events:
         for _ in events:
             pass
@@ -290,12 +291,12 @@ def is_alive(pid: int) -> bool:
 
 def test_pictures_trained_on_are_counted_whatever_their_type() -> None:
     config = load_config("quick")
-    material = Experiment(config).material
-    train = material.splits.train[:10]
-    test = material.splits.test[:7]
-    assert count_trained_on(material, DIGITS.pictures[train].astype(np.float64)) == 10
-    assert count_trained_on(material, DIGITS.pictures[np.concatenate([test, train[:2]])]) == 2
-    assert count_trained_on(material, DIGITS.pictures[test]) == 0
+    split_data = Experiment(config).split_data
+    train = split_data.splits.train[:10]
+    test = split_data.splits.test[:7]
+    assert count_trained_on(split_data, DIGITS.pictures[train].astype(np.float64)) == 10
+    assert count_trained_on(split_data, DIGITS.pictures[np.concatenate([test, train[:2]])]) == 2
+    assert count_trained_on(split_data, DIGITS.pictures[test]) == 0
 
 
 def test_eval_warns_when_the_model_was_trained_on_what_it_is_measured_on(

@@ -18,7 +18,8 @@ from backprop_cli.cli import progress, watching
 from backprop_cli.cli.pictures import a
 from backprop_cli.config import load_config
 from backprop_cli.engine.training import EpochResult, LayerFigures
-from backprop_cli.experiment import Experiment, Watched
+from backprop_cli.experiment.experiment import Experiment
+from backprop_cli.experiment.hardest_digit import HardestDigit
 
 TITLE = "gradient norm by layer"
 
@@ -100,8 +101,8 @@ def test_the_bars_grow_with_the_gradient_and_many_layers_are_thinned_out() -> No
 
 def test_the_digit_is_the_hardest_of_the_validation_part_and_its_guess_is_the_network_s() -> None:
     history = watched(n_events=1)
-    experiment, seen = history.experiment, Watched(history.experiment)
-    dataset, rows = experiment.material.part("validation")
+    experiment, seen = history.experiment, HardestDigit(history.experiment)
+    dataset, rows = experiment.split_data.select("validation")
     logits = experiment.networks[0].logits(experiment.scaling.apply(dataset.pictures[rows]))
     probabilities = experiment.config.loss.probabilities(logits)
     hardest = int(probabilities[np.arange(len(rows)), dataset.labels[rows]].argmin())
@@ -121,7 +122,7 @@ def test_each_guess_is_noted_once_and_the_network_changes_its_mind() -> None:
 def test_without_validation_it_is_a_training_digit_and_one_curve() -> None:
     history = watched("data.validation_size=0", n_events=2)
     assert history.watched is not None
-    assert int(history.watched.name.partition(":")[2]) in history.experiment.material.splits.train
+    assert int(history.watched.name.partition(":")[2]) in history.experiment.split_data.splits.train
     assert "val" not in lines_of(history, 80)[0]
 
 

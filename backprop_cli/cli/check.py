@@ -109,10 +109,10 @@ def _fresh(reference: str, overrides: list[str]) -> Subject:
     """Return a config's network as training would begin with it."""
     from backprop_cli.config import load_config
     from backprop_cli.engine.gradient_check import as_float64
-    from backprop_cli.experiment import Experiment
+    from backprop_cli.experiment.experiment import Experiment
 
     experiment = Experiment(load_config(reference, overrides, stdin=sys.stdin))
-    dataset, train_rows = experiment.material.part("train")
+    dataset, train_rows = experiment.split_data.select("train")
     rows = train_rows[:N_ROWS_START]
     inputs, labels = experiment.scaling.apply(dataset.pictures[rows]), dataset.labels[rows]
     return Subject(

@@ -20,7 +20,7 @@ from backprop_cli.errors import UsageError, quoted
 
 if TYPE_CHECKING:
     from backprop_cli.config import Config
-    from backprop_cli.cross_validation import Answers, CrossValidation, Fold
+    from backprop_cli.experiment.cross_validation import Answers, CrossValidation, Fold
 
 app = command_app()
 
@@ -48,9 +48,9 @@ def cv(
 ) -> None:
     """Measure a config by cross-validation."""
     from backprop_cli.config import load_config
-    from backprop_cli.cross_validation import make_folds, summarize
     from backprop_cli.data.processes import n_cores
     from backprop_cli.data.sources import load_data
+    from backprop_cli.experiment.cross_validation import make_folds, summarize
 
     started = time.perf_counter()
     settings = load_config(config or "digits", list(overrides or []), stdin=sys.stdin)
@@ -82,7 +82,7 @@ def _count(folds: str) -> int | None:
 
 def _answers(config: Config, parts: list[Fold], n_seeds: int, n_jobs: int) -> list[Answers]:
     """Train everything, telling how far it is."""
-    from backprop_cli.cross_validation import cross_validate
+    from backprop_cli.experiment.cross_validation import cross_validate
     from backprop_cli.predictor import percent
 
     interrupt, answers, total = Interrupt(), [], len(parts) * n_seeds

@@ -14,7 +14,7 @@ from backprop_cli.errors import UsageError
 from backprop_cli.files import clean
 
 if TYPE_CHECKING:
-    from backprop_cli.experiment import Experiment
+    from backprop_cli.experiment.experiment import Experiment
 
 app = command_app(no_args_is_help=True)
 
@@ -43,7 +43,7 @@ def show(
     import sys
 
     from backprop_cli.config import load_config
-    from backprop_cli.experiment import Experiment
+    from backprop_cli.experiment.experiment import Experiment
 
     experiment = Experiment(load_config(config, overrides or [], stdin=sys.stdin))
     if augmented and experiment.config.data.augment is None:
@@ -55,7 +55,7 @@ def show(
 
 
 def _show_one(experiment: Experiment, index: int, augmented: bool) -> None:
-    dataset = experiment.material.dataset
+    dataset = experiment.split_data.dataset
     if index >= len(dataset):
         raise UsageError(f"--index {index}: rows are counted from 0 to {len(dataset) - 1}")
     label = dataset.classes[dataset.labels[index]]
@@ -72,7 +72,7 @@ def _show_one(experiment: Experiment, index: int, augmented: bool) -> None:
 def _show_classes(experiment: Experiment, augmented: bool) -> None:
     import numpy as np
 
-    dataset, splits = experiment.material.dataset, experiment.material.splits
+    dataset, splits = experiment.split_data.dataset, experiment.split_data.splits
     console.answer(
         f"{clean(dataset.name)}: {len(dataset):,} pictures of {'x'.join(map(str, dataset.picture_size))}, "
         f"{len(dataset.classes)} classes; {len(splits.train):,} train, {len(splits.val):,} validation, "
@@ -98,7 +98,7 @@ def _draw_augmented(experiment: Experiment, rows: list[int]) -> None:
 
     settings = experiment.config.data.augment
     assert settings is not None
-    points = readable(experiment.material.dataset.pictures[rows], settings)
+    points = readable(experiment.split_data.dataset.pictures[rows], settings)
     rng = np.random.default_rng(experiment.config.seed)
     _draw(augment(points, settings, rng, experiment.scaling.max_value))
 
@@ -112,7 +112,7 @@ def _draw(pictures: object) -> None:
 def _where(experiment: Experiment, index: int) -> str:
     parts = {"train": "training", "validation": "validation", "test": "test"}
     for name, words in parts.items():
-        dataset, rows = experiment.material.part(name)
-        if dataset is experiment.material.dataset and index in rows:
+        dataset, rows = experiment.split_data.select(name)
+        if dataset is experiment.split_data.dataset and index in rows:
             return f"in the {words} part"
     return "in no part"

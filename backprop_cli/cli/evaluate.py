@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from backprop_cli.config import Config
     from backprop_cli.data.dataset import Dataset, Rows
-    from backprop_cli.experiment import Material
+    from backprop_cli.experiment.split_data import SplitData
     from backprop_cli.insight.metrics import Evaluation
     from backprop_cli.predictor import Predictor
 
@@ -61,19 +61,20 @@ def evaluate(
     """Measure a model on a part of its data that it was not trained on."""
     from backprop_cli.cli.models import load_predictor
     from backprop_cli.config import config_of
-    from backprop_cli.experiment import findings_of, load_material
+    from backprop_cli.experiment.findings import findings_of
+    from backprop_cli.experiment.split_data import SplitData
     from backprop_cli.insight import metrics
 
     path, predictor = load_predictor(model)
     config = config_of(predictor.model.config, where=f"{path}: config")
     recorded = _recorded(path) if diagnose else None
-    material: Material | None
+    material: SplitData | None
     if source is None:
-        material = load_material(config)
+        material = SplitData.load(config)
         dataset, rows, about = _own_part(config, material, split)
     else:
         dataset, rows, about = _other_data(predictor, config, source)
-        material = load_material(config) if diagnose else _material_at_hand(config)
+        material = SplitData.load(config) if diagnose else _material_at_hand(config)
     if material is not None and (source is not None or split != "train"):
         _warn_of_trained_on(material, dataset.pictures[rows])
     findings = None if recorded is None or material is None else findings_of(config, material, recorded)
@@ -120,12 +121,12 @@ def _recorded(path: Path) -> Sequence[Mapping[str, Any]]:
     return rows
 
 
-def _material_at_hand(config: Config) -> Material | None:
+def _material_at_hand(config: Config) -> SplitData | None:
     """Return the data that the model comes from; None, and a warning, where it cannot be read."""
-    from backprop_cli.experiment import load_material
+    from backprop_cli.experiment.split_data import SplitData
 
     try:
-        return load_material(config)
+        return SplitData.load(config)
     except DataError as problem:
         unknown = "whether the model was trained on these very pictures cannot be told"
         console.warn(f"{unknown}: {problem.problems[0]}")
@@ -149,17 +150,17 @@ def _other_data(predictor: Predictor, config: Config, source: str) -> tuple[Data
     return dataset, np.arange(len(dataset)), f"all {len(dataset):,} rows of {source}"
 
 
-def _own_part(config: Config, material: Material, split: Split) -> tuple[Dataset, Rows, str]:
+def _own_part(config: Config, material: SplitData, split: Split) -> tuple[Dataset, Rows, str]:
     """Return the data set that the model comes from, the rows to measure on, and a sentence about them."""
-    dataset, rows = material.part(split)
+    dataset, rows = material.select(split)
     if len(rows) == 0:
         raise UsageError(f"--split {split}: this model was trained without a {split} part")
     return dataset, rows, _about(split, config, dataset)
 
 
-def _warn_of_trained_on(material: Material, pictures: Any) -> None:
+def _warn_of_trained_on(material: SplitData, pictures: Any) -> None:
     """Say so when the network was trained on the very pictures that it is measured on."""
-    from backprop_cli.experiment import count_trained_on
+    from backprop_cli.experiment.split_data import count_trained_on
 
     n_known = count_trained_on(material, pictures)
     if n_known:

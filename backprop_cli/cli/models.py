@@ -32,10 +32,10 @@ def data_of(path: Path, predictor: Predictor, part: str) -> tuple[Dataset, Rows]
     """
     from backprop_cli.config import config_of
     from backprop_cli.errors import DataError
-    from backprop_cli.experiment import load_material
+    from backprop_cli.experiment.split_data import SplitData
 
     config = config_of(predictor.model.config, where=f"{path}: config")
-    dataset, rows = load_material(config).part(part)
+    dataset, rows = SplitData.load(config).select(part)
     if dataset.picture_size != predictor.picture_size or dataset.classes != predictor.classes:
         raise DataError(f"{config.data.source}: no longer what {clean(path)} was trained on")
     return dataset, rows

@@ -13,7 +13,7 @@ from backprop_cli.engine.training import EpochResult, Progress
 from backprop_cli.predictor import percent
 
 if TYPE_CHECKING:
-    from backprop_cli.experiment import Experiment
+    from backprop_cli.experiment.experiment import Experiment
 
 REFRESH_SECONDS = 0.1  # at least, between two drawings
 DRAWING_SHARE = 0.01  # of the time, between the first drawing and the last: with these it stays under 2 %

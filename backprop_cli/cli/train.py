@@ -21,7 +21,7 @@ from backprop_cli.errors import DivergenceError, UsageError
 from backprop_cli.files import clean
 
 if TYPE_CHECKING:
-    from backprop_cli.experiment import Experiment
+    from backprop_cli.experiment.experiment import Experiment
     from backprop_cli.insight.diagnosis import Finding
     from backprop_cli.store.run_directory import RunDirectory
 
@@ -89,19 +89,21 @@ def _start(
     interrupt: Interrupt,
 ) -> None:
     from backprop_cli.config import load_config
-    from backprop_cli.experiment import Experiment, environment, load_material
+    from backprop_cli.experiment.environment import environment
+    from backprop_cli.experiment.experiment import Experiment
+    from backprop_cli.experiment.split_data import SplitData
     from backprop_cli.store.run_directory import RunDirectory
 
     config = load_config(reference, settings, stdin=sys.stdin)
     hold_portable(config, from_stdin=reference == "-")
-    experiment = Experiment(config, load_material(config, reading(interrupt)))
+    experiment = Experiment(config, SplitData.load(config, reading(interrupt)))
     _warn_of_skipped(experiment)
     if dry_run:
         _describe(experiment, as_json)
         return
     with RunDirectory.create(experiment.config.name, run_dir) as directory:
         directory.write_config(experiment.config.to_yaml())
-        directory.write_environment(environment(experiment))
+        directory.write_environment(environment(experiment.split_data.dataset, experiment.config.training))
         _run(experiment, directory, progress, as_json, interrupt)
 
 
@@ -109,7 +111,8 @@ def _resume(
     reference: str, config: str | None, settings: list[str], progress: Display, as_json: bool, interrupt: Interrupt
 ) -> None:
     from backprop_cli.config import load_config, read_config
-    from backprop_cli.experiment import environment, open_run
+    from backprop_cli.experiment.environment import environment
+    from backprop_cli.experiment.resume import open_run
     from backprop_cli.store.run_directory import RunDirectory, find_run
 
     with RunDirectory.open(find_run(reference)) as directory:
@@ -121,7 +124,7 @@ def _resume(
             wanted = read_config(directory.read_config(), where=where, overrides=settings).to_dict()
         experiment = open_run(directory, wanted, progress=reading(interrupt))
         _warn_of_skipped(experiment)
-        now, then = environment(experiment), directory.read_environment()
+        now, then = environment(experiment.split_data.dataset, experiment.config.training), directory.read_environment()
         if not then:  # killed before it was written
             directory.write_environment(now)
         elif changed := [name for name in now if name in then and now[name] != then[name]]:
@@ -136,7 +139,7 @@ def _resume(
 
 def _warn_of_skipped(experiment: Experiment) -> None:
     """Say how many bad rows `data.skip_bad` left out."""
-    material = experiment.material
+    material = experiment.split_data
     for dataset in {id(found): found for found in (material.dataset, material.test_dataset)}.values():
         if dataset.n_skipped:
             console.warn(f"{dataset.name}: {dataset.n_skipped:,} bad row{'s' * (dataset.n_skipped > 1)} left out")
@@ -198,7 +201,7 @@ def _report(
         return
     if not wrote_model:
         return
-    n_val = len(experiment.material.splits.val)
+    n_val = len(experiment.split_data.splits.val)
     validation = "none: the last epoch is kept"
     if figures["val_loss"] is not None:
         validation = f"loss {figures['val_loss']:.4f}, accuracy {percent(figures['val_accuracy'])} of {n_val:,}"
@@ -207,14 +210,14 @@ def _report(
     console.answer(f"validation  {validation}")
     console.answer(f"parameters  SHA-256 {experiment.parameters_sha256}")
     console.answer(f"time        {experiment.seconds:.1f} s")
-    has_test = len(experiment.material.splits.test) > 0
+    has_test = len(experiment.split_data.splits.test) > 0
     console.answer(f"next        backprop {'eval' if has_test else 'predict PICTURE'}")
     show_findings(findings)
 
 
 def _describe(experiment: Experiment, as_json: bool) -> None:
     """Show the network and the splits of a dry run."""
-    splits = experiment.material.splits
+    splits = experiment.split_data.splits
     sizes = {"train": len(splits.train), "validation": len(splits.val), "test": len(splits.test)}
     layers: list[dict[str, Any]] = [
         {

@@ -17,7 +17,7 @@ from backprop_cli.cli.signals import Interrupt, reading
 from backprop_cli.files import clean
 
 if TYPE_CHECKING:
-    from backprop_cli.verification import Comparison, Verification
+    from backprop_cli.experiment.verification import Comparison, Verification
 
 app = command_app()
 
@@ -40,8 +40,8 @@ def verify(
     interrupt, started = Interrupt(), time.perf_counter()
     try:
         from backprop_cli.cli.progress import view_of
+        from backprop_cli.experiment.verification import Verification
         from backprop_cli.store.run_directory import RunDirectory, find_run
-        from backprop_cli.verification import Verification
 
         path = find_run(run)
         hold_recorded(RunDirectory(path, None, is_new=False).read_environment())
@@ -68,7 +68,7 @@ def verify(
 
 
 def _print_json(verification: Verification, result: Comparison, seconds: float) -> None:
-    from backprop_cli.verification import TOLERANCE
+    from backprop_cli.experiment.verification import TOLERANCE
 
     console.answer_json(
         "verify/1",
@@ -83,7 +83,7 @@ def _print_json(verification: Verification, result: Comparison, seconds: float) 
 
 
 def _show(verification: Verification, result: Comparison) -> None:
-    from backprop_cli.verification import TOLERANCE
+    from backprop_cli.experiment.verification import TOLERANCE
 
     console.answer(f"{'model':<14}{result.verdict}{': byte for byte' if result.verdict == 'equal' else ''}")
     stopped = "" if result.is_whole else ", where the run was stopped"

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from backprop_cli.cli import console
 from backprop_cli.cli.pictures import a
-from backprop_cli.experiment import Experiment, Watched
+from backprop_cli.experiment.experiment import Experiment
+from backprop_cli.experiment.hardest_digit import HardestDigit
 from backprop_cli.predictor import percent
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class History:
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
-        self.watched: Watched | None = None
+        self.watched: HardestDigit | None = None
         self._start()
 
     def _start(self) -> None:
@@ -57,7 +58,7 @@ class History:
 
     def look(self) -> None:
         """Ask the network what it makes of the watched digit, which is chosen when there is an epoch to choose by."""
-        self.watched = self.watched or Watched(self.experiment)
+        self.watched = self.watched or HardestDigit(self.experiment)
         guess, self.probability = self.watched.guess()
         if self.guesses[-1:] != [guess]:
             self.guesses.append(guess)

@@ -16,7 +16,7 @@ from backprop_cli.data.dataset import load_digits
 from backprop_cli.data.normalize import bitmap, normalize
 from backprop_cli.data.sources import DataSettings, load_data, load_source, load_test_data
 from backprop_cli.errors import BackpropError
-from backprop_cli.experiment import Experiment
+from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.predictor import Predictor
 
 FEW = load_digits().pictures[:60]
@@ -113,12 +113,12 @@ def test_training_on_copies_counts_them_and_the_model_knows_how_to_set_pictures_
     experiment = Experiment(config)
     with closing(experiment.train()) as events:
         last = [event for event in events if hasattr(event, "n_rows")][-1]
-    assert last.n_rows == 2 * len(experiment.material.splits.train)
+    assert last.n_rows == 2 * len(experiment.split_data.splits.train)
     predictor = Predictor(experiment.model())
     assert (predictor.picture_size, predictor.slant) == ((16, 16), "moments")
-    rows = experiment.material.splits.val
-    answers = predictor.probabilities(experiment.material.dataset.pictures[rows]).argmax(axis=1)
-    assert (answers == experiment.material.dataset.labels[rows]).mean() > 0.8
+    rows = experiment.split_data.splits.val
+    answers = predictor.probabilities(experiment.split_data.dataset.pictures[rows]).argmax(axis=1)
+    assert (answers == experiment.split_data.dataset.labels[rows]).mean() > 0.8
 
 
 def test_a_source_without_a_size_stays_as_it_is(tmp_path: Path) -> None:

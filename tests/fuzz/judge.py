@@ -25,7 +25,8 @@ from backprop_cli.data.sources import brought_to, load_source
 from backprop_cli.engine.layers import LayerSpec
 from backprop_cli.engine.network import NetworkSettings
 from backprop_cli.errors import BackpropError, DivergenceError, PictureError
-from backprop_cli.experiment import Experiment, Material, load_material
+from backprop_cli.experiment.experiment import Experiment
+from backprop_cli.experiment.split_data import SplitData
 from backprop_cli.files import clean
 from backprop_cli.predictor import Predictor
 from backprop_cli.store.model_file import load_model
@@ -169,17 +170,17 @@ SMALL = replace(SMALL, training=replace(SMALL.training, epochs=3, batch_size=64)
 
 
 @cache
-def small_material() -> Material:
-    material = load_material(SMALL)
-    splits = material.splits
-    return replace(material, splits=replace(splits, train=splits.train[:200], val=splits.val[:50]))
+def small_split_data() -> SplitData:
+    split_data = SplitData.load(SMALL)
+    splits = split_data.splits
+    return replace(split_data, splits=replace(splits, train=splits.train[:200], val=splits.val[:50]))
 
 
 def small_run(folder: Path) -> bytes:
     """Train for three epochs in a folder; return the checkpoint."""
     with RunDirectory.create("small", folder) as directory:
         directory.write_config(SMALL.to_yaml())
-        for _ in Experiment(SMALL, small_material()).train(directory):
+        for _ in Experiment(SMALL, small_split_data()).train(directory):
             pass
         return directory.checkpoint_path.read_bytes()
 
@@ -188,7 +189,7 @@ def read_checkpoint(path: Path) -> None:
     """Go on from a checkpoint for two epochs more, as `train --resume` does."""
     (path.parent / "config.yaml").write_text(SMALL.to_yaml())
     longer = replace(SMALL, training=replace(SMALL.training, epochs=5))
-    experiment = Experiment(longer, small_material())
+    experiment = Experiment(longer, small_split_data())
     with RunDirectory.open(path.parent) as directory:
         experiment.restore(directory)
     taken_apart(path.read_bytes())

@@ -12,7 +12,7 @@ import pytest
 
 from backprop_cli.config import load_config
 from backprop_cli.engine.training import EpochResult
-from backprop_cli.experiment import Experiment
+from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.insight.diagnosis import Finding, Sizes, diagnose, has_layer_figures
 from backprop_cli.insight.metrics import log_loss
 
@@ -196,7 +196,7 @@ def test_an_epoch_chosen_by_few_rows_is_chosen_worse() -> None:
         for seed in range(12):
             experiment, _, findings = trained(*settings, f"data.split_seed={seed}")
             found.extend(finding for finding in findings if finding.name == "validation_too_small")
-            dataset, rows = experiment.material.part("test")
+            dataset, rows = experiment.split_data.select("test")
             logits = experiment.networks[0].logits(experiment.scaling.apply(dataset.pictures[rows]))
             losses.append(log_loss(experiment.config.loss.probabilities(logits), dataset.labels[rows]))
         return fmean(losses)

@@ -12,10 +12,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.config import config_of, read_config
+from backprop_cli.config import config_of, differing_keys, read_config
 from backprop_cli.engine.training import EpochResult, Progress
 from backprop_cli.errors import DataError
-from backprop_cli.experiment import Experiment, differing_keys, environment, load_material
+from backprop_cli.experiment.environment import environment
+from backprop_cli.experiment.experiment import Experiment
+from backprop_cli.experiment.split_data import SplitData
 from backprop_cli.files import read_bounded
 from backprop_cli.predictor import Predictor
 from backprop_cli.store.model_file import MAX_BYTES, Model, load_model, model_bytes
@@ -88,8 +90,8 @@ class Verification:
         raised = {end for end in ends if isinstance(end, int) and 0 < end < config.training.epochs}
         self._totals = [*sorted(raised), config.training.epochs]  # a schedule depends on the total of its time
         config = replace(config, training=replace(config.training, epochs=self._totals[0]))
-        self.experiment = Experiment(config, load_material(config, progress))
-        then, now = directory.read_environment(), environment(self.experiment)
+        self.experiment = Experiment(config, SplitData.load(config, progress))
+        then, now = directory.read_environment(), environment(self.experiment.split_data.dataset, config.training)
         self.environment = {name: (then.get(name), now[name]) for name in now if now[name] != then.get(name)}
         data_then, data_now = self.environment.get("data_sha256", (None, None))
         if data_then is not None:
@@ -198,9 +200,9 @@ class Verification:
         }
 
     def _inputs(self, model: Model) -> NDArray[Any]:
-        material = self.experiment.material
-        rows = material.splits.val if len(material.splits.val) else material.splits.train
-        return np.asarray(material.dataset.pictures[rows[:MAX_ROWS]])
+        split_data = self.experiment.split_data
+        rows = split_data.splits.val if len(split_data.splits.val) else split_data.splits.train
+        return np.asarray(split_data.dataset.pictures[rows[:MAX_ROWS]])
 
 
 def _form(model: Model) -> tuple[object, ...]:

@@ -17,7 +17,8 @@ from backprop_cli.data.processes import share_out
 from backprop_cli.data.sources import load_data, load_test_data
 from backprop_cli.data.splits import Splits, group_folds, stratified_folds
 from backprop_cli.errors import BackpropError, DataError, DivergenceError
-from backprop_cli.experiment import Experiment, Material
+from backprop_cli.experiment.experiment import Experiment
+from backprop_cli.experiment.split_data import SplitData
 from backprop_cli.insight.metrics import Evaluation, evaluate, wilson_interval
 from backprop_cli.predictor import Predictor
 
@@ -153,7 +154,7 @@ def _trainer(config: Config) -> Callable[[int, Fold, int], Answers]:
 def _answer(config: Config, dataset: Dataset, test_dataset: Dataset, number: int, fold: Fold, seed: int) -> Answers:
     """Train on one fold with one seed, and answer its test part."""
     splits = Splits(fold.train, fold.train[:0], fold.test)
-    experiment = Experiment(replace(config, seed=seed), Material(dataset, test_dataset, splits))
+    experiment = Experiment(replace(config, seed=seed), SplitData(dataset, test_dataset, splits))
     with closing(experiment.train()) as events:
         for _ in events:
             pass

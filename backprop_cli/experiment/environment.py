@@ -1,0 +1,45 @@
+"""What the last bits of a training depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from backprop_cli import __version__
+from backprop_cli.blas import blas_kernel, blas_threads, cpu_features, n_blas_threads
+from backprop_cli.data.dataset import Dataset
+from backprop_cli.engine.training import TrainingSettings
+
+
+def environment(dataset: Dataset, settings: TrainingSettings) -> dict[str, object]:
+    """Return what the last bits of a training depend on: versions, BLAS, threads, processor, data."""
+    digest = hashlib.sha256()
+    for array in (dataset.pictures, dataset.labels):
+        digest.update(np.ascontiguousarray(array).data)
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    with blas_threads(settings.threads):
+        n_threads = n_blas_threads()
+    return {
+        "backprop": __version__,
+        "python": sys.version.split()[0],
+        "numpy": np.__version__,
+        "blas": f"{blas.get('name')} {blas.get('version')}",
+        "threads": n_threads,
+        "blas_kernel": blas_kernel(),
+        "cpu": processor_name(),
+        "cpu_features": " ".join(cpu_features()),
+        "data_sha256": digest.hexdigest(),
+    }
+
+
+def processor_name() -> str:
+    """Return what the processor calls itself, where Linux tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return "unknown"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else "unknown"

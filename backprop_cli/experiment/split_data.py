@@ -1,0 +1,98 @@
+"""A config's data: read, checked and split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_cli.config import Config, config_of
+from backprop_cli.data.dataset import Dataset, Rows
+from backprop_cli.data.sources import load_data, load_test_data, split_dataset
+from backprop_cli.data.splits import Splits
+from backprop_cli.errors import DataError
+from backprop_cli.files import clean
+from backprop_cli.store.model_file import Model
+
+
+@dataclass(frozen=True)
+class SplitData:
+    """What a config's data section comes to.
+
+    Attributes:
+        dataset: Training and validation, and the test part where it is split off.
+        test_dataset: Where the test rows are; `dataset` itself without a test source.
+        splits: Row numbers; those of `test` belong to `test_dataset`.
+    """
+
+    dataset: Dataset
+    test_dataset: Dataset
+    splits: Splits
+
+    @classmethod
+    def load(cls, config: Config, progress: Callable[[int, int], None] | None = None) -> Self:
+        """Read the data that a config names, and split it.
+
+        Args:
+            config: All settings.
+            progress: Is told how many picture files of how many have been read.
+
+        Raises:
+            DataError: It is not there, or not what it should be.
+        """
+        dataset = load_data(config.data, progress)
+        splits = split_dataset(dataset, config.data)
+        if config.data.test_source is None:
+            return cls(dataset, dataset, splits)
+        test_dataset = load_test_data(config.data, dataset, progress)
+        if test_dataset.picture_size != dataset.picture_size or test_dataset.classes != dataset.classes:
+            theirs, ours = ", ".join(test_dataset.classes), ", ".join(dataset.classes)
+            raise DataError(
+                f"data.test_source: {config.data.test_source}: pictures of {size_text(test_dataset)} and the classes "
+                f"{theirs} do not go with {size_text(dataset)} and {ours}"
+            )
+        return cls(dataset, test_dataset, replace(splits, test=np.arange(len(test_dataset))))
+
+    @classmethod
+    def of(cls, model: Model, *, where: str) -> Self:
+        """Read the data that a model was made with, and split it as then.
+
+        Args:
+            model: What a model file holds.
+            where: What messages call it.
+
+        Raises:
+            ConfigError: Its config is not one of this version.
+            DataError: The data is gone, or no longer what it was.
+        """
+        config = config_of(model.config, where=f"{where}: config")
+        found = cls.load(config)
+        picture_size = tuple(model.preprocessing["picture"])
+        if found.dataset.picture_size != picture_size or found.dataset.classes != model.classes:
+            raise DataError(f"{config.data.source}: no longer what {clean(where)} was trained on")
+        return found
+
+    def select(self, part: str) -> tuple[Dataset, Rows]:
+        """Return the data set and the rows of `train`, `validation` or `test`."""
+        rows = {"train": self.splits.train, "validation": self.splits.val, "test": self.splits.test}[part]
+        return (self.test_dataset if part == "test" else self.dataset), rows
+
+
+def count_trained_on(split_data: SplitData, pictures: NDArray[Any]) -> int:
+    """Return how many of these pictures, (n, height, width), are pixel for pixel among those trained on."""
+    dataset, train_rows = split_data.select("train")
+    wanted = [picture.tobytes() for picture in np.asarray(pictures, np.float32)]
+    sought = set(wanted)
+    found: set[bytes] = set()
+    for start in range(0, len(train_rows), 4096):
+        chunk = np.asarray(dataset.pictures[train_rows[start : start + 4096]], np.float32)
+        found.update(sought.intersection(picture.tobytes() for picture in chunk))
+    return sum(picture in found for picture in wanted)
+
+
+def size_text(dataset: Dataset) -> str:
+    """Return `8x8`."""
+    return "{}x{}".format(*dataset.picture_size)
