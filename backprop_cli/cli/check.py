@@ -108,7 +108,7 @@ def check(
 def _fresh(reference: str, overrides: list[str]) -> Subject:
     """Return a config's network as training would begin with it."""
     from backprop_cli.config import load_config
-    from backprop_cli.engine.gradient_check import as_float64
+    from backprop_cli.engine.network import as_float64
     from backprop_cli.experiment.experiment import Experiment
 
     experiment = Experiment(load_config(reference, overrides, stdin=sys.stdin))
@@ -132,7 +132,7 @@ def _trained(reference: str) -> Subject:
     import numpy as np
 
     from backprop_cli.cli.models import data_of, load_predictor
-    from backprop_cli.engine.gradient_check import as_float64
+    from backprop_cli.engine.network import as_float64
 
     path, predictor = load_predictor(reference)
     network = as_float64(predictor.networks[0])

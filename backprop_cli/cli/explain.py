@@ -68,12 +68,12 @@ class Subject:
     @property
     def probabilities(self) -> dict[str, float]:
         """The guess of the network that is explained, by class name."""
-        return self.by_class(self.explanation.there_and_back.probabilities)
+        return self.by_class(self.explanation.trace.probabilities)
 
     @property
     def label(self) -> str:
         """The class that counts as the truth."""
-        return self.predictor.classes[self.explanation.there_and_back.label]
+        return self.predictor.classes[self.explanation.trace.label]
 
     def by_class(self, probabilities: Any) -> dict[str, float]:
         """Return probabilities, (n_classes,), by class name."""
@@ -208,9 +208,9 @@ def _write_worksheet(file: Path, way: tuple[int, ...] | None, subject: Subject) 
     from backprop_cli.insight.worksheet import most_blamed_path, worksheet
 
     explanation, classes = subject.explanation, subject.predictor.classes
-    way = way or most_blamed_path(explanation.there_and_back)
+    way = way or most_blamed_path(explanation.trace)
     title, names = clean(subject.name), [*map(clean, classes)]
-    text = worksheet(explanation.there_and_back, way, explanation.steps[0], classes=names, title=title)
+    text = worksheet(explanation.trace, way, explanation.steps[0], classes=names, title=title)
     write_atomic(file, text.encode())
     shown = ",".join([*map(str, way[:-1]), names[way[-1]]])
     console.story(f"worksheet: {clean(file)} (--path {shown})")
@@ -221,7 +221,7 @@ def _write_worksheet(file: Path, way: tuple[int, ...] | None, subject: Subject) 
 
 def _document(subject: Subject, model: str) -> dict[str, Any]:
     explanation, predictor = subject.explanation, subject.predictor
-    there_and_back = explanation.there_and_back
+    trace = explanation.trace
     best = max(subject.probabilities, key=lambda name: subject.probabilities[name])
     return {
         "path": subject.name,
@@ -232,7 +232,7 @@ def _document(subject: Subject, model: str) -> dict[str, Any]:
         "member": 1 if len(predictor.networks) > 1 else None,
         "probabilities": subject.probabilities,
         "pixels": subject.grid.round(4).tolist(),
-        "loss": there_and_back.loss_value,
+        "loss": trace.loss_value,
         "layers": [
             {
                 "name": layer.name,
@@ -263,7 +263,7 @@ def _document(subject: Subject, model: str) -> dict[str, Any]:
             }
             for weight in explanation.top_weights
         ],
-        "input_gradient": there_and_back.grad_inputs.reshape(predictor.picture_size).tolist(),
+        "input_gradient": trace.grad_inputs.reshape(predictor.picture_size).tolist(),
         "zero_gradient_count": explanation.zero_gradient_count,
         "half_blame_count": explanation.half_blame_count,
         "max_relative_error": explanation.check.max_relative_error,
@@ -369,16 +369,16 @@ def _unit(subject: Subject, layer: LayerBlame, unit: int) -> str:
 def _show_loss(subject: Subject, screen: Console) -> None:
     from backprop_cli.insight.worksheet import in_letters
 
-    there_and_back, loss = subject.explanation.there_and_back, subject.predictor.loss
-    truth, label = clean(subject.label), there_and_back.label
-    target = f"t = {there_and_back.targets[label]:.3g} for {truth}, {there_and_back.targets.min():.3g} for the others"
+    trace, loss = subject.explanation.trace, subject.predictor.loss
+    truth, label = clean(subject.label), trace.label
+    target = f"t = {trace.targets[label]:.3g} for {truth}, {trace.targets.min():.3g} for the others"
     if "{t}" in loss.term:
-        formula = f"sum of {in_letters(loss, loss.term)} = {there_and_back.loss_value:.4g}, with {target}"
+        formula = f"sum of {in_letters(loss, loss.term)} = {trace.loss_value:.4g}, with {target}"
     else:
-        p = there_and_back.probabilities
+        p = trace.probabilities
         missing = float(p.sum() - p[label])
         said = f"(1 - {missing:.4g})" if missing < 0.01 else f"{p[label]:.4g}"
-        formula = f"{loss.term.format(o=said)} = {there_and_back.loss_value:.4g}"
+        formula = f"{loss.term.format(o=said)} = {trace.loss_value:.4g}"
     if subject.label_source == "guess":
         told = f"Nobody told me what it shows, so my own guess, {truth}, stands in for the truth:"
         _say(screen, "LOSS", f"{told} loss = {formula}")
@@ -447,7 +447,7 @@ def _source(weight: WeightBlame) -> str:
 def _show_input_blame(subject: Subject, screen: Console) -> None:
     from rich.text import Text
 
-    gradient = subject.explanation.there_and_back.grad_inputs.reshape(subject.predictor.picture_size)
+    gradient = subject.explanation.trace.grad_inputs.reshape(subject.predictor.picture_size)
     width = gradient.shape[1]
     if width > WIDEST:
         return
@@ -469,7 +469,7 @@ def _show_correction(subject: Subject, screen: Console) -> None:
     from backprop_cli.predictor import percent
 
     explanation, truth = subject.explanation, subject.label
-    before, first = explanation.there_and_back, explanation.steps[0]
+    before, first = explanation.trace, explanation.steps[0]
     now = guess(subject.by_class(first.probabilities), 2) if math.isfinite(first.loss) else "the loss is not finite"
     _say(screen, "CORRECTION", f"One step, new weight = weight - {first.learning_rate:g} x gradient, and {now}")
     console.answer()
@@ -506,7 +506,7 @@ def _verdict(explanation: Explanation, loss: float, accuracy: float | None) -> T
     """Return what is wrong with where a step has led."""
     from rich.text import Text
 
-    if loss > explanation.there_and_back.loss_value:
+    if loss > explanation.trace.loss_value:
         return Text("overshoots", console.BAD)
     if accuracy is not None and accuracy < (explanation.test_accuracy or 0.0) - FORGETS:
         return Text("harms the others", console.WARNING)

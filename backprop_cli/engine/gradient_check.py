@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from backprop_cli.engine.activations import Array
 from backprop_cli.engine.losses import Loss, loss_and_gradient
-from backprop_cli.engine.network import Network, append_ones
+from backprop_cli.engine.network import Network, Workspace, append_ones, layer_names
 from backprop_cli.engine.optimizers import Adam
 
 STEP = 1e-5
@@ -92,16 +92,47 @@ class GradientCheck:
         return all(check.passed for check in (*self.layers, self.inputs))
 
 
-def as_float64(network: Network) -> Network:
-    """Return a copy that computes in float64."""
-    copy = Network(network.specs, network.n_inputs, network.n_classes, dtype=np.float64)
-    copy.params[...] = network.params
-    return copy
+@dataclass(frozen=True, eq=False)
+class Propagation:
+    """A batch that went through a network, and its blame back: one forward and one backward pass.
+
+    Attributes:
+        network: Its `grads` are those of this batch.
+        loss: At the end of it.
+        inputs: With their column of ones, (batch, n_inputs + 1).
+        workspace: What both passes left in it.
+        logits: (batch, n_classes).
+        targets: What the output units should say, (batch, n_classes).
+        outputs: What they say, (batch, n_classes).
+        grad_inputs: dLoss/dinputs, (batch, n_inputs).
+    """
+
+    network: Network
+    loss: Loss
+    inputs: Array
+    workspace: Workspace
+    logits: Array
+    targets: Array
+    outputs: Array
+    grad_inputs: Array
 
 
-def layer_names(network: Network) -> list[str]:
-    """Return `layer 1`, `layer 2`, ..., `output`."""
-    return [*(f"layer {k}" for k in range(1, len(network.layers))), "output"]
+def propagate(network: Network, loss: Loss, inputs: Array, labels: NDArray[np.integer[Any]]) -> Propagation:
+    """Send a batch through a network and its blame back, dropout off.
+
+    Args:
+        network: In float64; its `grads` are filled.
+        loss: At the end of it.
+        inputs: (batch, n_inputs).
+        labels: (batch,).
+    """
+    rows, workspace = append_ones(inputs, network.params.dtype), network.workspace(len(inputs))
+    logits = network.forward(rows, workspace)
+    targets, outputs = loss.targets(labels, network.n_classes, logits.dtype), loss.outputs(logits)
+    grad_logits = loss.gradient(outputs, targets, workspace.layers[-1].delta)
+    grad_inputs = network.backward(grad_logits, workspace, to_inputs=True)
+    assert grad_inputs is not None
+    return Propagation(network, loss, rows, workspace, logits, targets, outputs, grad_inputs)
 
 
 def check_gradients(
@@ -126,7 +157,12 @@ def check_gradients(
     """
     if network.params.dtype != np.float64:
         raise ValueError(f"network: its parameters are {network.params.dtype}; a gradient check needs float64")
-    probe = _Probe(network, loss, append_ones(inputs, np.float64), labels)
+    return check_propagation(propagate(network, loss, inputs, labels), at_most=at_most)
+
+
+def check_propagation(propagation: Propagation, *, at_most: int | None = None) -> GradientCheck:
+    """Compare what a backward pass in float64 claims with central differences; see `check_gradients`."""
+    probe, network = _Probe(propagation), propagation.network
     checks = []
     for k, (name, layer) in enumerate(zip(layer_names(network), network.layers, strict=True)):
         claimed = layer.grad_table.ravel()
@@ -172,17 +208,12 @@ def _check(probe: _Probe, k: int, name: str, claimed: Array, where: Indices) -> 
 class _Probe:
     """A network at one batch, and what its loss becomes when one parameter (or input) at a time is moved."""
 
-    def __init__(self, network: Network, loss: Loss, inputs: Array, labels: NDArray[np.integer[Any]]) -> None:
-        self.network, self.loss, self.inputs, self.batch_size = network, loss, inputs, len(inputs)
-        workspace = network.workspace(len(inputs))
-        logits = network.forward(inputs, workspace)
-        self.loss_value, grad_logits = loss_and_gradient(loss, logits, labels)
-        grad_inputs = network.backward(grad_logits, workspace, to_inputs=True)
-        assert grad_inputs is not None
-        self.grad_inputs = np.asarray(grad_inputs.sum(axis=0))  # (n_inputs,)
-        self.at = workspace.layers
-        self.targets = loss.targets(labels, network.n_classes, np.float64)
-        self.values = loss.fine_values(logits, self.targets)  # (batch,)
+    def __init__(self, propagation: Propagation) -> None:
+        self.network, self.loss, self.inputs = propagation.network, propagation.loss, propagation.inputs
+        self.batch_size, self.at, self.targets = len(self.inputs), propagation.workspace.layers, propagation.targets
+        self.loss_value = float(self.loss.values(propagation.outputs, self.targets).mean())
+        self.grad_inputs = np.asarray(propagation.grad_inputs.sum(axis=0))  # (n_inputs,)
+        self.values = self.loss.fine_values(propagation.logits, self.targets)  # (batch,)
 
     def slope(self, k: int, where: Indices, step: float) -> Array:
         """Return (Loss(w + step) - Loss(w - step)) / (2 step) for each index, (n,)."""

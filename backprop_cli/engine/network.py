@@ -190,3 +190,15 @@ def layer_shapes(specs: Sequence[LayerSpec], n_inputs: int, n_classes: int) -> l
 def count_params(specs: Sequence[LayerSpec], n_inputs: int, n_classes: int) -> int:
     """Return how many weights and biases such a network has, without making it."""
     return sum((fan_in + 1) * fan_out for _, fan_in, fan_out in layer_shapes(specs, n_inputs, n_classes))
+
+
+def as_float64(network: Network) -> Network:
+    """Return a copy that computes in float64."""
+    copy = Network(network.specs, network.n_inputs, network.n_classes, dtype=np.float64)
+    copy.params[...] = network.params
+    return copy
+
+
+def layer_names(network: Network) -> list[str]:
+    """Return `layer 1`, `layer 2`, ..., `output`."""
+    return [*(f"layer {k}" for k in range(1, len(network.layers))), "output"]

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.engine.gradient_check import GradientCheck, as_float64, check_gradients, layer_names
+from backprop_cli.engine.gradient_check import GradientCheck, Propagation, check_propagation, propagate
 from backprop_cli.engine.losses import Loss
-from backprop_cli.engine.network import Network, append_ones
+from backprop_cli.engine.network import Network, as_float64, layer_names
 
 Array = NDArray[Any]  # of floats
 
@@ -22,7 +22,7 @@ CHECKED_AT_MOST = 200_000  # gradients a layer held against central differences:
 
 
 @dataclass(frozen=True, eq=False)
-class Pass:
+class Trace:
     """One picture's way through a network and back, every number of it.
 
     Attributes:
@@ -54,7 +54,7 @@ class Pass:
     loss_value: float
 
 
-def run(network: Network, loss: Loss, inputs: Array, label: int) -> Pass:
+def trace(network: Network, loss: Loss, inputs: Array, label: int) -> Trace:
     """Send one picture through a network and its blame back.
 
     Args:
@@ -63,32 +63,30 @@ def run(network: Network, loss: Loss, inputs: Array, label: int) -> Pass:
         inputs: (n_inputs,).
         label: Index of the true class.
     """
-    rows, workspace = append_ones(inputs[None, :], np.float64), network.workspace(1)
-    logits = network.forward(rows, workspace)
-    targets, outputs = loss.targets(np.array([label]), network.n_classes, np.float64), loss.outputs(logits)
-    grad_logits = loss.gradient(outputs, targets, workspace.layers[-1].delta)
-    grad_inputs = network.backward(grad_logits, workspace, to_inputs=True)
-    assert grad_inputs is not None
-    hidden = workspace.layers[:-1]
-    return Pass(
-        network=network,
+    return _trace_of(propagate(network, loss, inputs[None, :], np.array([label])), label)
+
+
+def _trace_of(propagation: Propagation, label: int) -> Trace:
+    layers, loss = propagation.workspace.layers, propagation.loss
+    return Trace(
+        network=propagation.network,
         loss=loss,
         label=label,
-        inputs=(rows[0], *(layer.outputs[0] for layer in hidden)),
-        pre_activations=tuple(layer.pre_activation[0] for layer in workspace.layers),
-        slopes=tuple(layer.slope[0] for layer in hidden),
-        deltas=tuple(layer.delta[0] for layer in workspace.layers),
-        grad_inputs=grad_inputs[0],
-        outputs=outputs[0],
-        targets=targets[0],
-        probabilities=loss.probabilities(logits)[0],
-        loss_value=float(loss.fine_values(logits, targets)[0]),
+        inputs=(propagation.inputs[0], *(layer.outputs[0] for layer in layers[:-1])),
+        pre_activations=tuple(layer.pre_activation[0] for layer in layers),
+        slopes=tuple(layer.slope[0] for layer in layers[:-1]),
+        deltas=tuple(layer.delta[0] for layer in layers),
+        grad_inputs=propagation.grad_inputs[0],
+        outputs=propagation.outputs[0],
+        targets=propagation.targets[0],
+        probabilities=loss.probabilities(propagation.logits)[0],
+        loss_value=float(loss.fine_values(propagation.logits, propagation.targets)[0]),
     )
 
 
 @dataclass(frozen=True)
 class LayerBlame:
-    """One layer on the way there and back.
+    """One layer on the way to the loss and back.
 
     Attributes:
         name: `layer 1`, ..., `output`.
@@ -170,7 +168,7 @@ class Explanation:
     """What one picture does to a network.
 
     Attributes:
-        there_and_back: All numbers of its pass.
+        trace: All numbers of its pass.
         layers: From the first to the output.
         top_weights: The most blamed ones of each layer, going backward from the output.
         zero_gradient_count: How many weights and biases get no blame.
@@ -180,7 +178,7 @@ class Explanation:
         steps: The correction at each learning rate.
     """
 
-    there_and_back: Pass
+    trace: Trace
     layers: tuple[LayerBlame, ...]
     top_weights: tuple[WeightBlame, ...]
     zero_gradient_count: int
@@ -212,34 +210,35 @@ def explain(
         test_accuracy_of: Measures a network on the test set.
     """
     network = as_float64(network)
-    check = check_gradients(network, loss, inputs[None, :], np.array([label]), at_most=CHECKED_AT_MOST)
-    there_and_back = run(network, loss, inputs, label)
+    propagation = propagate(network, loss, inputs[None, :], np.array([label]))
+    check = check_propagation(propagation, at_most=CHECKED_AT_MOST)
+    trace = _trace_of(propagation, label)
     magnitudes = np.abs(network.grads)
     total = float(magnitudes.sum())
     positions = range(len(network.layers))
     return Explanation(
-        there_and_back=there_and_back,
-        layers=tuple(_layer_blame(there_and_back, k, total, top) for k in positions),
+        trace=trace,
+        layers=tuple(_layer_blame(trace, k, total, top) for k in positions),
         top_weights=tuple(
-            weight for k in reversed(positions) for weight in _top_weights(there_and_back, k, top, learning_rates[0])
+            weight for k in reversed(positions) for weight in _top_weights(trace, k, top, learning_rates[0])
         ),
         zero_gradient_count=int(np.count_nonzero(magnitudes == 0.0)),
         half_blame_count=_half_count(magnitudes),
         check=check,
         test_accuracy=test_accuracy_of(network) if test_accuracy_of else None,
-        steps=tuple(_correct(there_and_back, inputs, rate, test_accuracy_of) for rate in learning_rates),
+        steps=tuple(_correct(trace, inputs, rate, test_accuracy_of) for rate in learning_rates),
     )
 
 
-def _layer_blame(there_and_back: Pass, k: int, total: float, top: int) -> LayerBlame:
-    layer = there_and_back.network.layers[k]
-    z, entering = there_and_back.pre_activations[k], there_and_back.inputs[k]
-    values = z if layer.is_output else there_and_back.inputs[k + 1][:-1]
+def _layer_blame(trace: Trace, k: int, total: float, top: int) -> LayerBlame:
+    layer = trace.network.layers[k]
+    z, entering = trace.pre_activations[k], trace.inputs[k]
+    values = z if layer.is_output else trace.inputs[k + 1][:-1]
     largest = np.argsort(-values, kind="stable")[:top]
     magnitudes = np.abs(layer.grad_table)
     is_zero = magnitudes == 0.0  # (fan_in + 1, fan_out)
     return LayerBlame(
-        name=layer_names(there_and_back.network)[k],
+        name=layer_names(trace.network)[k],
         activation=layer.activation,
         fan_in=layer.fan_in,
         fan_out=layer.fan_out,
@@ -251,7 +250,7 @@ def _layer_blame(there_and_back: Pass, k: int, total: float, top: int) -> LayerB
         half_blame_count=_half_count(magnitudes.ravel()),
         zero_gradient_count=int(np.count_nonzero(is_zero)),
         zero_inputs=int(np.count_nonzero(is_zero[entering == 0.0])),
-        zero_deltas=int(np.count_nonzero(is_zero[entering != 0.0][:, there_and_back.deltas[k] == 0.0])),
+        zero_deltas=int(np.count_nonzero(is_zero[entering != 0.0][:, trace.deltas[k] == 0.0])),
     )
 
 
@@ -262,35 +261,35 @@ def _half_count(magnitudes: Array) -> int:
     return int(np.searchsorted(running, 0.5 * running[-1])) + 1 if running[-1] > 0.0 else 0
 
 
-def _top_weights(there_and_back: Pass, k: int, top: int, learning_rate: float) -> list[WeightBlame]:
+def _top_weights(trace: Trace, k: int, top: int, learning_rate: float) -> list[WeightBlame]:
     """Return the weights and biases of layer k with the largest gradients, the largest first."""
-    gradients = there_and_back.network.layers[k].grad_table
+    gradients = trace.network.layers[k].grad_table
     order = np.argsort(-np.abs(gradients), axis=None, kind="stable")[:top]
     places = [divmod(int(index), gradients.shape[1]) for index in order]
-    return [_weight_blame(there_and_back, k, row, target, learning_rate) for row, target in places]
+    return [_weight_blame(trace, k, row, target, learning_rate) for row, target in places]
 
 
-def _weight_blame(there_and_back: Pass, k: int, row: int, target: int, learning_rate: float) -> WeightBlame:
+def _weight_blame(trace: Trace, k: int, row: int, target: int, learning_rate: float) -> WeightBlame:
     """Return the figures of one weight of layer k, or of the bias in its last row."""
-    layer = there_and_back.network.layers[k]
+    layer = trace.network.layers[k]
     weight, gradient = float(layer.table[row, target]), float(layer.grad_table[row, target])
     return WeightBlame(
         layer=k,
         source=row if row < layer.fan_in else None,
         target=target,
         weight=weight,
-        input=float(there_and_back.inputs[k][row]),
-        delta=float(there_and_back.deltas[k][target]),
+        input=float(trace.inputs[k][row]),
+        delta=float(trace.deltas[k][target]),
         gradient=gradient,
         new_weight=weight - learning_rate * gradient,
     )
 
 
 def _correct(
-    there_and_back: Pass, inputs: Array, learning_rate: float, test_accuracy_of: Callable[[Network], float] | None
+    trace: Trace, inputs: Array, learning_rate: float, test_accuracy_of: Callable[[Network], float] | None
 ) -> Correction:
     """Make one step on a copy of the network."""
-    network, loss, grads = there_and_back.network, there_and_back.loss, there_and_back.network.grads
+    network, loss, grads = trace.network, trace.loss, trace.network.grads
     corrected = as_float64(network)
     params = corrected.params
     params -= learning_rate * grads
@@ -298,8 +297,8 @@ def _correct(
         logits = corrected.logits(np.asarray(inputs[None, :], np.float64))
         return Correction(
             learning_rate=learning_rate,
-            forecast_loss=there_and_back.loss_value - learning_rate * float(grads @ grads),
-            loss=float(loss.fine_values(logits, there_and_back.targets[None, :])[0]),
+            forecast_loss=trace.loss_value - learning_rate * float(grads @ grads),
+            loss=float(loss.fine_values(logits, trace.targets[None, :])[0]),
             probabilities=loss.probabilities(logits)[0],
             test_accuracy=test_accuracy_of(corrected) if test_accuracy_of else None,
         )

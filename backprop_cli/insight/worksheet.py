@@ -10,43 +10,39 @@ import numpy as np
 
 from backprop_cli.engine.activations import FORMULAS
 from backprop_cli.engine.losses import Loss
-from backprop_cli.insight.explain import Correction, Pass
+from backprop_cli.insight.explain import Correction, Trace
 
 
-def most_blamed_path(there_and_back: Pass) -> tuple[int, ...]:
+def most_blamed_path(trace: Trace) -> tuple[int, ...]:
     """Return the indices of a pixel, a unit of each hidden layer, and a class.
 
     The class is the most blamed one; from there it goes backward, each time through the weight of the largest gradient.
     """
-    path = [int(np.abs(there_and_back.deltas[-1]).argmax())]
-    for inputs, delta in zip(there_and_back.inputs[::-1], there_and_back.deltas[::-1], strict=True):
+    path = [int(np.abs(trace.deltas[-1]).argmax())]
+    for inputs, delta in zip(trace.inputs[::-1], trace.deltas[::-1], strict=True):
         path.append(int(np.abs(inputs[:-1] * delta[path[-1]]).argmax()))
     return tuple(path[::-1])
 
 
-def worksheet(
-    there_and_back: Pass, path: Sequence[int], correction: Correction, *, classes: Sequence[str], title: str
-) -> str:
+def worksheet(trace: Trace, path: Sequence[int], correction: Correction, *, classes: Sequence[str], title: str) -> str:
     """Return the sheet as Markdown.
 
     Args:
-        there_and_back: The picture's pass.
+        trace: The picture's pass.
         path: As `most_blamed_path` gives it: n_layers + 1 indices.
         correction: The step that the sheet ends with.
         classes: Class names.
         title: What the picture is called.
     """
-    return _Sheet(there_and_back, path, correction, classes).text(title)
+    return _Sheet(trace, path, correction, classes).text(title)
 
 
 class _Sheet:
     """The sheet while it is written: its lines, and the answers to the blanks so far."""
 
-    def __init__(
-        self, there_and_back: Pass, path: Sequence[int], correction: Correction, classes: Sequence[str]
-    ) -> None:
-        self.run, self.path, self.correction, self.classes = there_and_back, path, correction, classes
-        self.layers = there_and_back.network.layers
+    def __init__(self, trace: Trace, path: Sequence[int], correction: Correction, classes: Sequence[str]) -> None:
+        self.trace, self.path, self.correction, self.classes = trace, path, correction, classes
+        self.layers = trace.network.layers
         self.names = [
             f"pixel {path[0]}",
             *(f"unit {unit} of layer {k}" for k, unit in enumerate(path[1:-1], 1)),
@@ -61,15 +57,15 @@ class _Sheet:
 
     def text(self, title: str) -> str:
         """Return the whole sheet."""
-        kinds = [layer.activation for layer in self.layers[:-1]] + [self.run.loss.output]
+        kinds = [layer.activation for layer in self.layers[:-1]] + [self.trace.loss.output]
         sizes = [f"{layer.fan_out} ({kind})" for layer, kind in zip(self.layers, kinds, strict=True)]
         self.add(
             f"# Backpropagation by hand: {title}",
             "",
-            f"- network: {' -> '.join([str(self.run.network.n_inputs), *sizes])}",
+            f"- network: {' -> '.join([str(self.trace.network.n_inputs), *sizes])}",
             f"- path: {' -> '.join(self.names)} (pixels, row by row, and units are counted from 0)",
             "- a pixel's input is its ink as the network takes it in, scaled",
-            f"- truth: class {self.classes[self.run.label]}",
+            f"- truth: class {self.classes[self.trace.label]}",
             "",
             "Fill in the blanks in their order; (n) stands for the answer to blank n. What the neurons beside the path",
             "bring along is given. Numbers have six digits, so the last ones may differ from the key at the end.",
@@ -101,10 +97,10 @@ class _Sheet:
     def guess(self) -> None:
         """Write the way forward."""
         self.heading("1. The guess, going forward")
-        entering = _number(self.run.inputs[0][self.path[0]])
+        entering = _number(self.trace.inputs[0][self.path[0]])
         for k, (source, unit) in enumerate(self.links):
-            layer, z = self.layers[k], float(self.run.pre_activations[k][unit])
-            weight, value = float(layer.weight[source, unit]), float(self.run.inputs[k][source])
+            layer, z = self.layers[k], float(self.trace.pre_activations[k][unit])
+            weight, value = float(layer.weight[source, unit]), float(self.trace.inputs[k][source])
             product, product_name = self.blank(weight * value)
             total, total_name = self.blank(z)
             rest = z - weight * value
@@ -116,8 +112,8 @@ class _Sheet:
             if layer.is_output:
                 lines += self.output(total_name, z)
             else:
-                activation, entering = self.blank(float(self.run.inputs[k + 1][unit]))
-                slope, slope_name = self.blank(float(self.run.slopes[k][unit]))
+                activation, entering = self.blank(float(self.trace.inputs[k + 1][unit]))
+                slope, slope_name = self.blank(float(self.trace.slopes[k][unit]))
                 lines += [*FORMULAS[layer.activation], f"f(z) = f({total_name}) = {activation}"]
                 lines += [f"f'(z) = f'({total_name}) = {slope}"]
                 self.activations.append(entering)
@@ -126,10 +122,10 @@ class _Sheet:
 
     def output(self, z_name: str, z: float) -> list[str]:
         """Return the lines that make an answer of the class's logit."""
-        blank, self.answer = self.blank(float(self.run.outputs[self.path[-1]]))
-        if self.run.loss.output == "sigmoid":
+        blank, self.answer = self.blank(float(self.trace.outputs[self.path[-1]]))
+        if self.trace.loss.output == "sigmoid":
             return [f"o = 1 / (1 + exp(-z)) = 1 / (1 + exp(-{z_name})) = {blank}"]
-        logits = self.run.pre_activations[-1]
+        logits = self.trace.pre_activations[-1]
         top = float(logits.max())
         others = float(np.exp(logits - top).sum() - np.exp(z - top))
         return [
@@ -141,7 +137,7 @@ class _Sheet:
     def loss(self) -> None:
         """Write the loss."""
         self.heading("2. The loss")
-        run, c, loss = self.run, self.path[-1], self.run.loss
+        run, c, loss = self.trace, self.path[-1], self.trace.loss
         target, truth, letter = float(run.targets[c]), self.classes[run.label], in_letters(loss, "{o}")
         formula = in_letters(loss, loss.term)
         if "{t}" not in loss.term:
@@ -170,8 +166,8 @@ class _Sheet:
         delta_name = self.first_delta()
         for k in range(len(self.links) - 1, -1, -1):
             source, unit = self.links[k]
-            layer, deltas = self.layers[k], self.run.deltas[k]
-            entering = self.activations[k - 1] if k else _number(self.run.inputs[0][source])
+            layer, deltas = self.layers[k], self.trace.deltas[k]
+            entering = self.activations[k - 1] if k else _number(self.trace.inputs[0][source])
             gradient, name = self.blank(float(layer.grad_weight[source, unit]))
             self.gradients.insert(0, name)
             weight = float(layer.weight[source, unit])
@@ -186,7 +182,7 @@ class _Sheet:
                 f"blame on {self.names[k]} = {share_name} {_added(rest)} = {whole}",
             ]
             if k:
-                delta, delta_name = self.blank(float(self.run.deltas[k - 1][source]))
+                delta, delta_name = self.blank(float(self.trace.deltas[k - 1][source]))
                 lines.append(f"its delta = blame x slope = {whole_name} x {self.slopes[k - 1]} = {delta}")
             else:
                 lines.append("above 0: more ink here would make it worse; below 0: better")
@@ -194,7 +190,7 @@ class _Sheet:
 
     def first_delta(self) -> str:
         """Write the delta of the path's class; return its blank's name."""
-        run, c, loss = self.run, self.path[-1], self.run.loss
+        run, c, loss = self.trace, self.path[-1], self.trace.loss
         target, o = _number(run.targets[c]), self.answer
         blank, name = self.blank(float(run.deltas[-1][c]))
         slope, filled = in_letters(loss, loss.slope), loss.slope.format(o=o, t=target)
@@ -225,8 +221,8 @@ class _Sheet:
         self.step(f"new weight = weight - learning rate x gradient, learning rate {rate}", *lines)
         self.add(
             "",
-            f"All {self.run.network.n_params:,} weights and biases move like this at once. The loss goes from "
-            f"{_number(self.run.loss_value)}",
+            f"All {self.trace.network.n_params:,} weights and biases move like this at once. The loss goes from "
+            f"{_number(self.trace.loss_value)}",
             f"to {_number(self.correction.loss)}; a straight line would have led to "
             f"{_number(self.correction.forecast_loss)}.",
         )

@@ -7,17 +7,10 @@ from numpy.typing import NDArray
 
 from backprop_cli.engine import gradient_check
 from backprop_cli.engine.activations import ACTIVATIONS
-from backprop_cli.engine.gradient_check import (
-    TOLERANCE,
-    GradientCheck,
-    Memorised,
-    as_float64,
-    check_gradients,
-    memorise,
-)
+from backprop_cli.engine.gradient_check import TOLERANCE, GradientCheck, Memorised, check_gradients, memorise
 from backprop_cli.engine.layers import Dense, LayerSpec
 from backprop_cli.engine.losses import CrossEntropy, Loss, MeanSquaredError, loss_and_gradient
-from backprop_cli.engine.network import Network, append_ones
+from backprop_cli.engine.network import Network, append_ones, as_float64
 
 Array = NDArray[Any]
 

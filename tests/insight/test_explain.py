@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from backprop_cli.engine.layers import LayerSpec
 from backprop_cli.engine.losses import CrossEntropy, Loss, MeanSquaredError
 from backprop_cli.engine.network import Network
-from backprop_cli.insight.explain import Explanation, explain, run
+from backprop_cli.insight.explain import Explanation, explain, trace
 
 Array = NDArray[Any]
 
@@ -40,9 +40,9 @@ GRAD_OUTPUT = np.outer([2, 0, 0.5, 1], DELTA)  # the bias last
 GRAD_HIDDEN = np.outer([1, -2, 0, 1], BLAME)
 
 
-def test_the_way_there_and_back_of_one_picture() -> None:
+def test_the_way_trace_of_one_picture() -> None:
     network = by_hand()
-    there = run(network, CrossEntropy(), INPUTS, 1)
+    there = trace(network, CrossEntropy(), INPUTS, 1)
     np.testing.assert_allclose(there.inputs[0], [1, -2, 0, 1])
     np.testing.assert_allclose(there.inputs[1], [2, 0, 0.5, 1])
     np.testing.assert_allclose(there.pre_activations[0], [2, -3, 0.5])
@@ -60,8 +60,8 @@ def test_the_way_there_and_back_of_one_picture() -> None:
 
 def test_the_pass_has_numbers_of_its_own() -> None:
     network = by_hand()
-    first = run(network, CrossEntropy(), INPUTS, 1)
-    run(network, CrossEntropy(), 5 * INPUTS, 0)
+    first = trace(network, CrossEntropy(), INPUTS, 1)
+    trace(network, CrossEntropy(), 5 * INPUTS, 0)
     np.testing.assert_allclose(first.deltas[1], DELTA)
     np.testing.assert_allclose(first.inputs[0], [1, -2, 0, 1])
 
@@ -94,8 +94,8 @@ def test_the_largest_activations_are_each_layers_own() -> None:
     assert output.largest == ((1, pytest.approx(9.0 * b)), (0, pytest.approx(5.0 * a)))
     assert (first.n_fired, second.n_fired, output.n_fired) == (3, 2, 2)
     p, slope = 1.0 / (1.0 + math.exp(9.0 * b - 5.0 * a)), [1.0 - a * a, 1.0 - b * b]
-    np.testing.assert_allclose(found.there_and_back.deltas[2], [p - 1.0, 1.0 - p])
-    np.testing.assert_allclose(found.there_and_back.deltas[1], np.array([5.0, 9.0]) * [p - 1.0, 1.0 - p] * slope)
+    np.testing.assert_allclose(found.trace.deltas[2], [p - 1.0, 1.0 - p])
+    np.testing.assert_allclose(found.trace.deltas[1], np.array([5.0, 9.0]) * [p - 1.0, 1.0 - p] * slope)
 
 
 def test_how_few_carry_half_and_how_many_none_and_why() -> None:
@@ -147,7 +147,7 @@ def test_the_step_its_forecast_and_what_came_of_it() -> None:
     found = explained(learning_rates=(rate, 1e-6), test_accuracy_of=accuracy)
     square = float((GRAD_HIDDEN**2).sum() + (GRAD_OUTPUT**2).sum())
     step, tiny = found.steps
-    loss = found.there_and_back.loss_value
+    loss = found.trace.loss_value
     assert step.forecast_loss == pytest.approx(loss - rate * square)
     assert tiny.loss == pytest.approx(tiny.forecast_loss, abs=1e-9)
     hidden = np.maximum([1, -2, 0, 1] @ (np.vstack([by_hand().layers[0].weight, np.zeros(3)]) - rate * GRAD_HIDDEN), 0)
@@ -173,8 +173,8 @@ def test_a_network_in_float32_is_explained_in_float64() -> None:
     single = Network([LayerSpec(3)], 3, 2)
     single.params[...] = by_hand().params
     found = explain(single, CrossEntropy(), INPUTS.astype(np.float32), 1)
-    assert found.there_and_back.network.params.dtype == np.float64
-    assert found.there_and_back.loss_value == pytest.approx(-math.log(1 - P), rel=1e-14)
+    assert found.trace.network.params.dtype == np.float64
+    assert found.trace.loss_value == pytest.approx(-math.log(1 - P), rel=1e-14)
 
 
 def test_the_deltas_of_squared_error_by_hand() -> None:
@@ -185,14 +185,14 @@ def test_the_deltas_of_squared_error_by_hand() -> None:
         ("softmax", of_softmax, ((p - t) ** 2).sum() / 2),
         ("sigmoid", (o - t) * o * (1 - o), ((o - t) ** 2).sum() / 2),
     ):
-        there = run(by_hand(), MeanSquaredError(output=output), INPUTS, 1)
+        there = trace(by_hand(), MeanSquaredError(output=output), INPUTS, 1)
         np.testing.assert_allclose(there.deltas[1], delta)
         assert there.loss_value == pytest.approx(value)
     np.testing.assert_allclose(there.probabilities, o / o.sum())
 
 
 def test_smoothing_takes_from_the_truth() -> None:
-    there = run(by_hand(), CrossEntropy(label_smoothing=0.2), INPUTS, 1)
+    there = trace(by_hand(), CrossEntropy(label_smoothing=0.2), INPUTS, 1)
     np.testing.assert_allclose(there.targets, [0.1, 0.9])
     np.testing.assert_allclose(there.deltas[1], [P - 0.1, 1 - P - 0.9])
 

@@ -53,7 +53,7 @@ def explained(layers: list[tuple[int, str]], loss: Loss, *, seed: int = 0, sure:
 
 
 def sheet(found: Explanation, path: tuple[int, ...] | None = None) -> str:
-    there = found.there_and_back
+    there = found.trace
     return worksheet(there, path or most_blamed_path(there), found.steps[0], classes=CLASSES, title="mine")
 
 
@@ -150,7 +150,7 @@ def test_an_answer_that_is_nearly_certain_keeps_its_digits(loss: Loss, sure: flo
     fill(text, ["tanh"])
     (delta,) = re.findall(r"^delta = .* _{8} \((\d+)\)$", text, re.MULTILINE)
     key = key_of(text)
-    there = found.there_and_back
+    there = found.trace
     assert key[int(delta)] == pytest.approx(there.deltas[-1][2], rel=1e-5)
     if loss == CrossEntropy():
         (p,) = [n for line, n in blanks(text) if "exp(z - m)" in line]
@@ -160,7 +160,7 @@ def test_an_answer_that_is_nearly_certain_keeps_its_digits(loss: Loss, sure: flo
 
 def test_the_key_holds_the_numbers_of_the_network() -> None:
     found = explained([(5, "relu"), (4, "tanh")], CrossEntropy())
-    there, path = found.there_and_back, most_blamed_path(found.there_and_back)
+    there, path = found.trace, most_blamed_path(found.trace)
     answers = list(key_of(sheet(found)).values())
     expected = []
     for k, (source, unit) in enumerate(pairwise(path)):
@@ -186,12 +186,12 @@ def test_the_sheet_says_whose_it_is_and_where_the_step_leads() -> None:
     assert "- path: pixel 3 -> unit 4 of layer 1 -> class b (" in text
     assert "- truth: class cd\n" in text
     step = found.steps[0]
-    assert f"goes from {found.there_and_back.loss_value:.6g}\nto {step.loss:.6g}; a straight" in text
+    assert f"goes from {found.trace.loss_value:.6g}\nto {step.loss:.6g}; a straight" in text
     assert f"would have led to {step.forecast_loss:.6g}." in text
 
 
 def test_the_most_blamed_path_follows_the_largest_gradients_backward() -> None:
-    there = explained([(5, "tanh"), (4, "tanh")], CrossEntropy(), seed=4).there_and_back
+    there = explained([(5, "tanh"), (4, "tanh")], CrossEntropy(), seed=4).trace
     pixel, first, second, last = most_blamed_path(there)
     layers = there.network.layers
     assert last == np.abs(there.deltas[2]).argmax()
