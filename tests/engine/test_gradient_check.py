@@ -48,7 +48,7 @@ def test_right_gradients_pass_all_of_them(activation: str, depth: int, loss: Los
 def test_the_slopes_are_those_of_a_loop_over_single_weights() -> None:
     network, inputs, labels = made([LayerSpec(5, "tanh"), LayerSpec(4, "silu")])
     rows = append_ones(inputs)
-    probe = gradient_check._Probe(network, CrossEntropy(), rows, labels)
+    probe = gradient_check._Probe(gradient_check.propagate(network, CrossEntropy(), inputs, labels))
     params, start, step = network.params, 0, 1e-4
     for k, layer in enumerate(network.layers):
         fast = probe.slope(k, np.arange(layer.table.size), step)
