@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
+import errno
 import functools
 import hashlib
 import inspect
@@ -19,8 +20,9 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,7 +37,8 @@ from backprop_cli.engine.network import NetworkSettings
 from backprop_cli.engine.optimizers import Adam, Optimizer
 from backprop_cli.engine.schedules import Constant, Schedule
 from backprop_cli.engine.training import TrainingSettings
-from backprop_cli.errors import ConfigError, require
+from backprop_cli.errors import ConfigError, reason_of, require
+from backprop_cli.files import read_bounded, read_stdin
 
 MAX_BYTES = 2**20
 MAX_DEPTH = 20
@@ -97,6 +100,9 @@ class Config:
         return yaml.dump(self.to_dict(), Dumper=_Dumper, sort_keys=False)
 
 
+Overrides = Sequence[str] | Mapping[str, Any]
+
+
 # ---- reading -------------------------------------------------------------------------------------------------------
 
 
@@ -105,19 +111,27 @@ class _Source:
     """Plain data read from YAML, and where each part of it stood."""
 
     data: Any
-    places: dict[tuple[str | int, ...], str]  # key path -> `digits.yaml:14` or `--set optimizer.lr=1`
+    places: dict[tuple[str | int, ...], str]  # key path -> `digits.yaml:14` or `optimizer.lr=1`
     texts: dict[tuple[str | int, ...], str]  # key path -> a scalar as it was written
 
 
 def read_config(
-    text: str, *, where: str, overrides: Sequence[str] = (), default_name: str = "run", folder: Path | None = None
+    text: str,
+    *,
+    where: str,
+    overrides: Overrides = (),
+    option: str = "",
+    default_name: str = "run",
+    folder: Path | None = None,
 ) -> Config:
-    """Return the config that a YAML text and `--set` options describe.
+    """Return the config that a YAML text and changes to it describe.
 
     Args:
         text: YAML.
         where: What messages call it: a path or a bundled name.
-        overrides: `key.path=value` each, the value read as YAML; they win over the text.
+        overrides: `key.path=value` each, the value read as YAML, or a mapping of key paths to values; they win over
+            the text.
+        option: Stands before each override in messages.
         default_name: `name`, where the text has none.
         folder: What relative paths in the text are relative to; None: the working directory.
 
@@ -126,11 +140,20 @@ def read_config(
     """
     source = _parse(text, where)
     if source.data is None:
-        raise ConfigError(f"{where}: empty; `backprop init` writes a config to start from")
+        raise ConfigError(f"{where}: empty", advice="template")
     if not isinstance(source.data, dict):
         raise ConfigError(f"{where}:1: a mapping of settings is wanted, such as `seed: 0`")
+    return _completed(source, where, overrides, option, default_name, folder)
+
+
+def _completed(
+    source: _Source, where: str, overrides: Overrides, option: str, default_name: str, folder: Path | None
+) -> Config:
+    """Put overrides and what is implied into plain data, and return the config."""
+    if isinstance(overrides, Mapping):
+        overrides = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
     for override in overrides:
-        _override(source, override)
+        _override(source, override, option)
     source.data.setdefault("name", default_name if _NAME.fullmatch(default_name) else "run")
     for key, default in _DEFAULT_KINDS.items():
         if isinstance(section := source.data.get(key), dict):
@@ -280,9 +303,9 @@ def _parse(text: str, where: str, *, numbered: bool = True) -> _Source:
     return source
 
 
-def _override(source: _Source, override: str) -> None:
+def _override(source: _Source, override: str, option: str) -> None:
     """Put one `key.path=value` into the data."""
-    where = f"--set {override}"
+    where = f"{option}{override}"
     key, equals, text = override.partition("=")
     path = tuple(
         int(part) if re.fullmatch("[0-9]{1,9}", part) else part
@@ -591,30 +614,44 @@ def bundled_folder() -> Path:
     return inside if inside.is_dir() else Path(__file__).parent.parent / "configs"  # in a checkout
 
 
+def bundled_text(name: str) -> str:
+    """Return the YAML of a config that comes with the package; its first line is a comment that says what it is."""
+    return (bundled_folder() / f"{name}.yaml").read_text("utf-8")
+
+
 def bundled_names() -> list[str]:
     """Return the names of the configs that come with the package."""
     return sorted(path.stem for path in bundled_folder().glob("*.yaml"))
 
 
-def load_config(reference: str, overrides: Sequence[str] = (), *, stdin: typing.TextIO | None = None) -> Config:
-    """Return the config that `--config` names: a file, a bundled name, or `-` for standard input.
+def load_config(reference: str | Path | Mapping[str, Any], overrides: Overrides = (), *, option: str = "") -> Config:
+    """Return a config.
+
+    Args:
+        reference: A file, a bundled name, `-` for standard input, or the settings as a mapping.
+        overrides: What to change in it: `{"training.epochs": 10}`, or `["training.epochs=10"]`, read as YAML.
+        option: Stands before each override in messages.
 
     Raises:
         ConfigError: There is none of this name, it cannot be read, or it holds mistakes.
     """
+    if isinstance(reference, Mapping):
+        try:
+            plain = json.loads(json.dumps(reference))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"config: not plain mappings, lists, numbers and text ({reason_of(error)})") from error
+        return _completed(_Source(plain, {}, {}), "config", overrides, option, "run", None)
+    reference, read = str(reference), partial(read_config, overrides=overrides, option=option)
     if reference == "-":
-        if stdin is None:
-            raise ConfigError("-: there is no standard input to read")
-        text = _decode(stdin.buffer.read(MAX_BYTES + 1), "stdin")
-        return read_config(text, where="stdin", overrides=overrides)
-    bundled = bundled_folder() / f"{reference}.yaml"
+        try:
+            text = _decode(read_stdin(MAX_BYTES), "stdin")
+        except OSError as error:
+            raise ConfigError(f"{'stdin' if error.errno == errno.EFBIG else '-'}: {error.strerror}") from error
+        return read(text, where="stdin")
     if reference in bundled_names() and not Path(reference).is_file():
-        return read_config(
-            bundled.read_text("utf-8"), where=f"{reference}.yaml", overrides=overrides, default_name=reference
-        )
+        return read(bundled_text(reference), where=f"{reference}.yaml", default_name=reference)
     path = Path(reference)
-    text = read_config_text(path)
-    return read_config(text, where=reference, overrides=overrides, default_name=path.stem, folder=path.parent)
+    return read(read_config_text(path), where=reference, default_name=path.stem, folder=path.parent)
 
 
 def read_config_text(path: Path) -> str:
@@ -623,8 +660,6 @@ def read_config_text(path: Path) -> str:
     Raises:
         ConfigError: It is not there, too large, or no text.
     """
-    from backprop_cli.files import read_bounded
-
     try:
         return _decode(read_bounded(path, MAX_BYTES), str(path))
     except FileNotFoundError as error:
@@ -638,8 +673,6 @@ def read_config_text(path: Path) -> str:
 
 
 def _decode(raw: bytes, where: str) -> str:
-    if len(raw) > MAX_BYTES:
-        raise ConfigError(f"{where}: larger than 1 MB")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

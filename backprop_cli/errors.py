@@ -3,18 +3,32 @@
 A message reads "where: what is wrong; what would be right".
 """
 
+from collections.abc import Mapping
+
+ADVICE = {
+    "train": "train one first",
+    "resume": "resume it, or choose another directory",
+    "directory": "choose another directory",
+    "template": "start from a bundled config",
+    "jobs": "was there too little memory for so many jobs?",
+}
+"""What to do, by name: a command says it in words of its own, which name its options."""
+
 
 class BackpropError(Exception):
     """A mistake outside this program: in its usage, a config, some data, a model file or a picture.
 
     Args:
         problems: A line for each mistake.
+        advice: What to do about the last one, a name in `ADVICE`.
+        about: What that is about, such as a directory.
     """
 
     exit_code = 2
 
-    def __init__(self, *problems: str) -> None:
+    def __init__(self, *problems: str, advice: str | None = None, about: str = "") -> None:
         super().__init__(*problems)
+        self.advice, self.about = advice, about
 
     def __str__(self) -> str:
         return "\n".join(self.problems)
@@ -22,11 +36,22 @@ class BackpropError(Exception):
     @property
     def problems(self) -> tuple[str, ...]:
         """A line for each mistake."""
-        return self.args
+        return self.worded(ADVICE)
+
+    def worded(self, advice: Mapping[str, str]) -> tuple[str, ...]:
+        """Return a line for each mistake, with the advice in these words; they may hold {about}."""
+        if self.advice is None:
+            return self.args
+        *others, last = self.args
+        return (*others, f"{last}; {advice[self.advice].format(about=self.about)}")
 
 
-class UsageError(BackpropError):
-    """Options or arguments that do not fit together."""
+class UsageError(BackpropError, ValueError):
+    """Arguments that do not fit together, or that nothing can be done with."""
+
+
+class ArgumentError(UsageError):
+    """One argument that nothing can be done with; each line begins with its name, such as `split test: `."""
 
 
 class ConfigError(BackpropError):

@@ -92,19 +92,14 @@ class Predictor:
             raise ModelFileError(f"{self.where}: its numbers are too large to give an answer; train it anew")
         return answers
 
-    def describe(self, probabilities: Array) -> tuple[str, float]:
+    def best_class(self, probabilities: Array) -> tuple[str, float]:
         """Return the name and the probability of the likeliest class of one answer, (n_classes,)."""
         best = int(probabilities.argmax())
         return self.classes[best], float(probabilities[best])
 
     def doubts(self, probabilities: Array) -> list[str]:
         """Return what speaks against one answer, (n_classes,), in words."""
-        _, sure = self.describe(probabilities)
+        _, sure = self.best_class(probabilities)
         if sure < UNSURE:
             return [f"the network is not sure ({100 * sure:.0f} %)"]
         return []
-
-
-def percent(share: float) -> str:
-    """Return `97.3 %`; what is less than all is never rounded up to `100.0 %`."""
-    return f"{100.0 if share >= 1.0 else min(100.0 * share, 99.9):.1f} %"

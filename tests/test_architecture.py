@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from command_line import CHECKOUT, SAMPLES, environment
+
+from backprop_cli.cli.app import COMMANDS
 
 PACKAGE = CHECKOUT / "backprop_cli"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -30,23 +33,13 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     ),
     "predictor": ({"store", "engine", "data", "blas", "errors"}, {"numpy"}),
     "estimator": ({"engine", "data", "errors"}, {"numpy", "sklearn"}),
-    "cli": (
-        {
-            "config",
-            "experiment",
-            "predictor",
-            "insight",
-            "engine",
-            "data",
-            "store",
-            "blas",
-            "files",
-            "errors",
-        },
-        {"typer", "rich", "numpy", "PIL"},
+    "api": (
+        {"experiment", "predictor", "config", "insight", "engine", "data", "store", "blas", "files", "errors"},
+        {"numpy", "PIL"},
     ),
+    "cli": ({"api", "config", "errors", "files"}, {"typer", "rich"}),
     "__main__": ({"cli"}, set()),
-    "__init__": (set(), set()),
+    "__init__": ({"api", "config", "errors"}, set()),
 }
 # Inside the engine, in reading order: each imports only from those before it.
 ENGINE = ["activations", "losses", "layers", "network", "optimizers", "schedules", "training", "gradient_check"]
@@ -119,8 +112,27 @@ def test_nothing_unpickles_evaluates_or_prints() -> None:
 
 
 def test_modules_are_only_imported_by_name_where_the_names_are_ours() -> None:
-    found = {path.stem for path in FILES for name, _ in calls(path) if name.endswith("import_module")}
-    assert found <= {"app"}  # from its table of commands
+    found = {
+        str(path.relative_to(PACKAGE)) for path in FILES for name, _ in calls(path) if name.endswith("import_module")
+    }
+    assert found <= {"__init__.py", "cli/app.py"}  # from their tables of names and commands
+
+
+SPEAKS_OF_OPTIONS = re.compile(rf"(?<![\w-])--[a-z]|backprop ({'|'.join(COMMANDS)})\b|</?[a-z]+>")
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if room(path) != "cli"], ids=lambda path: path.stem)
+def test_below_the_commands_nobody_speaks_of_options_commands_or_html(path: Path) -> None:
+    for node in nodes(path):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            assert not SPEAKS_OF_OPTIONS.search(node.value), f"{path}:{node.lineno}: {node.value[:80]}"
+
+
+def test_what_speaks_of_options_is_found() -> None:
+    for text in ("see --folds", "--set a=b", "run `backprop train` first", "<b>bold</b>"):
+        assert SPEAKS_OF_OPTIONS.search(text)
+    for text in ("1e-3", "a well-kept way", "1 - a", "-ln(a)", "<Model latest>", "backprop.predict/1"):
+        assert not SPEAKS_OF_OPTIONS.search(text)
 
 
 # ---- what a command loads ------------------------------------------------------------------------------------------

@@ -582,7 +582,7 @@ def test_a_bug_is_one_line_and_exit_70_and_debug_shows_it(
     def broken() -> NoReturn:
         raise bug
 
-    monkeypatch.setattr("backprop_cli.store.run_directory.list_runs", broken)
+    monkeypatch.setattr("backprop_cli.api.runs.runs", broken)
     result = backprop("runs")
     assert result.exit_code == 70
     assert result.stdout == ""
@@ -780,7 +780,7 @@ def test_a_ctrl_c_that_an_import_turned_into_another_error_is_130(
         except KeyboardInterrupt as problem:
             raise ImportError("cannot load module more than once per process") from problem
 
-    monkeypatch.setattr("backprop_cli.cli.models.load_predictor", interrupted)
+    monkeypatch.setattr("backprop_cli.api.models.Model.load", interrupted)
     result = backprop("predict", "digits:3")
     assert (result.exit_code, result.stderr) == (130, "error: interrupted\n")
 

@@ -30,7 +30,7 @@ ACTIVATION_NAMES = ", ".join(ACTIVATIONS)
 
 
 def read(text: str, *overrides: str) -> Config:
-    return read_config(text, where="my.yaml", overrides=overrides)
+    return read_config(text, where="my.yaml", overrides=overrides, option="--set ")
 
 
 def problems(text: str, *overrides: str) -> list[str]:
@@ -303,8 +303,8 @@ LINES = [
     ("? [a]\n: 1", "my.yaml:1: the config: a plain word is wanted as a key"),
     ("- seed", "my.yaml:1: a mapping of settings is wanted, such as `seed: 0`"),
     ("\n\njust words", "my.yaml:1: a mapping of settings is wanted, such as `seed: 0`"),
-    ("", "my.yaml: empty; `backprop init` writes a config to start from"),
-    ("# nothing\n", "my.yaml: empty; `backprop init` writes a config to start from"),
+    ("", "my.yaml: empty; start from a bundled config"),
+    ("# nothing\n", "my.yaml: empty; start from a bundled config"),
     ("seed: 1\n\tname: x", "my.yaml:2: found character '\\t' that cannot start any token"),
     ("seed: [1", "my.yaml:1: expected ',' or ']', but got '<stream end>'"),
 ]
@@ -627,15 +627,19 @@ def test_what_openml_calls_a_data_set_is_no_path(tmp_path: Path) -> None:
     assert (data.source, data.test_source) == ("openml:mnist_784", "digits")
 
 
-def test_standard_input_is_read_for_a_dash() -> None:
-    stdin = io.TextIOWrapper(io.BytesIO(b"seed: 5"))
-    assert load_config("-", stdin=stdin).seed == 5
+def test_standard_input_is_read_for_a_dash(monkeypatch: pytest.MonkeyPatch) -> None:
+    def given(content: bytes | None) -> Config:
+        stdin = None if content is None else io.TextIOWrapper(io.BytesIO(content))
+        monkeypatch.setattr("sys.stdin", stdin)
+        return load_config("-")
+
+    assert given(b"seed: 5").seed == 5
     with pytest.raises(ConfigError, match=r"^stdin:1: sed: unknown key"):
-        load_config("-", stdin=io.TextIOWrapper(io.BytesIO(b"sed: 5")))
+        given(b"sed: 5")
     with pytest.raises(ConfigError, match=r"^stdin: larger than 1 MB$"):
-        load_config("-", stdin=io.TextIOWrapper(io.BytesIO(b"#" * (2**20 + 1))))
+        given(b"#" * (2**20 + 1))
     with pytest.raises(ConfigError, match=r"^-: there is no standard input to read$"):
-        load_config("-")
+        given(None)
 
 
 # ---- the schema ----------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from scipy.special import expit, softmax
 from sklearn.datasets import load_digits
 
-from backprop_cli.cli.pictures import read
+from backprop_cli.api.pictures import picture_input
 from backprop_cli.engine.activations import ACTIVATIONS
 from backprop_cli.predictor import Predictor
 
@@ -233,7 +233,7 @@ def test_a_file_is_explained_as_the_network_sees_it_also_at_16x16(work: Path) ->
         found = document("explain", name, "-m", "run")
         assert np.shape(found["input_gradient"]) == (16, 16)
         assert found["label_source"] == ("known" if name == STRAY else "guess")
-        agree(found, model, read(name, Predictor.load(model)).grid, None)
+        agree(found, model, picture_input(name, Predictor.load(model)).grid, None)
 
 
 def test_own_data_with_classes_of_other_names(work: Path) -> None:
@@ -242,7 +242,7 @@ def test_own_data_with_classes_of_other_names(work: Path) -> None:
     np.savez("own.npz", images=rng.integers(0, 200, (90, 6, 9)).astype(np.uint8), labels=names[np.arange(90) % 3])
     answer(*SMALL, "run", "--set", "data.source=own.npz", *network((10, "tanh")))
     model, picture = work / "run/model.safetensors", str(SAMPLES / "9-1424.png")
-    pixels = read(picture, Predictor.load(model)).grid
+    pixels = picture_input(picture, Predictor.load(model)).grid
     found = document("explain", picture, "-m", "run", "--label", "cat")
     assert set(found["probabilities"]) == set(names)
     assert (found["label"], found["label_source"]) == ("cat", "given")

@@ -125,7 +125,7 @@ def test_values_of_a_config_are_text(work: Path, command: tuple[str, ...], key: 
 
 def test_what_is_not_cleaned_would_be_noticed(four_classes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = renamed(four_classes / "runs/odd/model.safetensors", ESCAPES)
-    for module in ("console", "pictures"):
-        monkeypatch.setattr(f"backprop_cli.cli.{module}.clean", str)
+    for module in ("cli.console", "api.words"):
+        monkeypatch.setattr(f"backprop_cli.{module}.clean", str)
     with pytest.raises(AssertionError):
         said("predict", "-m", model, PICTURE)

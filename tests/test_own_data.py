@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from command_line import SAMPLES, answer, backprop, contents, document, refusal
 
-from backprop_cli import experiment
 from backprop_cli.cli import signals, train
 from backprop_cli.data import picture_folder
 from backprop_cli.errors import ConfigError, DataError
+from backprop_cli.experiment import experiment
 
 TRAIN = ("train", "-c", "quick", "--epochs", "2")
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from command_line import document, on_a_terminal, wait_until
 from rich.console import Console
 
+from backprop_cli.api.training import training
+from backprop_cli.api.words import with_article
 from backprop_cli.cli import progress, watching
-from backprop_cli.cli.pictures import a
 from backprop_cli.config import load_config
 from backprop_cli.engine.training import EpochResult, LayerFigures
-from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.experiment.hardest_digit import HardestDigit
 
 TITLE = "gradient norm by layer"
@@ -26,9 +24,8 @@ TITLE = "gradient norm by layer"
 
 def watched(*settings: str, config: str = "quick", n_events: int = 10) -> watching.History:
     """Return what a short training would show."""
-    experiment = Experiment(load_config(config, settings))
-    history = watching.History(experiment)
-    events: Iterator[Any] = experiment.train()
+    events = training(load_config(config, settings), run_dir=False)
+    history = watching.History(events)
     for event in (event for event, _ in zip(events, range(n_events), strict=False)):
         if isinstance(event, EpochResult):
             history.note(event)
@@ -58,7 +55,7 @@ def test_the_panels_stand_beside_each_other_and_fit(config: str, width: int) -> 
     assert lines[0].startswith("loss  ∙∙ train  ── val")
     assert (TITLE in lines[0]) == (width >= 77)
     assert history.watched is not None
-    assert lines[0].endswith(f"{history.watched.name}: {a(history.watched.label)}")
+    assert lines[0].endswith(f"{history.watched.name}: {with_article(history.watched.label)}")
     picture = [line[-watching.DIGIT_WIDTH :] for line in lines[1:9]]
     assert all(re.search("[░▒▓█]", line) for line in picture)
     assert re.search(r"says \d, \d+\.\d %$", lines[9])
@@ -101,7 +98,8 @@ def test_the_bars_grow_with_the_gradient_and_many_layers_are_thinned_out() -> No
 
 def test_the_digit_is_the_hardest_of_the_validation_part_and_its_guess_is_the_network_s() -> None:
     history = watched(n_events=1)
-    experiment, seen = history.experiment, HardestDigit(history.experiment)
+    experiment = history.training._experiment
+    seen = HardestDigit(experiment)
     dataset, rows = experiment.split_data.select("validation")
     logits = experiment.networks[0].logits(experiment.scaling.apply(dataset.pictures[rows]))
     probabilities = experiment.config.loss.probabilities(logits)
@@ -122,7 +120,7 @@ def test_each_guess_is_noted_once_and_the_network_changes_its_mind() -> None:
 def test_without_validation_it_is_a_training_digit_and_one_curve() -> None:
     history = watched("data.validation_size=0", n_events=2)
     assert history.watched is not None
-    assert int(history.watched.name.partition(":")[2]) in history.experiment.split_data.splits.train
+    assert int(history.watched.name.partition(":")[2]) in history.training._experiment.split_data.splits.train
     assert "val" not in lines_of(history, 80)[0]
 
 
@@ -162,7 +160,7 @@ def test_drawing_takes_no_more_than_its_share_of_the_time(monkeypatch: pytest.Mo
         drawn.append(clock.now)
 
     monkeypatch.setattr(progress.RichView, "_show", show)
-    view = progress.RichView(Experiment(load_config("quick", [])))
+    view = progress.RichView(training("quick", run_dir=False))
     view.clock = clock
     with view:
         started = clock.now

@@ -16,8 +16,8 @@ import typer
 from typer.core import TyperGroup
 
 from backprop_cli import __version__
+from backprop_cli.api.process import claim_process
 from backprop_cli.cli import console
-from backprop_cli.data.quiet import claim_process
 from backprop_cli.errors import BackpropError
 
 # One BLAS thread unless the user has said otherwise: two are slower on small networks. Before NumPy is imported.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Annotated
 
 import typer
 
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
-from backprop_cli.cli.options import Overrides
+from backprop_cli.cli.options import Overrides, load_config
 from backprop_cli.files import clean
 
 app = command_app(no_args_is_help=True)
@@ -37,29 +36,23 @@ def _group() -> None:
 @app.command("list")
 def list_configs() -> None:
     """List the configs that come with the package, each with its first line."""
-    from backprop_cli.config import bundled_folder, bundled_names
+    from backprop_cli.config import bundled_names, bundled_text
 
     names = bundled_names()
     width = max(map(len, names))
-    for name in names:
-        first = (bundled_folder() / f"{name}.yaml").read_text("utf-8").partition("\n")[0]
-        console.answer(f"{name:<{width}}  {first.lstrip('# ')}")
+    console.show(f"{name:<{width}}  {bundled_text(name).partition(chr(10))[0].lstrip('# ')}" for name in names)
 
 
 @app.command()
 def show(config: Reference, overrides: Overrides = None) -> None:
     """Print a config with every default written out, as a run saves it."""
-    from backprop_cli.config import load_config
-
-    console.answer(load_config(config, overrides or [], stdin=sys.stdin).to_yaml().rstrip("\n"))
+    console.answer(load_config(config, overrides).to_yaml().rstrip("\n"))
 
 
 @app.command()
 def validate(config: Reference, overrides: Overrides = None) -> None:
     """Check a config: all mistakes at once, each with its line and key; exit code 2 if there is one."""
-    from backprop_cli.config import load_config
-
-    load_config(config, overrides or [], stdin=sys.stdin)
+    load_config(config, overrides)
     console.answer(f"{clean(config)}: valid")
 
 

@@ -8,12 +8,15 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from backprop_cli.errors import BackpropError
+from backprop_cli.errors import ArgumentError, BackpropError
 from backprop_cli.files import clean
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
+
+    Line = str | Text | Table  # of a result; a table is several
 
 GOOD, BAD, WARNING, FAINT = "green", "red", "yellow", "dim"  # the colours, as Rich names them
 TRAINING, VALIDATION, GRADIENT = "yellow", "cyan", "magenta"
@@ -21,6 +24,15 @@ WORSE, BETTER = "red", "blue"  # what more of something would do
 _ANSI = {BAD: "31", WARNING: "33"}
 
 SHADES = " ░▒▓█"
+
+ADVICE = {
+    "train": "run `backprop train` first",
+    "resume": "add --resume {about} to go on with it, or choose another --run-dir",
+    "directory": "choose another --run-dir",
+    "template": "`backprop init` writes a config to start from",
+    "jobs": "was there too little memory for so many --jobs?",
+}
+"""What to do, in words of the command line: see `errors.ADVICE`."""
 
 
 class Voice:
@@ -36,15 +48,20 @@ def answer(text: str = "") -> None:
     _write(sys.stdout, _cleaned(text))
 
 
-def answer_json(schema: str, document: dict[str, Any]) -> None:
-    """Print the result as the one JSON document on stdout.
+def show(lines: Iterable[Line]) -> None:
+    """Print the lines of a result."""
+    screen: Console | None = None
+    for line in lines:
+        if isinstance(line, str):
+            answer(line)
+        else:
+            screen = screen or rich_console(sys.stdout)
+            screen.print(line)
 
-    Args:
-        schema: Such as `train/1`.
-        document: Finite numbers, text, lists and mappings.
-    """
-    plain = {"schema": f"backprop.{schema}", **document}
-    _write(sys.stdout, json.dumps(plain, allow_nan=False))  # in ASCII: no locale breaks it, and it steers no terminal
+
+def answer_json(document: dict[str, Any]) -> None:
+    """Print the result as the one JSON document on stdout: finite numbers, text, lists and mappings."""
+    _write(sys.stdout, json.dumps(document, allow_nan=False))  # in ASCII: no locale breaks it, it steers no terminal
 
 
 def story(text: str, *, detail: bool = False) -> None:
@@ -60,8 +77,9 @@ def warn(text: str) -> None:
 
 
 def error(problem: BackpropError | str) -> None:
-    """Print an error; of several problems a line each."""
-    for line in (problem,) if isinstance(problem, str) else problem.problems:
+    """Print an error; of several problems a line each, with the names of options for those of arguments."""
+    for line in (problem,) if isinstance(problem, str) else problem.worded(ADVICE):
+        line = f"--{line.replace('_', '-', 1)}" if isinstance(problem, ArgumentError) else line
         _write(sys.stderr, f"{_painted('error:', BAD)} {clean(line)}")
 
 
@@ -87,6 +105,16 @@ def drawn(grid: Iterable[Sequence[float]]) -> list[str]:
     """
     top = len(SHADES) - 1
     return ["".join(SHADES[min(top, max(0, round(ink * top)))] * 2 for ink in row) for row in grid]
+
+
+def table(*columns: str, left: int = 1, gap: int = 2) -> Table:
+    """Return a table without lines; all but the first `left` columns stand to the right, `gap` apart."""
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, gap, 0, 0))
+    for k, column in enumerate(columns):
+        made.add_column(column, justify="left" if k < left else "right", no_wrap=True)
+    return made
 
 
 def drawn_signed(grid: Iterable[Sequence[float]], *, coloured: bool) -> list[Text]:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import re
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backprop_cli.api.words import percent
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
 from backprop_cli.cli.kernel import hold_portable
-from backprop_cli.cli.options import AsJson, ConfigName, Overrides
+from backprop_cli.cli.options import AsJson, ConfigName, Overrides, load_config
 from backprop_cli.cli.signals import Interrupt
-from backprop_cli.errors import UsageError, quoted
 
 if TYPE_CHECKING:
+    from backprop_cli.api.cross_validation import CrossValidation, FoldDone
     from backprop_cli.config import Config
-    from backprop_cli.experiment.cross_validation import Answers, CrossValidation, Fold
 
 app = command_app()
+
+MOST_FOLDS = 50  # that a table shows
 
 EXAMPLES = """\
 \b
@@ -47,121 +47,88 @@ def cv(
     as_json: AsJson = False,
 ) -> None:
     """Measure a config by cross-validation."""
-    from backprop_cli.config import load_config
-    from backprop_cli.data.processes import n_cores
-    from backprop_cli.data.sources import load_data
-    from backprop_cli.experiment.cross_validation import make_folds, summarize
-
-    started = time.perf_counter()
-    settings = load_config(config or "digits", list(overrides or []), stdin=sys.stdin)
-    hold_portable(settings, from_stdin=config == "-")
-    if settings.data.test_source is not None:
-        raise UsageError("data.test_source: cross-validation cuts its own test parts; set it to null")
-    dataset = load_data(settings.data)
-    parts = make_folds(dataset, _count(folds), settings.data.split_seed)
-    if settings.calibration or settings.training.early_stopping:
-        console.story("without calibration and early stopping: each fold is trained on all of its rows, to the end")
-    answers = _answers(settings, parts, seeds, jobs or n_cores())
-    result = summarize(answers, dataset.classes)
-    seconds = round(time.perf_counter() - started, 3)
+    wanted = load_config(config, overrides)
+    hold_portable(wanted, from_stdin=config == "-")
+    found = _validated(wanted, folds, seeds, jobs)
     if as_json:
-        console.answer_json("cv/1", _document(result, parts, settings.seed) | {"seconds": seconds})
+        console.answer_json(found.to_dict())
     else:
-        kind = "writers, each unseen by the networks that read them" if folds == "writers" else "stratified folds"
-        _show(result, parts, f"{len(parts)} {kind}; {seeds} seed{'s' * (seeds > 1)}; {seconds:.1f} s")
+        console.show(format_folds(found))
 
 
-def _count(folds: str) -> int | None:
-    """Return how many folds, None for writers."""
-    if folds == "writers":
-        return None
-    if not re.fullmatch("[0-9]{1,4}", folds) or not 2 <= int(folds) <= 1000:
-        raise UsageError(f"--folds {quoted(folds)}: 2 to 1000, or writers")
-    return int(folds)
-
-
-def _answers(config: Config, parts: list[Fold], n_seeds: int, n_jobs: int) -> list[Answers]:
+def _validated(config: Config, folds: str, seeds: int, jobs: int | None) -> CrossValidation:
     """Train everything, telling how far it is."""
-    from backprop_cli.experiment.cross_validation import cross_validate
-    from backprop_cli.predictor import percent
+    from backprop_cli.api.cross_validation import cross_validate, notes
 
-    interrupt, answers, total = Interrupt(), [], len(parts) * n_seeds
+    interrupt, n_done, n_all = Interrupt(), 0, 0
     try:
-        with _bar(total) as advance, closing(cross_validate(config, parts, n_seeds, n_jobs)) as events:
-            for one in events:
+        with _bar() as advance:
+
+            def told(one: FoldDone | None, total: int) -> None:
+                nonlocal n_done, n_all
+                if not n_all:
+                    for note in notes(config):
+                        console.story(note)
+                n_all = total
                 if interrupt.signum:
-                    break
-                if one is None:
-                    continue
-                answers.append(one)
-                right = float((one.probabilities.argmax(axis=1) == one.labels).mean())
-                advance(f"{parts[one.fold].name}, seed {one.seed}: {percent(right)} of {len(one.labels):,}")
-    except Exception:
-        if not interrupt.signum:  # a signal to all of the group ends the processes too
+                    raise typer.Exit(interrupt.exit_code)
+                n_done += one is not None
+                advance(one, total)
+
+            return cross_validate(config, folds=folds, seeds=seeds, jobs=jobs, progress=told)
+    except Exception:  # a signal to all of the group ends the processes too
+        if not interrupt.signum:
             raise
+        console.error(f"interrupted after {n_done} of {n_all} trainings")
+        raise typer.Exit(interrupt.exit_code) from None
     finally:
         interrupt.restore()
-    if interrupt.signum:
-        console.error(f"interrupted after {len(answers)} of {total} trainings")
-        raise typer.Exit(interrupt.exit_code)
-    return answers
 
 
 @contextmanager
-def _bar(total: int) -> Iterator[Callable[[str], None]]:
+def _bar() -> Iterator[Callable[[FoldDone | None, int], None]]:
     """Give a function that tells of one training more: a bar on a terminal, else a line each."""
     if console.Voice.quiet or not console.is_terminal(sys.stderr):
-        count = iter(range(1, total + 1))
-        yield lambda text: console.story(f"{next(count)}/{total}  {text}")
+        yield lambda one, total: console.story(f"{one.number}/{total}  {_figures(one)}") if one else None
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.completed}/{task.total}"), BarColumn(bar_width=20), TimeRemainingColumn(compact=True))
     text_column = TextColumn("{task.description}", markup=False)
     with Progress(*columns, text_column, console=console.rich_console(sys.stderr), refresh_per_second=2) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda text: bar.update(task, advance=1, description=text)
+        task = bar.add_task("", total=None)
+
+        def advance(one: FoldDone | None, total: int) -> None:
+            if one:
+                bar.update(task, total=total, advance=1, description=_figures(one))
+            else:
+                bar.update(task, total=total)
+
+        yield advance
 
 
-def _document(result: CrossValidation, parts: list[Fold], first_seed: int) -> dict[str, Any]:
-    return {
-        "folds": [
-            {"name": part.name, "n": len(part.test), "accuracy": one.accuracy, "log_loss": one.log_loss}
-            for part, one in zip(parts, result.fold_evaluations, strict=True)
-        ],
-        "seeds": [
-            {"seed": seed, "accuracy": one.accuracy, "log_loss": one.log_loss, "ece": one.ece}
-            for seed, one in enumerate(result.seed_evaluations, first_seed)
-        ],
-        "n": result.n,
-        "accuracy": result.accuracy,
-        "accuracy_interval": list(result.accuracy_interval),
-        "sd": result.sd,
-        "seed_sd": result.seed_sd,
-        "log_loss": result.log_loss,
-        "ece": result.ece,
-    }
+def _figures(one: FoldDone) -> str:
+    return f"{one.name}, seed {one.seed}: {percent(one.accuracy)} of {one.n:,}"
 
 
-def _show(result: CrossValidation, parts: list[Fold], about: str) -> None:
-    from backprop_cli.predictor import percent
-
-    low, high = result.accuracy_interval
-    by_fold = [one.accuracy for one in result.fold_evaluations]
-    console.answer(
-        f"accuracy   {100 * result.accuracy:.2f} % of {result.n:,}; 95 % interval {100 * low:.1f} to {100 * high:.1f} %"
-    )
-    console.answer(f"folds      {percent(min(by_fold))} to {percent(max(by_fold))}, sd {100 * result.sd:.2f} points")
-    if len(result.seed_evaluations) > 1:
-        by_seed = ", ".join(f"{100 * one.accuracy:.2f}" for one in result.seed_evaluations)
-        console.answer(f"seeds      {by_seed} %, sd {100 * result.seed_sd:.2f} points")
-    console.answer(f"log loss   {result.log_loss:.4f}")
-    console.answer(f"ECE        {100 * result.ece:.2f} %")
-    console.answer(f"trained    {about}")
-    if len(parts) <= 50:
-        width = max(len(part.name) for part in parts)
-        console.answer(f"\n{'fold':<{width}}      n  accuracy  log loss")
-        for part, one in zip(parts, result.fold_evaluations, strict=True):
-            console.answer(
-                f"{part.name:<{width}}  {len(part.test):>5,}  {percent(one.accuracy):>8}  {one.log_loss:>8.4f}"
-            )
+def format_folds(found: CrossValidation) -> list[str]:
+    """Return what all folds come to as lines."""
+    low, high = found.accuracy_interval
+    by_fold, n_seeds = [one.accuracy for one in found.fold_evaluations], len(found.seed_evaluations)
+    kind = "writers, each unseen by the networks that read them" if found.by_writers else "stratified folds"
+    trained = f"{len(found.folds)} {kind}; {n_seeds} seed{'s' * (n_seeds > 1)}; {found.seconds:.1f} s"
+    lines = [
+        f"accuracy   {100 * found.accuracy:.2f} % of {found.n:,}; 95 % interval {100 * low:.1f} to {100 * high:.1f} %",
+        f"folds      {percent(min(by_fold))} to {percent(max(by_fold))}, sd {100 * found.sd:.2f} points",
+    ]
+    if n_seeds > 1:
+        by_seed = ", ".join(f"{100 * one.accuracy:.2f}" for one in found.seed_evaluations)
+        lines.append(f"seeds      {by_seed} %, sd {100 * found.seed_sd:.2f} points")
+    lines += [f"log loss   {found.log_loss:.4f}", f"ECE        {100 * found.ece:.2f} %", f"trained    {trained}"]
+    if len(found.folds) <= MOST_FOLDS:
+        width = max(len(fold.name) for fold in found.folds)
+        lines += ["", f"{'fold':<{width}}      n  accuracy  log loss"]
+        for fold, one in zip(found.folds, found.fold_evaluations, strict=True):
+            figures = f"{percent(one.accuracy):>8}  {one.log_loss:>8.4f}"
+            lines.append(f"{fold.name:<{width}}  {len(fold.test):>5,}  {figures}")
+    return lines

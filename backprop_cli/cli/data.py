@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backprop_cli.api.words import with_article
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
-from backprop_cli.cli.options import Overrides
-from backprop_cli.cli.pictures import a
-from backprop_cli.errors import UsageError
+from backprop_cli.cli.options import Overrides, load_config
 from backprop_cli.files import clean
 
 if TYPE_CHECKING:
-    from backprop_cli.experiment.experiment import Experiment
+    from backprop_cli.api.data import DataOverview, DataRow
 
 app = command_app(no_args_is_help=True)
+
+A_LINE = 5  # pictures
 
 EXAMPLES = """\
 \b
@@ -40,79 +41,34 @@ def show(
     augmented: Annotated[bool, typer.Option("--augmented", help="As training sees it: randomly warped.")] = False,
 ) -> None:
     """Draw the data, or what training sees of it."""
-    import sys
+    from backprop_cli.api.data import data_overview, data_row
 
-    from backprop_cli.config import load_config
-    from backprop_cli.experiment.experiment import Experiment
-
-    experiment = Experiment(load_config(config, overrides or [], stdin=sys.stdin))
-    if augmented and experiment.config.data.augment is None:
-        raise UsageError("--augmented: this config has no data.augment")
+    settings = load_config(config, overrides)
     if index is not None:
-        _show_one(experiment, index, augmented)
+        console.show(format_row(data_row(settings, index, augmented=augmented), with_counts=not augmented))
     else:
-        _show_classes(experiment, augmented)
+        console.show(format_overview(data_overview(settings, augmented=augmented)))
 
 
-def _show_one(experiment: Experiment, index: int, augmented: bool) -> None:
-    dataset = experiment.split_data.dataset
-    if index >= len(dataset):
-        raise UsageError(f"--index {index}: rows are counted from 0 to {len(dataset) - 1}")
-    label = dataset.classes[dataset.labels[index]]
-    console.answer(f"{clean(dataset.name)}:{index} is {a(label)}, {_where(experiment, index)}")
-    if augmented:
-        _draw_augmented(experiment, [index] * 6)
-        return
-    picture = dataset.pictures[index]
-    counts = [" ".join(f"{value:4g}" for value in row) for row in picture]
-    for line in console.side_by_side([console.drawn(picture / experiment.scaling.max_value), counts]):
-        console.answer(f"  {line}")
+def format_row(row: DataRow, *, with_counts: bool) -> list[str]:
+    """Return one row of the data as lines: its picture beside its counts, or warps of it."""
+    drawings = [console.drawn(picture) for picture in row.pictures]
+    place = f"in the {row.part} part" if row.part else "in no part"
+    lines = [f"{clean(row.name)} is {with_article(row.label)}, {place}"]
+    if not with_counts:
+        return lines + console.side_by_side(drawings)
+    counts = [" ".join(f"{value:4g}" for value in counts) for counts in row.counts]
+    return lines + [f"  {line}" for line in console.side_by_side([*drawings, counts])]
 
 
-def _show_classes(experiment: Experiment, augmented: bool) -> None:
-    import numpy as np
-
-    dataset, splits = experiment.split_data.dataset, experiment.split_data.splits
-    console.answer(
-        f"{clean(dataset.name)}: {len(dataset):,} pictures of {'x'.join(map(str, dataset.picture_size))}, "
-        f"{len(dataset.classes)} classes; {len(splits.train):,} train, {len(splits.val):,} validation, "
-        f"{len(splits.test):,} test"
-    )
-    labels = dataset.labels[splits.train]
-    first = [
-        int(splits.train[np.flatnonzero(labels == k)[0]]) for k in range(len(dataset.classes)) if (labels == k).any()
+def format_overview(found: DataOverview) -> list[str]:
+    """Return the data as a whole as lines: its figures, and a digit of each class."""
+    lines = [
+        f"{clean(found.name)}: {found.n:,} pictures of {'x'.join(map(str, found.picture_size))}, "
+        f"{len(found.classes)} classes; {found.n_train:,} train, {found.n_val:,} validation, "
+        f"{found.n_test:,} test"
     ]
-    for start in range(0, min(10, len(first)), 5):
-        rows = first[start : start + 5]
-        console.answer()
-        if augmented:
-            _draw_augmented(experiment, rows)
-        else:
-            _draw(dataset.pictures[rows] / experiment.scaling.max_value)
-
-
-def _draw_augmented(experiment: Experiment, rows: list[int]) -> None:
-    import numpy as np
-
-    from backprop_cli.data.augment import augment, readable
-
-    settings = experiment.config.data.augment
-    assert settings is not None
-    points = readable(experiment.split_data.dataset.pictures[rows], settings)
-    rng = np.random.default_rng(experiment.config.seed)
-    _draw(augment(points, settings, rng, experiment.scaling.max_value))
-
-
-def _draw(pictures: object) -> None:
-    drawn = [console.drawn(picture) for picture in pictures]  # type: ignore[attr-defined]
-    for line in console.side_by_side(drawn):
-        console.answer(line)
-
-
-def _where(experiment: Experiment, index: int) -> str:
-    parts = {"train": "training", "validation": "validation", "test": "test"}
-    for name, words in parts.items():
-        dataset, rows = experiment.split_data.select(name)
-        if dataset is experiment.split_data.dataset and index in rows:
-            return f"in the {words} part"
-    return "in no part"
+    for start in range(0, len(found.pictures), A_LINE):
+        drawings = [console.drawn(picture) for picture in found.pictures[start : start + A_LINE]]
+        lines += ["", *console.side_by_side(drawings)]
+    return lines

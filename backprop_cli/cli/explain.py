@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import fill
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from textwrap import wrap
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backprop_cli.api.words import guess, percent
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
-from backprop_cli.cli.options import AsJson, ModelName
-from backprop_cli.cli.pictures import guess, read
-from backprop_cli.errors import DataError, PictureError, UsageError
+from backprop_cli.cli.options import AsJson, ModelName, load_model
+from backprop_cli.errors import UsageError
 from backprop_cli.files import clean, write_atomic
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from backprop_cli.engine.network import Network
-    from backprop_cli.insight.explain import Explanation, LayerBlame, WeightBlame
-    from backprop_cli.predictor import Predictor
+    from backprop_cli.api.explanation import Explanation, LayerBlame, WeightBlame
+    from backprop_cli.cli.console import Line
 
 app = command_app()
 
@@ -40,44 +37,16 @@ Examples:
 """
 
 WIDEST = 28  # pixels: what is wider is not drawn
-MAX_RATES = 20
-FORGETS = 0.01  # of the test set: a step that costs so much accuracy has made others wrong for the sake of one
 MARGIN, WIDEST_TEXT = 12, 100  # characters: where text begins, and where it is wrapped at the latest
-
-LabelSource = Literal["given", "known", "guess"]
+VERDICTS = {"overshoots": console.BAD, "harms the others": console.WARNING}
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is explained, and of whom.
+class Screen:
+    """What lines are made for: its width in characters, and whether colours can be seen."""
 
-    Attributes:
-        name: The picture, as given.
-        grid: What the network sees, (height, width), ink from 0 to 1.
-        predictor: The model.
-        label_source: Where the truth comes from.
-        explanation: Of the first network.
-    """
-
-    name: str
-    grid: Any
-    predictor: Predictor
-    label_source: LabelSource
-    explanation: Explanation
-
-    @property
-    def probabilities(self) -> dict[str, float]:
-        """The guess of the network that is explained, by class name."""
-        return self.by_class(self.explanation.trace.probabilities)
-
-    @property
-    def label(self) -> str:
-        """The class that counts as the truth."""
-        return self.predictor.classes[self.explanation.trace.label]
-
-    def by_class(self, probabilities: Any) -> dict[str, float]:
-        """Return probabilities, (n_classes,), by class name."""
-        return {name: float(p) for name, p in zip(self.predictor.classes, probabilities, strict=True)}
+    width: int
+    is_coloured: bool
 
 
 @app.command(epilog=EXAMPLES)
@@ -104,42 +73,26 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Show guess, loss, blame and correction for one picture."""
-    from backprop_cli.blas import blas_threads
-    from backprop_cli.cli.models import load_predictor
-    from backprop_cli.insight.explain import explain as explained
-
     rates = _rates(learning_rate)
     if path is not None and worksheet is None:
         raise UsageError("--path: chooses what --worksheet FILE writes; give both")
-    model_path, predictor = load_predictor(model, or_pretrained=True)
-    network = predictor.networks[0]
-    way = _way(path, network, predictor.classes) if path is not None else None
-    reading = read(picture, predictor)
-    if reading.error is not None:
-        raise PictureError(reading.error)
-    for doubt in reading.doubts:
-        console.warn(f"{picture}: {doubt}")
-    inputs = predictor.scaling.apply(reading.grid[None])[0]
-    with blas_threads(predictor.n_threads):
-        number, source = _truth(label, reading.label, predictor, inputs)
-        explanation = explained(
-            network,
-            predictor.loss,
-            inputs,
-            number,
-            learning_rates=rates,
-            top=top,
-            test_accuracy_of=_tester(model_path, predictor),
-        )
-    subject = Subject(picture, reading.grid / predictor.scaling.max_value, predictor, source, explanation)
+    found = load_model(model, or_pretrained=True).explain(picture, label=label, learning_rates=rates, top=top)
+    for warning in found.warnings:
+        console.warn(f"{picture}: {warning}")
+    for note in found.notes:
+        console.warn(note)
     if worksheet is not None:
-        _write_worksheet(worksheet, way, subject)
+        _write_worksheet(worksheet, path, found)
     if as_json:
-        console.answer_json("explain/1", _document(subject, str(model_path)))
+        console.answer_json(found.to_dict())
     else:
-        _show(subject)
-    if not explanation.check.passed:
-        console.error(f"the gradients are wrong; backprop check -m {clean(model_path)} says where")
+        screen = console.rich_console(sys.stdout)
+        is_coloured = screen.color_system is not None and not screen.no_color
+        console.show(format_explanation(found, Screen(screen.width, is_coloured)))
+        if found.label_source == "guess":
+            console.story("--label D tells what the picture shows: then the blame is about the truth")
+    if not found.check.passed:
+        console.error(f"the gradients are wrong; backprop check -m {clean(found.model)} says where")
         raise typer.Exit(1)
 
 
@@ -149,260 +102,116 @@ def _rates(text: str) -> tuple[float, ...]:
         rates = tuple(float(part) for part in text.split(","))
     except ValueError:
         rates = ()
-    if not 1 <= len(rates) <= MAX_RATES or not all(0.0 < rate <= 1e6 for rate in rates):
+    if not 1 <= len(rates) <= 20 or not all(0.0 < rate <= 1e6 for rate in rates):
         raise UsageError(f'--learning-rate "{text}": numbers above 0 with commas between them, such as 0.01,0.1')
     return rates
 
 
-def _class(name: str, classes: tuple[str, ...], option: str) -> int:
-    if name not in classes:
-        raise UsageError(f'{option}: "{name}" is not one of {", ".join(classes)}')
-    return classes.index(name)
-
-
-def _way(text: str, network: Network, classes: tuple[str, ...]) -> tuple[int, ...]:
-    """Return a path as indices: of a pixel, a unit of each hidden layer, and a class."""
-    *parts, last = (part.strip() for part in text.split(","))
-    sizes = [layer.fan_in for layer in network.layers]
-    if len(parts) != len(sizes):
-        raise UsageError(f"--path {text}: this network needs {len(sizes) + 1}: pixel, a unit of each layer, class")
-    for part, size in zip(parts, sizes, strict=True):
-        if not part.isdecimal() or not part.isascii() or len(part) > 9 or int(part) >= size:
-            raise UsageError(f'--path {text}: "{part}" is not in 0 to {size - 1}')
-    return (*map(int, parts), _class(last, classes, f"--path {text}"))
-
-
-def _truth(given: str | None, known: int | None, predictor: Predictor, inputs: Any) -> tuple[int, LabelSource]:
-    """Return what counts as the truth, and how it is known."""
-    if given is not None:
-        return _class(given, predictor.classes, "--label"), "given"
-    if known is not None:
-        return known, "known"
-    return int(predictor.networks[0].logits(inputs[None])[0].argmax()), "guess"
-
-
-def _tester(path: Path, predictor: Predictor) -> Callable[[Network], float] | None:
-    """Return what measures a network on the model's whole test set; None where that is not to be had."""
-    from backprop_cli.cli.models import data_of
-
-    try:
-        dataset, rows = data_of(path, predictor, "test")
-    except DataError as problem:
-        console.warn(f"without the test set: {problem}")
-        return None
-    if len(rows) == 0:
-        return None
-    chunks = [rows[start : start + 4096] for start in range(0, len(rows), 4096)]
-
-    def test_accuracy_of(network: Network) -> float:
-        n_right = 0
-        for chunk in chunks:
-            logits = network.logits(predictor.scaling.apply(dataset.pictures[chunk]))
-            n_right += int((logits.argmax(axis=1) == dataset.labels[chunk]).sum())
-        return n_right / len(rows)
-
-    return test_accuracy_of
-
-
-def _write_worksheet(file: Path, way: tuple[int, ...] | None, subject: Subject) -> None:
-    from backprop_cli.insight.worksheet import most_blamed_path, worksheet
-
-    explanation, classes = subject.explanation, subject.predictor.classes
-    way = way or most_blamed_path(explanation.trace)
-    title, names = clean(subject.name), [*map(clean, classes)]
-    text = worksheet(explanation.trace, way, explanation.steps[0], classes=names, title=title)
-    write_atomic(file, text.encode())
-    shown = ",".join([*map(str, way[:-1]), names[way[-1]]])
-    console.story(f"worksheet: {clean(file)} (--path {shown})")
-
-
-# ---- as JSON -------------------------------------------------------------------------------------------------------
-
-
-def _document(subject: Subject, model: str) -> dict[str, Any]:
-    explanation, predictor = subject.explanation, subject.predictor
-    trace = explanation.trace
-    best = max(subject.probabilities, key=lambda name: subject.probabilities[name])
-    return {
-        "path": subject.name,
-        "model": model,
-        "predicted": best,
-        "label": subject.label,
-        "label_source": subject.label_source,
-        "member": 1 if len(predictor.networks) > 1 else None,
-        "probabilities": subject.probabilities,
-        "pixels": subject.grid.round(4).tolist(),
-        "loss": trace.loss_value,
-        "layers": [
-            {
-                "name": layer.name,
-                "n_weights": layer.n_weights,
-                "blame_share": layer.blame_share,
-                "mean_abs_gradient": layer.mean_abs_gradient,
-                "activation": layer.activation,
-                "units": layer.fan_out,
-                "fired": layer.n_fired,
-                "half_blame_count": layer.half_blame_count,
-                "zero_gradient_count": layer.zero_gradient_count,
-                "zero_inputs": layer.zero_inputs,
-                "zero_deltas": layer.zero_deltas,
-                "max_relative_error": check.max_relative_error,
-            }
-            for layer, check in zip(explanation.layers, explanation.check.layers, strict=True)
-        ],
-        "top_weights": [
-            {
-                "layer": explanation.layers[weight.layer].name,
-                "from": "bias" if weight.source is None else weight.source,
-                "to": weight.target,
-                "weight": weight.weight,
-                "input": weight.input,
-                "delta": weight.delta,
-                "gradient": weight.gradient,
-                "new_weight": weight.new_weight,
-            }
-            for weight in explanation.top_weights
-        ],
-        "input_gradient": trace.grad_inputs.reshape(predictor.picture_size).tolist(),
-        "zero_gradient_count": explanation.zero_gradient_count,
-        "half_blame_count": explanation.half_blame_count,
-        "max_relative_error": explanation.check.max_relative_error,
-        "test_accuracy": explanation.test_accuracy,
-        "steps": [
-            {
-                "learning_rate": step.learning_rate,
-                "forecast_loss": step.forecast_loss,
-                "loss": _finite(step.loss),
-                "probabilities": {name: _finite(p) for name, p in subject.by_class(step.probabilities).items()},
-                "test_accuracy": step.test_accuracy,
-            }
-            for step in explanation.steps
-        ],
-    }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _write_worksheet(file: Path, path: str | None, found: Explanation) -> None:
+    sheet = found.worksheet(None if path is None else path.split(","))
+    write_atomic(file, sheet.text.encode())
+    console.story(f"worksheet: {clean(file)} (--path {','.join(map(str, sheet.path))})")
 
 
 # ---- in words ------------------------------------------------------------------------------------------------------
 
 
-def _show(subject: Subject) -> None:
-    screen = console.rich_console(sys.stdout)
-    _show_guess(subject, screen)
-    console.answer()
-    _show_loss(subject, screen)
-    console.answer()
-    _show_blame(subject, screen)
-    console.answer()
-    _show_correction(subject, screen)
-    console.answer()
-    _show_check(subject, screen)
+def format_explanation(found: Explanation, screen: Screen) -> list[Line]:
+    """Return guess, loss, blame and correction as lines."""
+    parts = (format_guess, format_loss, format_blame, format_correction, format_check)
+    first, *others = (part(found, screen) for part in parts)
+    return [*first, *(line for part in others for line in ["", *part])]
 
 
-def _say(screen: Console, heading: str, text: str) -> None:
-    """Print a paragraph beside its heading, wrapped between words."""
-    console.answer(
-        fill(
-            text,
-            width=min(screen.width, WIDEST_TEXT),
-            initial_indent=heading.ljust(MARGIN),
-            subsequent_indent=" " * MARGIN,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+def _paragraph(screen: Screen, heading: str, text: str) -> list[str]:
+    """Return a paragraph beside its heading, wrapped between words."""
+    return wrap(
+        text,
+        width=min(screen.width, WIDEST_TEXT),
+        initial_indent=heading.ljust(MARGIN),
+        subsequent_indent=" " * MARGIN,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 
-def _table(*columns: str, left: int = 1) -> Table:
-    """Return a table; all but the first columns stand to the right."""
-    from rich.table import Table
+def format_guess(found: Explanation, screen: Screen) -> list[Line]:
+    """Return the guess, what the network sees, and what fires."""
+    lines: list[Line] = [*_paragraph(screen, "GUESS", guess(found.probabilities, 3))]
+    if found.mean_probabilities is not None:
+        n = found.n_networks
+        about = f"That, and all that follows, is network 1 of {n}; all {n} together:"
+        lines += _paragraph(screen, "", f"{about} {guess(found.mean_probabilities, 2)}")
+    elif found.temperature != 1.0:
+        about = f"before calibration, which divides the logits by {found.temperature:.3g}"
+        lines += _paragraph(screen, "", about)
+    lines.append("")
+    if found.pixels.shape[1] <= WIDEST:
+        lines += [f"  {line}".rstrip() for line in console.drawn(found.pixels)]
+    else:
+        lines.append(f"  ({'x'.join(map(str, found.pixels.shape))}: too wide to draw)")
+    return [*lines, "", _activation_table(found)]
 
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for k, column in enumerate(columns):
-        table.add_column(column, justify="left" if k < left else "right", no_wrap=True)
-    return table
 
-
-def _show_guess(subject: Subject, screen: Console) -> None:
+def _activation_table(found: Explanation) -> Table:
     from rich.text import Text
 
-    predictor, layers = subject.predictor, subject.explanation.layers
-    n_networks = len(predictor.networks)
-    _say(screen, "GUESS", guess(subject.probabilities, 3))
-    if n_networks > 1:
-        mean = subject.by_class(predictor.probabilities(subject.grid[None] * predictor.scaling.max_value)[0])
-        about = f"That, and all that follows, is network 1 of {n_networks}; all {n_networks} together:"
-        _say(screen, "", f"{about} {guess(mean, 2)}")
-    elif predictor.model.temperature != 1.0:
-        about = f"before calibration, which divides the logits by {predictor.model.temperature:.3g}"
-        _say(screen, "", about)
-    console.answer()
-    if subject.grid.shape[1] <= WIDEST:
-        for line in console.drawn(subject.grid):
-            console.answer(f"  {line}".rstrip())
-    else:
-        console.answer(f"  ({'x'.join(map(str, subject.grid.shape))}: too wide to draw)")
-    console.answer()
-    table = _table("layer", "activation", "in -> out", "fired", "", left=2)
-    table.columns[-1].header, table.columns[-1].justify = "largest activations", "left"
-    for layer in layers:
-        is_output = layer is layers[-1]
-        names = [_unit(subject, layer, unit) for unit, _ in layer.largest[:3]]
-        values = ", ".join(f"{name}: {value:.2f}" for name, (_, value) in zip(names, layer.largest, strict=False))
+    table = console.table("layer", "activation", "in -> out", "fired", "largest activations", left=2)
+    table.columns[-1].justify = "left"
+    for layer in found.layers:
+        is_output = layer is found.layers[-1]
+        values = ", ".join(f"{_unit(found, layer, unit)}: {value:.2f}" for unit, value in layer.largest[:3])
         table.add_row(
             layer.name,
-            predictor.loss.output if is_output else layer.activation,
+            found.trace.loss.output if is_output else layer.activation,
             f"{layer.fan_in} -> {layer.fan_out}",
             "" if is_output else f"{layer.n_fired} of {layer.fan_out}",
             Text(values),
         )
-    screen.print(table)
+    return table
 
 
-def _unit(subject: Subject, layer: LayerBlame, unit: int) -> str:
+def _unit(found: Explanation, layer: LayerBlame, unit: int) -> str:
     """Return what a unit is called: by its number, in the output layer by its class."""
-    return clean(subject.predictor.classes[unit]) if layer is subject.explanation.layers[-1] else str(unit)
+    return clean(found.classes[unit]) if layer is found.layers[-1] else str(unit)
 
 
-def _show_loss(subject: Subject, screen: Console) -> None:
-    from backprop_cli.insight.worksheet import in_letters
-
-    trace, loss = subject.explanation.trace, subject.predictor.loss
-    truth, label = clean(subject.label), trace.label
-    target = f"t = {trace.targets[label]:.3g} for {truth}, {trace.targets.min():.3g} for the others"
-    if "{t}" in loss.term:
-        formula = f"sum of {in_letters(loss, loss.term)} = {trace.loss_value:.4g}, with {target}"
-    else:
-        p = trace.probabilities
-        missing = float(p.sum() - p[label])
-        said = f"(1 - {missing:.4g})" if missing < 0.01 else f"{p[label]:.4g}"
-        formula = f"{loss.term.format(o=said)} = {trace.loss_value:.4g}"
-    if subject.label_source == "guess":
-        told = f"Nobody told me what it shows, so my own guess, {truth}, stands in for the truth:"
-        _say(screen, "LOSS", f"{told} loss = {formula}")
-        console.story("--label D tells what the picture shows: then the blame is about the truth")
-    else:
-        _say(screen, "LOSS", f"The truth is {truth}: loss = {formula}")
+def format_loss(found: Explanation, screen: Screen) -> list[Line]:
+    """Return what counts as the truth, and how the loss comes about."""
+    truth = clean(found.label)
+    said = f"The truth is {truth}:"
+    if found.label_source == "guess":
+        said = f"Nobody told me what it shows, so my own guess, {truth}, stands in for the truth:"
+    return [*_paragraph(screen, "LOSS", f"{said} loss = {found.loss_formula}")]
 
 
-def _show_blame(subject: Subject, screen: Console) -> None:
-    explanation = subject.explanation
-    n = sum(layer.n_weights for layer in explanation.layers)
-    zero_inputs = [layer.zero_inputs for layer in explanation.layers]
-    blank = "pixels that are always blank" if subject.predictor.scaling.mean.any() else "blank pixels"
+def format_blame(found: Explanation, screen: Screen) -> list[Line]:
+    """Return how the blame is shared out: over the layers, the weights, and the pixels."""
+    n = sum(layer.n_weights for layer in found.layers)
+    zero_inputs = [layer.zero_inputs for layer in found.layers]
     reasons = [
-        (zero_inputs[0], f"from {blank}"),
+        (zero_inputs[0], f"from {'pixels that are always blank' if found.is_centered else 'blank pixels'}"),
         (sum(zero_inputs[1:]), "from silent units"),
-        (sum(layer.zero_deltas for layer in explanation.layers), "into silent units"),
+        (sum(layer.zero_deltas for layer in found.layers), "into silent units"),
     ]
     why = ", ".join(f"{count:,} {words}" for count, words in reasons if count)
-    half = f"Half of it lies on {explanation.half_blame_count:,} of {n:,} weights and biases."
-    _say(screen, "BLAME", f"{half} {explanation.zero_gradient_count:,} get none{f': {why}' if why else ''}.")
-    console.answer()
-    table = _table("layer", "share", "mean per weight", "half of it in", "none")
-    for layer in explanation.layers[::-1]:
+    half = f"Half of it lies on {found.half_blame_count:,} of {n:,} weights and biases."
+    text = f"{half} {found.zero_gradient_count:,} get none{f': {why}' if why else ''}."
+    return [
+        *_paragraph(screen, "BLAME", text),
+        "",
+        _layer_table(found),
+        "",
+        "The most blamed weights of each layer:",
+        _weight_table(found),
+        "",
+        *format_input_blame(found, screen),
+    ]
+
+
+def _layer_table(found: Explanation) -> Table:
+    table = console.table("layer", "share", "mean per weight", "half of it in", "none")
+    for layer in found.layers[::-1]:
         table.add_row(
             layer.name,
             f"{100 * layer.blame_share:.1f} %",
@@ -410,24 +219,19 @@ def _show_blame(subject: Subject, screen: Console) -> None:
             f"{layer.half_blame_count:,} of {layer.n_weights:,}",
             f"{layer.zero_gradient_count:,}",
         )
-    screen.print(table)
-    console.answer()
-    _show_weights(subject, screen)
-    console.answer()
-    _show_input_blame(subject, screen)
+    return table
 
 
-def _show_weights(subject: Subject, screen: Console) -> None:
+def _weight_table(found: Explanation) -> Table:
     from rich.text import Text
 
-    console.answer("The most blamed weights of each layer:")
-    table = _table("layer", "from -> to", "input", "x delta", "= gradient", "weight", "-> new", left=2)
+    table = console.table("layer", "from -> to", "input", "x delta", "= gradient", "weight", "-> new", left=2)
     before = None
-    for weight in subject.explanation.top_weights:
-        layer = subject.explanation.layers[weight.layer]
+    for weight in found.top_weights:
+        layer = found.layers[weight.layer]
         table.add_row(
             layer.name if layer is not before else "",
-            Text(f"{_source(weight)} -> {_unit(subject, layer, weight.target)}"),
+            Text(f"{_source(weight)} -> {_unit(found, layer, weight.target)}"),
             f"{weight.input:#.4g}",
             f"{weight.delta:#.3g}",
             f"{weight.gradient:#.3g}",
@@ -435,7 +239,7 @@ def _show_weights(subject: Subject, screen: Console) -> None:
             f"{weight.new_weight:.5f}",
         )
         before = layer
-    screen.print(table)
+    return table
 
 
 def _source(weight: WeightBlame) -> str:
@@ -444,48 +248,57 @@ def _source(weight: WeightBlame) -> str:
     return f"pixel {weight.source}" if weight.layer == 0 else str(weight.source)
 
 
-def _show_input_blame(subject: Subject, screen: Console) -> None:
+def format_input_blame(found: Explanation, screen: Screen) -> list[Line]:
+    """Return where more ink would help or harm, and beside it the picture where there is room."""
     from rich.text import Text
 
-    gradient = subject.explanation.trace.grad_inputs.reshape(subject.predictor.picture_size)
+    gradient = found.input_gradient
     width = gradient.shape[1]
     if width > WIDEST:
-        return
-    coloured = screen.color_system is not None and not screen.no_color
-    scale = float(abs(gradient).max()) or 1.0
-    signed = console.drawn_signed(gradient / scale, coloured=coloured)
-    worse, better = ("red", "blue") if coloured else ("+", "-")
+        return []
+    signed = console.drawn_signed(gradient / (float(abs(gradient).max()) or 1.0), coloured=screen.is_coloured)
+    worse, better = ("red", "blue") if screen.is_coloured else ("+", "-")
     beside = 4 * width + 5 <= screen.width
     picture = "; beside it the picture" if beside else ""
-    console.answer(f"More ink here would make it worse ({worse}) or better ({better}){picture}:")
-    for blame, ink in zip(signed, console.drawn(subject.grid), strict=True):
+    lines: list[Line] = [f"More ink here would make it worse ({worse}) or better ({better}){picture}:"]
+    for blame, ink in zip(signed, console.drawn(found.pixels), strict=True):
         line = Text("  ").append_text(blame)
-        screen.print(line.append(f"   {ink}") if beside else line)
+        lines.append(line.append(f"   {ink}") if beside else line)
+    return lines
 
 
-def _show_correction(subject: Subject, screen: Console) -> None:
+def format_correction(found: Explanation, screen: Screen) -> list[Line]:
+    """Return the step at each learning rate, and what came of it."""
+    first = found.steps[0]
+    now = guess(found.by_class(first.probabilities), 2) if math.isfinite(first.loss) else "the loss is not finite"
+    text = f"One step, new weight = weight - {first.learning_rate:g} x gradient, and {now}"
+    lines: list[Line] = [
+        *_paragraph(screen, "CORRECTION", text),
+        "",
+        _step_table(found),
+        "forecast: where a straight line would lead, loss - rate x |gradient|^2",
+    ]
+    if any(step.forecast_loss < 0.0 for step in found.steps):
+        lines.append("(no loss is below 0: there the step is too long for a straight line)")
+    return lines
+
+
+def _step_table(found: Explanation) -> Table:
     from rich.text import Text
 
-    from backprop_cli.predictor import percent
-
-    explanation, truth = subject.explanation, subject.label
-    before, first = explanation.trace, explanation.steps[0]
-    now = guess(subject.by_class(first.probabilities), 2) if math.isfinite(first.loss) else "the loss is not finite"
-    _say(screen, "CORRECTION", f"One step, new weight = weight - {first.learning_rate:g} x gradient, and {now}")
-    console.answer()
-    measured = explanation.test_accuracy is not None
-    table = _table("rate", "forecast", "loss", "guess", f"sure of {clean(truth)}", *["test set"] * measured, "")
-    table.columns[-1].justify = "left"
-    rows = [("", "", before.loss_value, before.probabilities, explanation.test_accuracy)]
+    truth, measured = found.label, found.test_accuracy is not None
+    table = console.table("rate", "forecast", "loss", "guess", f"sure of {clean(truth)}", *["test set"] * measured, "")
+    table.columns[0].justify, table.columns[-1].justify = "left", "left"
+    rows = [("", "", found.loss, found.trace.probabilities, found.test_accuracy)]
     rows += [
         (f"{step.learning_rate:g}", f"{step.forecast_loss:.4g}", step.loss, step.probabilities, step.test_accuracy)
-        for step in explanation.steps
+        for step in found.steps
     ]
     for rate, forecast, loss, probabilities, accuracy in rows:
         if not math.isfinite(loss):
             table.add_row(rate, forecast, *[""] * (3 + measured), Text("no longer finite", console.BAD))
             continue
-        answer = subject.by_class(probabilities)
+        answer = found.by_class(probabilities)
         best = max(answer, key=lambda name: answer[name])
         table.add_row(
             rate or "before",
@@ -494,30 +307,24 @@ def _show_correction(subject: Subject, screen: Console) -> None:
             Text(f"{clean(best)} {percent(answer[best])}", console.GOOD if best == truth else ""),
             percent(answer[truth]),
             *([] if accuracy is None else [percent(accuracy)]),
-            _verdict(explanation, loss, accuracy),
+            _verdict(found, loss, accuracy),
         )
-    screen.print(table)
-    console.answer("forecast: where a straight line would lead, loss - rate x |gradient|^2")
-    if any(step.forecast_loss < 0.0 for step in explanation.steps):
-        console.answer("(no loss is below 0: there the step is too long for a straight line)")
+    return table
 
 
-def _verdict(explanation: Explanation, loss: float, accuracy: float | None) -> Text:
+def _verdict(found: Explanation, loss: float, accuracy: float | None) -> Text:
     """Return what is wrong with where a step has led."""
     from rich.text import Text
 
-    if loss > explanation.trace.loss_value:
-        return Text("overshoots", console.BAD)
-    if accuracy is not None and accuracy < (explanation.test_accuracy or 0.0) - FORGETS:
-        return Text("harms the others", console.WARNING)
-    return Text()
+    verdict = found.verdict(loss, accuracy)
+    return Text(verdict, VERDICTS[verdict]) if verdict else Text()
 
 
-def _show_check(subject: Subject, screen: Console) -> None:
-    explanation = subject.explanation
-    check = explanation.check
+def format_check(found: Explanation, screen: Screen) -> list[Line]:
+    """Return how the gradients were checked."""
+    check = found.check
     n, kinks = sum(layer.n for layer in check.layers), sum(layer.kinks for layer in check.layers) + check.inputs.kinks
-    total = sum(layer.n_weights for layer in explanation.layers)
+    total = sum(layer.n_weights for layer in found.layers)
     text = (
         f"{'All' if n == total else f'The largest {n:,} of'} {total:,} gradients and the {check.inputs.n:,} of the "
         f"picture against central differences: worst error {check.max_relative_error:.1e} of its layer's largest "
@@ -528,4 +335,4 @@ def _show_check(subject: Subject, screen: Console) -> None:
     faint = [layer.name for layer in check.layers if layer.is_faint]
     if faint:
         text += f" In {', '.join(faint)} they are too faint for float64 to check."
-    _say(screen, "CHECKED", text)
+    return [*_paragraph(screen, "CHECKED", text)]

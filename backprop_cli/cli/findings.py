@@ -7,20 +7,19 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from backprop_cli.cli import console
-
 if TYPE_CHECKING:
-    from backprop_cli.insight.diagnosis import Finding
+    from backprop_cli.api.training import Finding
 
 _INDENT = " " * 12
 
 
-def show_findings(findings: Sequence[Finding]) -> None:
-    """Print each finding and, below it, the option that mends it."""
+def format_findings(findings: Sequence[Finding]) -> list[str]:
+    """Return each finding and, below it, the option that mends it, as lines."""
+    lines: list[str] = []
     for finding in findings:
-        for line in textwrap.wrap(finding.text, 80, initial_indent="finding".ljust(12), subsequent_indent=_INDENT):
-            console.answer(line)
-        console.answer(f"{_INDENT}{change_of(finding)}")
+        lines += textwrap.wrap(finding.text, 80, initial_indent="finding".ljust(12), subsequent_indent=_INDENT)
+        lines.append(f"{_INDENT}{change_of(finding)}")
+    return lines
 
 
 def change_of(finding: Finding) -> str:

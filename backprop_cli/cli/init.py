@@ -31,13 +31,13 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
 ) -> None:
     """Write a config to start from."""
-    from backprop_cli.config import bundled_folder, bundled_names
+    from backprop_cli.config import bundled_names, bundled_text
 
     if template not in bundled_names():
         raise UsageError(f"--template {template}: not one of {', '.join(bundled_names())}")
     target = path / "backprop.yaml" if path.is_dir() else path
     if target.exists() and not force:
         raise UsageError(f"{target}: is there already; --force overwrites it")
-    write_atomic(target, (bundled_folder() / f"{template}.yaml").read_bytes())
+    write_atomic(target, bundled_text(template).encode())
     console.answer(clean(target))
     console.story(f"next: backprop train -c {clean(target)}")

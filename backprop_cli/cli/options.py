@@ -1,10 +1,17 @@
-"""Options that several commands share: one spelling and one help text for each."""
+"""Options that several commands share, one spelling and one help text for each; and what they name."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from backprop_cli.cli import console
+from backprop_cli.files import clean
+
+if TYPE_CHECKING:
+    from backprop_cli.api.models import Model
+    from backprop_cli.config import Config
 
 ConfigName = Annotated[
     str | None, typer.Option("-c", "--config", help="A file, a bundled name, or - for stdin. Default: digits.")
@@ -14,3 +21,22 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="The result as one JSON document.")]
+
+SET = "--set "  # stands before an override in messages
+
+
+def load_config(reference: str | None, overrides: list[str] | None) -> Config:
+    """Return the config that `--config` and `--set` describe."""
+    from backprop_cli.config import load_config
+
+    return load_config(reference or "digits", overrides or [], option=SET)
+
+
+def load_model(reference: str | None, *, or_pretrained: bool = False) -> Model:
+    """Return the model that `--model` names, the last run's without it (which is said on stderr)."""
+    from backprop_cli.api.models import Model
+
+    model = Model.load(reference, or_pretrained=or_pretrained)
+    if reference is None:
+        console.story(f"model: {clean(model.path)}")
+    return model

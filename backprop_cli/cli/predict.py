@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from backprop_cli.api.words import percent
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
-from backprop_cli.cli.options import AsJson, ModelName
-from backprop_cli.cli.pictures import Invert, Reading, grids_of, guess, read, source_of
-from backprop_cli.errors import PictureError, UsageError
+from backprop_cli.cli.options import AsJson, ModelName, load_model
+from backprop_cli.errors import UsageError
 from backprop_cli.files import clean, write_atomic
 
 if TYPE_CHECKING:
-    from backprop_cli.predictor import Predictor
+    from backprop_cli.api.models import Model
+    from backprop_cli.api.prediction import Number, Prediction
 
 app = command_app()
 
@@ -31,6 +33,7 @@ Examples:
 """
 
 Digits = Literal["one", "many"]
+Invert = Literal["auto", "yes", "no"]
 
 
 @app.command(epilog=EXAMPLES)
@@ -52,152 +55,66 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Read pictures of digits."""
-    from backprop_cli.cli.models import load_predictor
+    from backprop_cli.api.prediction import document
 
     if digits == "many" and (show or save_input is not None):
         raise UsageError("--digits many: goes with neither --show nor --save-input, which are of one digit")
-    path, predictor = load_predictor(model, or_pretrained=True)
+    found = load_model(model, or_pretrained=True)
+    answers: Sequence[Prediction | Number]
     if digits == "many":
-        numbers = [_number(name, predictor, invert) for name in _expand(pictures)]
-        if as_json:
-            console.answer_json("predict/1", {"model": str(path), "predictions": numbers})
-        else:
-            for number in numbers:
-                _show_number(number, named=len(numbers) > 1)
-        if any("error" in number for number in numbers):
-            raise typer.Exit(1)
-        return
-    readings = [read(name, predictor, invert) for name in _expand(pictures)]
-    if save_input is not None:
-        _save_input(save_input, readings, predictor)
-    answers = _answers(readings, predictor)
+        answers = _numbers(found, pictures, invert)
+    else:
+        answers = predictions = list(found.predict_many(pictures, invert=invert))
+        if save_input is not None:
+            _save_input(save_input, predictions)
     if as_json:
-        console.answer_json("predict/1", {"model": str(path), "predictions": answers})
+        console.answer_json(document(found, answers))
     else:
         draw = show or (len(answers) == 1 and console.is_terminal(sys.stdout))
         for answer in answers:
-            _show(answer, top, draw, named=len(answers) > 1)
-    if any("error" in answer for answer in answers):
+            _show(answer, top, draw=draw, named=len(answers) > 1)
+    if any(answer.error is not None for answer in answers):
         raise typer.Exit(1)
 
 
-def _expand(names: list[str]) -> list[str]:
-    """Put the pictures of a folder, sorted, in its place."""
-    expanded: list[str] = []
-    for name in names:
-        folder = Path(name)
-        if name != "-" and _is_folder(folder):
-            from backprop_cli.data.image import SUFFIXES
-
-            inside = sorted(str(p) for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.is_dir())
-            if not inside:
-                raise UsageError(f"{name}: no pictures in this folder (it may hold {', '.join(sorted(SUFFIXES))})")
-            expanded += inside
-        else:
-            expanded.append(name)
-    return expanded
+def _numbers(model: Model, pictures: list[str], invert: Invert) -> list[Number]:
+    for name in pictures:
+        if name.startswith("digits:"):
+            raise UsageError(f"{name}: --digits many reads pictures; the samples hold one digit each")
+    return list(model.predict_numbers(pictures, invert=invert))
 
 
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # too long a name; whoever reads it as a file says so, beside the answers to the others
-        return False
+def format_answer(answer: Prediction | Number, top: int, *, draw: bool) -> list[str]:
+    """Return the answer to a picture as lines.
+
+    Args:
+        answer: One that was read.
+        top: How many guesses to give.
+        draw: Whether to draw what the network saw.
+    """
+    from backprop_cli.api.prediction import Number
+
+    if isinstance(answer, Number):
+        each = ", ".join(f"{clean(one.predicted)}: {percent(one.probability)}" for one in answer.digits)
+        return [f"{clean(answer.text)}   ({each})"]
+    drawing = console.drawn(answer.pixels) if draw and answer.pixels is not None else []
+    return [answer.sentence(top), *(f"  {line}" for line in drawing)]
 
 
-def _answers(readings: list[Reading], predictor: Predictor) -> list[dict[str, Any]]:
-    """Ask the network about everything that could be read, at once."""
-    import numpy as np
-
-    grids = [reading.grid for reading in readings if reading.error is None]
-    rows = iter(predictor.probabilities(np.stack(grids)) if grids else np.empty((0, 0)))
-    answers: list[dict[str, Any]] = []
-    for reading in readings:
-        if reading.error is not None:
-            answers.append({"path": reading.name, "error": reading.error})
-            continue
-        row = next(rows)
-        predicted, probability = predictor.describe(row)
-        answers.append(
-            {
-                "path": reading.name,
-                "predicted": predicted,
-                "probability": probability,
-                "probabilities": {name: float(p) for name, p in zip(predictor.classes, row, strict=True)},
-                "warnings": [*reading.doubts, *predictor.doubts(row)],
-                "pixels": (reading.grid / predictor.scaling.max_value).round(4).tolist(),
-            }
-        )
-    return answers
-
-
-def _number(name: str, predictor: Predictor, invert: Invert) -> dict[str, Any]:
-    """Read the digits of one picture from left to right."""
-    from backprop_cli.data.row import digits_in_row
-
-    if name.startswith("digits:"):
-        raise UsageError(f"{name}: --digits many reads pictures; the samples hold one digit each")
-    try:
-        found = digits_in_row(source_of(name), invert)
-    except PictureError as problem:
-        return {"path": name, "error": str(problem)}
-    rows = predictor.probabilities(grids_of([one.levels for one in found], predictor))
-    answers = [predictor.describe(row) for row in rows]
-    warnings = [
-        f"digit {k}: {doubt}"
-        for k, (one, row) in enumerate(zip(found, rows, strict=True), 1)
-        for doubt in [*(["perhaps two digits that touch"] if one.is_wide else []), *predictor.doubts(row)]
-    ]
-    return {
-        "path": name,
-        "text": "".join(predicted for predicted, _ in answers),
-        "digits": [
-            {"predicted": predicted, "probability": probability, "box": [round(side, 4) for side in one.box]}
-            for (predicted, probability), one in zip(answers, found, strict=True)
-        ],
-        "warnings": warnings,
-    }
-
-
-def _show_number(number: dict[str, Any], named: bool) -> None:
-    from backprop_cli.predictor import percent
-
-    if "error" in number:
-        console.error(number["error"])
+def _show(answer: Prediction | Number, top: int, *, draw: bool, named: bool) -> None:
+    if answer.error is not None:
+        console.error(answer.error)
         return
-    each = ", ".join(f"{clean(one['predicted'])}: {percent(one['probability'])}" for one in number["digits"])
-    where = f"{clean(number['path'])}: " if named else ""
-    console.answer(f"{where}{clean(number['text'])}   ({each})")
-    for warning in number["warnings"]:
-        console.warn(f"{number['path']}: {warning}")
+    first, *drawing = format_answer(answer, top, draw=draw)
+    console.answer(f"{clean(answer.path)}: {first}" if named else first)
+    for warning in answer.warnings:
+        console.warn(f"{answer.path}: {warning}")
+    console.show(drawing)
 
 
-def _show(answer: dict[str, Any], top: int, draw: bool, named: bool) -> None:
-    where = f"{clean(answer['path'])}: " if named else ""
-    if "error" in answer:
-        console.error(answer["error"])
-        return
-    console.answer(where + guess(answer["probabilities"], top))
-    for warning in answer["warnings"]:
-        console.warn(f"{answer['path']}: {warning}")
-    if draw:
-        for line in console.drawn(answer["pixels"]):
-            console.answer(f"  {line}")
-
-
-def _save_input(path: Path, readings: list[Reading], predictor: Predictor) -> None:
+def _save_input(path: Path, predictions: list[Prediction]) -> None:
     """Write what the network saw, dark on light, sixteen times as large."""
-    import io
-
-    import numpy as np
-    from PIL import Image
-
-    readable = [reading for reading in readings if reading.error is None]
-    if len(readings) != 1:
+    if len(predictions) != 1:
         raise UsageError("--save-input: takes one picture at a time")
-    if readable:
-        ink = np.clip(readable[0].grid / predictor.scaling.max_value, 0.0, 1.0)
-        grey = np.kron(255 - np.round(ink * 255), np.ones((16, 16))).astype(np.uint8)
-        buffer = io.BytesIO()
-        Image.fromarray(grey).save(buffer, "PNG")
-        write_atomic(path, buffer.getvalue())
+    if predictions[0].error is None:
+        write_atomic(path, predictions[0].input_png())

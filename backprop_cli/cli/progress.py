@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from backprop_cli.api.training import EpochResult, Progress
+from backprop_cli.api.words import percent
 from backprop_cli.cli import console
-from backprop_cli.engine.training import EpochResult, Progress
-from backprop_cli.predictor import percent
 
 if TYPE_CHECKING:
-    from backprop_cli.experiment.experiment import Experiment
+    from backprop_cli.api.training import Events
 
 REFRESH_SECONDS = 0.1  # at least, between two drawings
 DRAWING_SHARE = 0.01  # of the time, between the first drawing and the last: with these it stays under 2 %
@@ -29,8 +29,8 @@ class View(AbstractContextManager["View"]):
 
     clock: Callable[[], float] = staticmethod(time.perf_counter)
 
-    def __init__(self, experiment: Experiment) -> None:
-        self.experiment = experiment
+    def __init__(self, training: Events) -> None:
+        self.training = training
 
     def __enter__(self) -> Self:
         return self
@@ -45,8 +45,8 @@ class View(AbstractContextManager["View"]):
 class PlainView(View):
     """One line per epoch, at most one a second, always the first and the last."""
 
-    def __init__(self, experiment: Experiment) -> None:
-        super().__init__(experiment)
+    def __init__(self, training: Events) -> None:
+        super().__init__(training)
         self.next_line = 0.0
 
     def update(self, event: Progress | EpochResult) -> None:
@@ -59,8 +59,8 @@ class PlainView(View):
             console.story(f"{self._network()}epoch {event.epoch}/{event.n_epochs}  {figures_of(event)}")
 
     def _network(self) -> str:
-        n_networks = self.experiment.config.ensemble
-        return f"network {self.experiment.member + 1}/{n_networks}  " if n_networks > 1 else ""
+        n_networks = self.training.config.ensemble
+        return f"network {self.training.member + 1}/{n_networks}  " if n_networks > 1 else ""
 
 
 class RichView(View):
@@ -89,11 +89,11 @@ class RichView(View):
             console=screen,
             auto_refresh=False,
         )
-        training = self.experiment.config.training
+        settings = self.training.config
         self.panels, self.foot, self.draw, self.fits = panels, foot, watching.draw, watching.fits
         is_seen = sys.stderr.isatty() and console.is_terminal(sys.stderr) and screen.encoding.startswith("utf")
-        self.history = watching.History(self.experiment) if is_seen else None
-        self.task = self.bar.add_task("epoch", total=training.epochs * self.experiment.config.ensemble, figures="")
+        self.history = watching.History(self.training) if is_seen else None
+        self.task = self.bar.add_task("epoch", total=settings.training.epochs * settings.ensemble, figures="")
         self.next_refresh = 0.0
         self.last: EpochResult | None = None
         self.bar.start()
@@ -120,7 +120,7 @@ class RichView(View):
             self.next_refresh = stopped + max(REFRESH_SECONDS, (stopped - started) / DRAWING_SHARE)
 
     def _show(self, result: EpochResult | None, epochs_done: float) -> None:
-        training, member = self.experiment.config.training, self.experiment.member
+        n_epochs, member = self.training.config.training.epochs, self.training.member
         width, height = self.bar.console.size
         self.panels.clear()
         if self.history and self.history.events and self.fits(width, height):
@@ -128,8 +128,8 @@ class RichView(View):
             self.panels.append(self.draw(self.history, width))
         self.bar.update(
             self.task,
-            completed=member * training.epochs + epochs_done,
-            description=f"epoch {int(epochs_done)}/{training.epochs}",
+            completed=member * n_epochs + epochs_done,
+            description=f"epoch {int(epochs_done)}/{n_epochs}",
             figures=figures_of(result, wide=width >= 110) if result else "",
         )
         self.bar.refresh()
@@ -144,11 +144,11 @@ def figures_of(event: EpochResult, *, wide: bool = True) -> str:
     return f"{text}  rate {event.learning_rate:.2g}  {pace:,.0f}/s" if wide else text
 
 
-def view_of(display: Literal["auto", "rich", "plain", "none"], experiment: Experiment) -> View:
+def view_of(display: Literal["auto", "rich", "plain", "none"], training: Events) -> View:
     """Return the view that `--progress` asks for."""
     if display == "none" or console.Voice.quiet:
-        return View(experiment)
+        return View(training)
     rich = display == "rich" or (display == "auto" and console.is_terminal(sys.stderr))
     kinds: dict[bool, Any] = {True: RichView, False: PlainView}
-    view: View = kinds[rich](experiment)
+    view: View = kinds[rich](training)
     return view

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import closing
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,7 +14,7 @@ from backprop_cli.cli.signals import Interrupt, reading
 from backprop_cli.files import clean
 
 if TYPE_CHECKING:
-    from backprop_cli.experiment.verification import Comparison, Verification
+    from backprop_cli.api.verification import Verification
 
 app = command_app()
 
@@ -37,67 +34,58 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Train a run again and compare the model's bytes."""
-    interrupt, started = Interrupt(), time.perf_counter()
+    interrupt = Interrupt()
     try:
-        from backprop_cli.cli.progress import view_of
-        from backprop_cli.experiment.verification import Verification
-        from backprop_cli.store.run_directory import RunDirectory, find_run
-
-        path = find_run(run)
-        hold_recorded(RunDirectory(path, None, is_new=False).read_environment())
-        verification = Verification(path, reading(interrupt))
-        if run is None:
-            console.story(f"run: {clean(verification.path)}")
-        with view_of("auto", verification.experiment) as view, closing(verification.train()) as events:
-            for event in events:
-                view.update(event)
-                if interrupt.signum:
-                    console.error("interrupted")
-                    raise typer.Exit(interrupt.exit_code)
+        hold_recorded(run)
+        found = _retrained(run, interrupt)
     finally:
         interrupt.restore()
-    result = verification.result()
     if as_json:
-        _print_json(verification, result, time.perf_counter() - started)
+        console.answer_json(found.to_dict())
     else:
-        _show(verification, result)
-    if result.verdict == "different":
-        for reason in result.reasons:
-            console.error(f"{verification.path}: {reason}")
+        console.show(format_verification(found))
+    if found.verdict == "different":
+        for reason in found.reasons:
+            console.error(f"{found.run}: {reason}")
         raise typer.Exit(1)
 
 
-def _print_json(verification: Verification, result: Comparison, seconds: float) -> None:
-    from backprop_cli.experiment.verification import TOLERANCE
+def _retrained(run: str | None, interrupt: Interrupt) -> Verification:
+    from backprop_cli.api.verification import Verifying
+    from backprop_cli.cli.progress import view_of
 
-    console.answer_json(
-        "verify/1",
-        {
-            "run": str(verification.path),
-            **asdict(result),
-            "environment": {name: {"then": a, "now": b} for name, (a, b) in verification.environment.items()},
-            "tolerance": TOLERANCE,
-            "seconds": round(seconds, 3),
-        },
-    )
+    training = Verifying(run, progress=reading(interrupt))
+    if run is None:
+        console.story(f"run: {clean(training.path)}")
+    with training, view_of("auto", training) as view:
+        for event in training:
+            view.update(event)
+            if interrupt.signum:
+                console.error("interrupted")
+                raise typer.Exit(interrupt.exit_code)
+    return training.verification()
 
 
-def _show(verification: Verification, result: Comparison) -> None:
-    from backprop_cli.experiment.verification import TOLERANCE
-
-    console.answer(f"{'model':<14}{result.verdict}{': byte for byte' if result.verdict == 'equal' else ''}")
-    stopped = "" if result.is_whole else ", where the run was stopped"
-    console.answer(f"{'compared':<14}after epoch {result.epochs}{stopped}")
-    for name, (then, now) in verification.environment.items():
-        console.answer(f"{'environment':<14}{name}: {_shown(then)}, now {_shown(now)}")
-    if result.first_difference is not None:
-        console.answer(f"{'metrics':<14}differ from row {result.first_difference} on")
-    if result.verdict != "equal" and result.parameters is not None:
-        about = f"{result.parameters:.2g} apart of their length; {TOLERANCE['parameters']:g} is allowed"
-        console.answer(f"{'parameters':<14}{about}")
-        about = f"{result.probabilities:.2g} apart in the mean; {TOLERANCE['probabilities']:g} is allowed"
-        console.answer(f"{'probabilities':<14}{about}")
-        console.answer(f"{'answers':<14}{result.n_agreeing:,} of {result.n_rows:,} are the same")
+def format_verification(found: Verification) -> list[str]:
+    """Return how a model trained again stands to the saved one, as lines."""
+    stopped = "" if found.is_whole else ", where the run was stopped"
+    lines = [
+        f"{'model':<14}{found.verdict}{': byte for byte' if found.verdict == 'equal' else ''}",
+        f"{'compared':<14}after epoch {found.epochs}{stopped}",
+    ]
+    for name, then, now in found.environment:
+        lines.append(f"{'environment':<14}{name}: {_shown(then)}, now {_shown(now)}")
+    if found.first_difference is not None:
+        lines.append(f"{'metrics':<14}differ from row {found.first_difference} on")
+    if found.verdict != "equal" and found.parameters is not None:
+        allowed = found.tolerance
+        lines += [
+            f"{'parameters':<14}{found.parameters:.2g} apart of their length; {allowed['parameters']:g} is allowed",
+            f"{'probabilities':<14}{found.probabilities:.2g} apart in the mean; "
+            f"{allowed['probabilities']:g} is allowed",
+            f"{'answers':<14}{found.n_agreeing:,} of {found.n_rows:,} are the same",
+        ]
+    return lines
 
 
 def _shown(value: object) -> str:

@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from backprop_cli.api.words import percent, with_article
 from backprop_cli.cli import console
-from backprop_cli.cli.pictures import a
-from backprop_cli.experiment.experiment import Experiment
-from backprop_cli.experiment.hardest_digit import HardestDigit
-from backprop_cli.predictor import percent
 
 if TYPE_CHECKING:
-    from backprop_cli.engine.training import EpochResult
+    from backprop_cli.api.training import EpochResult, Events, HardestDigit
 
 HEIGHT = 11  # lines of every panel: a title, nine of content, one more
 GAP = 3
@@ -39,26 +36,26 @@ class History:
         probability: Of the last of these.
     """
 
-    def __init__(self, experiment: Experiment) -> None:
-        self.experiment = experiment
+    def __init__(self, training: Events) -> None:
+        self.training = training
         self.watched: HardestDigit | None = None
         self._start()
 
     def _start(self) -> None:
-        self.member = self.experiment.member
+        self.member = self.training.member
         self.events: list[EpochResult] = []
         self.guesses: list[str] = []
         self.probability = 0.0
 
     def note(self, event: EpochResult) -> None:
         """Take down an epoch; those of another network of an ensemble begin anew."""
-        if self.experiment.member != self.member:
+        if self.training.member != self.member:
             self._start()
         self.events.append(event)
 
     def look(self) -> None:
         """Ask the network what it makes of the watched digit, which is chosen when there is an epoch to choose by."""
-        self.watched = self.watched or HardestDigit(self.experiment)
+        self.watched = self.watched or self.training.hardest_digit()
         guess, self.probability = self.watched.guess()
         if self.guesses[-1:] != [guess]:
             self.guesses.append(guess)
@@ -171,7 +168,7 @@ def digit_panel(history: History) -> Panel:
     watched = history.watched
     if watched is None:
         return [Text() for _ in range(HEIGHT)]
-    panel = [Text(f"{watched.name}: {a(watched.label)}")]
+    panel = [Text(f"{watched.name}: {with_article(watched.label)}")]
     panel += [Text(line) for line in console.drawn(smaller(watched.picture))]
     panel += [Text() for _ in range(HEIGHT - 2 - len(panel))]
     right = history.guesses[-1] == watched.label

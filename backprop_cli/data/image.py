@@ -67,12 +67,13 @@ _MAX_MARKERS = 10_000
 _KNOWN = "expected PNG, JPEG, BMP, GIF, TIFF, WebP or PNM"
 
 
-def read_picture(source: Path | bytes, *, invert: Invert = "auto") -> Ink:
+def read_picture(source: "Path | bytes | Image", *, invert: Invert = "auto", where: str | None = None) -> Ink:
     """Read one picture and return its ink.
 
     Args:
-        source: A file, or the content of one (as it comes from standard input).
+        source: A file, the content of one (as it comes from standard input), or a picture of Pillow's, left as it is.
         invert: "no" for dark ink on a light ground, "yes" for light on dark, "auto" to find out.
+        where: What messages call it; None: the file's path, or -.
 
     Returns:
         The ink, and what speaks against its being one digit.
@@ -80,19 +81,21 @@ def read_picture(source: Path | bytes, *, invert: Invert = "auto") -> Ink:
     Raises:
         PictureError: If the picture cannot be read, or is blank.
     """
-    grey = decode(source)
-    with naming(source):
+    where = where_of(source) if where is None else where
+    grey = decode(source, where)
+    with naming(where):
         return ink_of(grey, invert)
 
 
-def decode(source: Path | bytes) -> Array:
+def decode(source: "Path | bytes | Image", where: str | None = None) -> Array:
     """Read one picture and return it in grey, of a size to work on; safe in threads, as it changes no global state.
 
     So what Pillow warns of is left to the filters of the program around it (where they make an error of a warning, the
     picture is refused), and libtiff may print what it finds damaged; in a process of our own, `quiet.py` drops both.
 
     Args:
-        source: A file, or the content of one (as it comes from standard input).
+        source: A file, the content of one (as it comes from standard input), or a picture of Pillow's, left as it is.
+        where: What messages call it; None: the file's path, or -.
 
     Returns:
         Grey levels from 0 (black) to 1 (white), (height, width), the longer side at most 320.
@@ -100,12 +103,9 @@ def decode(source: Path | bytes) -> Array:
     Raises:
         PictureError: If the file cannot be read, is too large, no picture, damaged, animated or of several pages.
     """
-    where = _where(source)
-    content = source if isinstance(source, bytes) else _file_content(source, where)
-    if len(content) > MAX_BYTES:
-        raise PictureError(_too_large(where))
+    where = where_of(source) if where is None else where
     hush_pillow()
-    with _opened(content, where) as image:
+    with _opened(source, where) as image:
         try:
             levels = _grey_levels(image)
         except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
@@ -116,17 +116,17 @@ def decode(source: Path | bytes) -> Array:
 
 
 @contextmanager
-def naming(source: Path | bytes) -> Iterator[None]:
-    """Put a source's name in front of what work on its grey levels complains of."""
+def naming(where: str) -> Iterator[None]:
+    """Put a picture's name in front of what work on its grey levels complains of."""
     try:
         yield
     except PictureError as error:
-        raise PictureError(f"{_where(source)}: {error}") from None
+        raise PictureError(f"{where}: {error}") from None
 
 
-def _where(source: Path | bytes) -> str:
-    """Name a source in messages."""
-    return "-" if isinstance(source, bytes) else str(source)
+def where_of(source: "Path | bytes | Image") -> str:
+    """Return what messages call a picture where nobody has said: a file's path, or -."""
+    return str(source) if isinstance(source, Path) else "-"
 
 
 def _file_content(path: Path, where: str) -> bytes:
@@ -134,20 +134,46 @@ def _file_content(path: Path, where: str) -> bytes:
         return read_bounded(path, MAX_BYTES)
     except OSError as error:
         if error.errno == errno.EFBIG:
-            raise PictureError(_too_large(where)) from None
+            raise PictureError(too_large(where)) from None
         reason = "not a regular file" if isinstance(error, IsADirectoryError) else error.strerror
         raise PictureError(f"{where}: {reason}; give a picture file") from None
 
 
-def _too_large(where: str) -> str:
+def too_large(where: str) -> str:
+    """Return what is said of a file of more than 50 MB."""
     return f"{where}: larger than 50 MB; save the picture smaller"
 
 
-def _opened(content: bytes, where: str) -> "Image":
-    """Read a picture's header and refuse what is too large or has several pictures."""
+def _opened(source: "Path | bytes | Image", where: str) -> "Image":
+    """Return a picture of which the header is read; what is too large or has several pictures is refused."""
+    if isinstance(source, Path | bytes):
+        content = source if isinstance(source, bytes) else _file_content(source, where)
+        if len(content) > MAX_BYTES:
+            raise PictureError(too_large(where))
+        return _header_read(content, where)
+    if source.width * source.height > MAX_PIXELS:
+        raise PictureError(_too_many_pixels(where))
+    try:
+        if _has_several_pictures(source):
+            raise PictureError(_several(where))
+        return source.copy()  # decoded: what follows changes it
+    except PictureError:
+        raise
+    except Exception as error:  # as above
+        raise PictureError(f"{where}: damaged picture ({reason_of(error)}); {_KNOWN}") from None
+
+
+def _too_many_pixels(where: str) -> str:
+    return f"{where}: more than 100 megapixels; save the picture smaller"
+
+
+def _several(where: str) -> str:
+    return f"{where}: animated or of several pages; save one of its pictures by itself"
+
+
+def _header_read(content: bytes, where: str) -> "Image":
     from PIL import Image, UnidentifiedImageError
 
-    too_large = f"{where}: more than 100 megapixels; save the picture smaller"
     if content[:2] in (b"P1", b"P2", b"P3"):
         if len(content) > MAX_TEXT:
             raise PictureError(f"{where}: larger than 5 MB, as text; save it as PNG")
@@ -160,17 +186,17 @@ def _opened(content: bytes, where: str) -> "Image":
         kind = "empty file" if not content else "not a picture, or a damaged one"
         raise PictureError(f"{where}: {kind}; {_KNOWN}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # a warning where the host makes it an error
-        raise PictureError(too_large) from None
+        raise PictureError(_too_many_pixels(where)) from None
     except Exception as error:  # as above
         raise PictureError(f"{where}: damaged picture ({reason_of(error)}); {_KNOWN}") from None
     if n_pixels > MAX_PIXELS:
-        raise PictureError(too_large)
+        raise PictureError(_too_many_pixels(where))
     if n_pixels > MAX_COPIED_PIXELS and image.format in _COPYING:
         raise PictureError(f"{where}: more than 50 megapixels, as {image.format}; save it smaller, or as PNG")
     if image.format in ("JPEG", "MPO") and _n_scans(content) > MAX_SCANS:
         raise PictureError(f"{where}: a JPEG of more than {MAX_SCANS} scans; save it again")
     if several:
-        raise PictureError(f"{where}: animated or of several pages; save one of its pictures by itself")
+        raise PictureError(_several(where))
     return image
 
 

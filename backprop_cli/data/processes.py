@@ -5,10 +5,12 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from backprop_cli.data.quiet import claim_process
@@ -16,6 +18,8 @@ from backprop_cli.data.quiet import claim_process
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
+
+_MAIN = threading.Lock()
 
 TICK_SECONDS = 0.2  # between two looks of a consumer at its signal flag
 
@@ -89,7 +93,7 @@ def _started(n: int, prepare: Callable[..., Any], arguments: tuple[Any, ...]) ->
 
     atexit.register(end)  # multiprocessing would wait for them before a generator that is left lying is closed
     try:
-        with _deaf_to_ctrl_c():
+        with _deaf_to_ctrl_c(), _without_main():
             for _ in range(n):
                 ours, theirs = context.Pipe()
                 connections.append(ours)
@@ -119,6 +123,17 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Have what is started inside the block not run the program's main script again, which nobody has guarded."""
+    with _MAIN:
+        main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 def _serve(connection: Connection[Any, Any], prepare: Callable[..., Callable[..., Any]], arguments: Any) -> None:

@@ -1,15 +1,21 @@
 """Digits in a row: where each of them stands, and its ink by itself."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.data.image import decode, naming
+from backprop_cli.data.image import decode, naming, where_of
 from backprop_cli.data.ink import EDGE_CONTACT, Array, Invert, contrast_in, otsu_threshold, ruled_lines, stretched
 from backprop_cli.data.regions import Regions, edge_contact, regions_of
 from backprop_cli.errors import PictureError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 LEAST_HEIGHT = 0.45
 """Height from which a region is a digit of its own, as a share of the tallest; lower ones belong to the nearest."""
@@ -36,20 +42,22 @@ class Found:
     is_wide: bool
 
 
-def digits_in_row(source: Path | bytes, invert: Invert = "auto") -> list[Found]:
+def digits_in_row(source: Path | bytes | Image, invert: Invert = "auto", *, where: str | None = None) -> list[Found]:
     """Return the digits of a picture, from left to right.
 
     Digits that touch each other are taken for one.
 
     Args:
-        source: A file, or the content of one.
+        source: A file, the content of one, or a picture of Pillow's.
         invert: "no" for dark ink on a light ground, "yes" for light on dark, "auto" to find out.
+        where: What messages call it; None: the file's path, or -.
 
     Raises:
         PictureError: The picture cannot be read, or is blank.
     """
-    grey = decode(source)
-    with naming(source):
+    where = where_of(source) if where is None else where
+    grey = decode(source, where)
+    with naming(where):
         contrast = contrast_in(grey, invert)
         threshold = otsu_threshold(contrast)
         drawn = contrast > threshold

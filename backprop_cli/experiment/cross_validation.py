@@ -95,7 +95,7 @@ def make_folds(dataset: Dataset, n_folds: int | None, seed: int = 0) -> list[Fol
     """
     if n_folds is None:
         if dataset.groups is None:
-            raise DataError(f"{dataset.name}: --folds writers needs to know who wrote what; give a number of folds")
+            raise DataError(f"{dataset.name}: folds by writers need to know who wrote what; give a number")
         parts = group_folds(dataset.groups)
     else:
         rarest = int(np.bincount(dataset.labels).min())
@@ -139,9 +139,7 @@ def cross_validate(config: Config, folds: Sequence[Fold], n_seeds: int, n_jobs: 
             for event in events:
                 yield event and event[1]
         except ChildProcessError as problem:
-            raise BackpropError(
-                "a training process was killed; was there too little memory for so many --jobs?"
-            ) from problem
+            raise BackpropError("a training process was killed", advice="jobs") from problem
 
 
 def _trainer(config: Config) -> Callable[[int, Fold, int], Answers]:

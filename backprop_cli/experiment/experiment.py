@@ -45,7 +45,7 @@ def _check_interpolation(config: Config, dataset: Dataset, train_rows: Rows) -> 
             f"data.augment.interpolation: bitmap takes {n_bytes / 1e6:,.1f} MB for {len(train_rows):,} pictures "
             f"of {size_text(dataset)}, more than {MAX_POINTS / 1e6:,.1f} MB; use bilinear"
         )
-    if not are_counts(dataset.pictures, np.arange(len(dataset))):  # all: `data show --augmented` warps any of them
+    if not are_counts(dataset.pictures, np.arange(len(dataset))):  # all: any of them may be shown, warped
         raise DataError(
             f"data.augment.interpolation: bitmap needs whole numbers from 0 to 16, unlike {dataset.name}; "
             f"set data.picture (such as {size_text(dataset)}), or use bilinear"

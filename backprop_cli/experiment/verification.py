@@ -61,7 +61,7 @@ class Comparison:
     n_rows: int = 0
 
 
-class Verification:
+class Retraining:
     """What a run has saved, and the experiment that trains it again; nothing is written anywhere.
 
     Attributes:

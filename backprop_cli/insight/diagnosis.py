@@ -50,7 +50,7 @@ class Finding:
         name: What it is, such as `overfitting`.
         text: A sentence or two, with the number.
         figure: That number.
-        change: `KEY=VALUE` for `--set`, which mends it.
+        change: `KEY=VALUE`, the setting that mends it.
     """
 
     name: str

@@ -300,12 +300,9 @@ def _take_lock(path: Path) -> int | None:
 def _refuse_used(path: Path) -> None:
     """Raise RunDirectoryError for a directory that holds more than temporaries of ours."""
     if _is_run(path):
-        where = clean(path)
-        raise RunDirectoryError(
-            f"{where}: is already a run; add --resume {where} to go on with it, or choose another --run-dir"
-        )
+        raise RunDirectoryError(f"{clean(path)}: is already a run", advice="resume", about=clean(path))
     if set(path.iterdir()) - set(list_litter(path)):
-        raise RunDirectoryError(f"{clean(path)}: is not empty; choose another --run-dir")
+        raise RunDirectoryError(f"{clean(path)}: is not empty", advice="directory")
 
 
 def _mode(path: Path) -> int | None:
@@ -414,7 +411,7 @@ def find_model(reference: str | None = None, *, or_pretrained: bool = False) -> 
     if not tried and or_pretrained and PRETRAINED.is_file():
         return PRETRAINED
     if not tried:
-        raise ModelFileError("no model yet; run `backprop train` first")
+        raise ModelFileError("no model yet", advice="train")
     for path in tried:
         if _is_directory(path):
             if _mode(path / MODEL) is not None:
@@ -438,7 +435,7 @@ def find_run(reference: str | None = None) -> Path:
     """
     tried = _candidates(reference, RunDirectoryError)
     if not tried:
-        raise RunDirectoryError("no run yet; run `backprop train` first")
+        raise RunDirectoryError("no run yet", advice="train")
     for path in tried:
         if _is_run(path):
             return path
@@ -503,9 +500,9 @@ def _listed(paths: list[Path]) -> str:
 # Listing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunInfo:
-    """One run as `backprop runs` lists it; names may hold anything a file name may.
+    """One run in a list of them; names may hold anything a file name may.
 
     Attributes:
         name: The directory's name.
@@ -524,6 +521,20 @@ class RunInfo:
     val_loss: float | None
     val_accuracy: float | None
     is_finished: bool
+
+    def __repr__(self) -> str:
+        figures = "" if self.val_accuracy is None else f", validation accuracy {100 * self.val_accuracy:.1f} %"
+        return f"<RunInfo {clean(self.path)}: {self.epochs} epochs{figures}>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the run's entry in the JSON document of `runs`."""
+        keys = ("epochs", "best_epoch", "val_loss", "val_accuracy")
+        return {
+            "run": self.name,
+            "path": str(self.path),
+            **{key: getattr(self, key) for key in keys},
+            "finished": self.is_finished,
+        }
 
 
 def list_runs(root: Path = RUNS) -> list[RunInfo]:

@@ -36,7 +36,7 @@ def patched(code: str = "") -> tuple[str, ...]:
     lines = (
         "import signal",
         "before = signal.signal(signal.SIGINT, signal.SIG_DFL)",  # as in `backprop_cli.__main__` while it imports
-        "from backprop_cli import experiment",
+        "from backprop_cli.experiment import experiment",
         "from backprop_cli.__main__ import main",
         "experiment.CHECKPOINT_SECONDS = 0.0",
         code,

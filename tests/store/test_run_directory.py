@@ -107,9 +107,7 @@ def test_a_used_directory_is_refused_and_left_untouched() -> None:
     before = [(path.name, path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(Path("used").iterdir())]
     with pytest.raises(RunDirectoryError) as caught:
         RunDirectory.create("digits", Path("used"))
-    assert str(caught.value) == (
-        "used: is already a run; add --resume used to go on with it, or choose another --run-dir"
-    )
+    assert str(caught.value) == ("used: is already a run; resume it, or choose another directory")
     assert before == [
         (path.name, path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(Path("used").iterdir())
     ]
@@ -120,7 +118,7 @@ def test_a_used_directory_is_refused_and_left_untouched() -> None:
 def test_a_foreign_directory_is_refused_and_left_untouched() -> None:
     Path("home").mkdir()
     Path("home/thesis").write_text("words")
-    with pytest.raises(RunDirectoryError, match=r"^home: is not empty; choose another --run-dir$"):
+    with pytest.raises(RunDirectoryError, match=r"^home: is not empty; choose another directory$"):
         RunDirectory.create("digits", Path("home"))
     assert names_in(Path("home")) == ["thesis"]
     with pytest.raises(RunDirectoryError, match="thesis: is not a directory"):
@@ -446,7 +444,7 @@ def test_the_model_is_saved_where_find_model_looks() -> None:
 
 
 def test_latest_names_a_run_inside_runs_and_the_path_of_one_outside(work: Path) -> None:
-    with pytest.raises(ModelFileError, match=r"^no model yet; run `backprop train` first$"):
+    with pytest.raises(ModelFileError, match=r"^no model yet; train one first$"):
         find_model(None)
     inside, outside = make_run(), make_run(run_dir=work / "else where\n")
     write_latest(inside)

@@ -1,0 +1,234 @@
+"""How good a model's answers are: on which rows, what these can prove, and which answers were worst."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_cli.api.models import Part
+from backprop_cli.api.words import percent
+from backprop_cli.data.dataset import Dataset, Rows
+from backprop_cli.errors import ArgumentError, DataError, RunDirectoryError
+from backprop_cli.experiment.findings import findings_of
+from backprop_cli.experiment.split_data import SplitData, count_trained_on
+from backprop_cli.files import clean
+from backprop_cli.insight import metrics
+from backprop_cli.insight.diagnosis import Finding, has_layer_figures, is_finished
+from backprop_cli.store.run_directory import metrics_beside
+
+if TYPE_CHECKING:
+    from backprop_cli.api.models import Model
+
+PartKind = Literal["train", "validation", "test_source", "writers", "stratified", "ordered", "other"]
+
+ABOUT: dict[PartKind, str] = {
+    "train": "the very rows the network was trained on: how well it remembers, not how well it reads",
+    "validation": "the rows that the best epoch was chosen by: a little too kind",
+    "test_source": "all of {source}, which the network has never seen",
+    "writers": "written by people the network has never seen",
+    "stratified": "drawn at random: other digits, but by the same people as in training",
+    "ordered": "the last rows, which the network has never seen",
+    "other": "all {n:,} rows of {source}",
+}
+"""What a part of the data can and cannot tell."""
+
+NEVER_SEEN = ("test_source", "writers", "ordered")
+
+
+@dataclass(frozen=True, eq=False)
+class WorstAnswer:
+    """An answer that thought the truth unlikely.
+
+    Attributes:
+        sample: Its row, such as `digits:1234`.
+        label: What it is.
+        predicted: What it was taken for.
+        probability: Of that, in [0, 1].
+        pixels: What the network saw, (height, width), ink from 0 to 1 (to the largest of the worst answers').
+    """
+
+    sample: str
+    label: str
+    predicted: str
+    probability: float
+    pixels: NDArray[Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data, without the pixels."""
+        keys = ("sample", "label", "predicted", "probability")
+        return {key: getattr(self, key) for key in keys}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation(metrics.Evaluation):
+    """How good a model's answers are.
+
+    Attributes:
+        model: The model's file.
+        split: The part of its own data, or the other data.
+        part_kind: What kind of rows these are, which decides what they prove.
+        source: Of the rows.
+        classes: Names of the classes.
+        worst_answers: Those whose truth was thought least likely, the worst first.
+        findings: What went wrong in its training; None where that was not asked.
+        warnings: What speaks against the figures, in words.
+        notes: What could not be judged, in words.
+    """
+
+    model: str
+    split: str
+    part_kind: PartKind
+    source: str
+    classes: tuple[str, ...]
+    worst_answers: tuple[WorstAnswer, ...]
+    findings: tuple[Finding, ...] | None
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        low, high = self.accuracy_interval
+        about = f"{percent(self.accuracy)} of {self.n:,} right, 95 % interval {100 * low:.1f} to {100 * high:.1f} %"
+        return f"<Evaluation {clean(self.model)}: {about}; {clean(self.about)}>"
+
+    @property
+    def about(self) -> str:
+        """What these rows can and cannot tell, in words."""
+        return ABOUT[self.part_kind].format(source=self.source, n=self.n)
+
+    @property
+    def is_never_seen(self) -> bool:
+        """Whether these rows tell how it reads what it has never seen."""
+        return self.part_kind in NEVER_SEEN
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON document of `eval`."""
+        document = {
+            "schema": "backprop.eval/1",
+            "model": self.model,
+            "split": self.split,
+            "n": self.n,
+            "accuracy": self.accuracy,
+            "accuracy_interval": list(self.accuracy_interval),
+            "log_loss": self.log_loss,
+            "ece": self.ece,
+            "per_class": [asdict(figures) for figures in self.per_class],
+            "confusion_matrix": self.confusion_matrix.tolist(),
+            "reliability": [asdict(entry) for entry in self.reliability],
+            "worst": [answer.to_dict() for answer in self.worst_answers],
+        }
+        if self.findings is not None:
+            document["findings"] = [asdict(finding) for finding in self.findings]
+        return document
+
+
+def evaluate(
+    model: Model, split: Part = "test", *, data: str | Path | None = None, n_worst: int = 5, diagnose: bool = False
+) -> Evaluation:
+    """Return how good a model's answers are; see `Model.evaluate`."""
+    predictor, config, warnings, notes = model.predictor, model.config, list[str](), list[str]()
+    source = None if data is None else str(data)
+    recorded = _recorded(model.path, notes) if diagnose else None
+    own: SplitData | None
+    if source is None:
+        own = SplitData.load(config)
+        dataset, rows = _own_part(own, split)
+        kind = _kind(split, config.data.test_source, config.data.split, dataset)
+    else:
+        dataset, rows, kind = _other_data(model, source), np.arange(0), "other"
+        rows = np.arange(len(dataset))
+        own = SplitData.load(config) if diagnose else _at_hand(model, warnings)
+    pictures, labels = dataset.pictures[rows], dataset.labels[rows]
+    if own is not None and kind != "train" and (n_known := count_trained_on(own, pictures)):
+        warnings.append(
+            f"the model was trained on {n_known:,} of these {len(rows):,} pictures: on them this measures memory, "
+            "not reading"
+        )
+    findings = None if recorded is None or own is None else tuple(findings_of(config, own, recorded))
+    probabilities = predictor.probabilities(pictures)
+    figures = metrics.evaluate(probabilities, labels, predictor.classes)
+    return Evaluation(
+        **vars(figures),
+        model=predictor.where,
+        split=source or split,
+        part_kind=kind,
+        source=source or (config.data.test_source if kind == "test_source" else None) or config.data.source,
+        classes=predictor.classes,
+        worst_answers=_worst_answers(figures.worst[:n_worst], probabilities, dataset, rows, predictor.classes),
+        findings=findings,
+        warnings=tuple(warnings),
+        notes=tuple(notes),
+    )
+
+
+def _recorded(path: Path | None, notes: list[str]) -> Sequence[Mapping[str, Any]]:
+    """Return the metrics of the training that a model comes from, and note what cannot be judged by them."""
+    if path is None:
+        raise RunDirectoryError("this model: never written, so no figures of its training are at hand")
+    rows, run = metrics_beside(path), clean(path.parent)
+    if not has_layer_figures(rows):
+        notes.append(f"{run}: recorded by an older version, without figures by layer: judged by its losses alone")
+    if not is_finished(rows):
+        notes.append(f"{run}: its training is not over, so whether it was long enough is not judged")
+    return rows
+
+
+def _own_part(own: SplitData, split: Part) -> tuple[Dataset, Rows]:
+    """Return the data set that the model comes from, and the rows to measure on."""
+    if split not in get_args(Part):
+        raise ArgumentError(f'split "{split}": not one of {", ".join(get_args(Part))}')
+    dataset, rows = own.select(split)
+    if len(rows) == 0:
+        raise ArgumentError(f"split {split}: this model was trained without a {split} part")
+    return dataset, rows
+
+
+def _kind(split: Part, test_source: str | None, chosen: PartKind | None, dataset: Dataset) -> PartKind:
+    if split != "test":
+        return split
+    if test_source is not None:
+        return "test_source"
+    return chosen or ("stratified" if dataset.groups is None else "writers")
+
+
+def _other_data(model: Model, source: str) -> Dataset:
+    """Return another data set to measure on."""
+    from backprop_cli.data.sources import load_source
+
+    predictor, settings = model.predictor, model.config.data
+    dataset = load_source(source, picture=settings.picture_shape, slant=predictor.slant, skip_bad=settings.skip_bad)
+    if dataset.picture_size != predictor.picture_size or dataset.classes != predictor.classes:
+        wanted, classes = "x".join(map(str, predictor.picture_size)), ", ".join(predictor.classes)
+        raise ArgumentError(f"data {source}: the model reads {wanted} pictures of {classes}; this is something else")
+    return dataset
+
+
+def _at_hand(model: Model, warnings: list[str]) -> SplitData | None:
+    """Return the data that the model comes from; None, and a warning, where it cannot be read."""
+    try:
+        return SplitData.load(model.config)
+    except DataError as problem:
+        unknown = "whether the model was trained on these very pictures cannot be told"
+        warnings.append(f"{unknown}: {problem.problems[0]}")
+        return None
+
+
+def _worst_answers(
+    worst: metrics.Labels, probabilities: NDArray[Any], dataset: Dataset, rows: Rows, classes: tuple[str, ...]
+) -> tuple[WorstAnswer, ...]:
+    pictures = dataset.pictures[rows[worst]]
+    full = float(pictures.max(initial=0.0)) or 1.0
+    return tuple(
+        WorstAnswer(
+            sample=f"{dataset.name}:{rows[i]}",
+            label=classes[dataset.labels[rows[i]]],
+            predicted=classes[probabilities[i].argmax()],
+            probability=float(probabilities[i].max()),
+            pixels=picture / full,
+        )
+        for i, picture in zip(worst, pictures, strict=True)
+    )

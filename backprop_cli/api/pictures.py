@@ -1,0 +1,228 @@
+"""A picture enters here: whatever a person gives becomes what a model's network sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_cli.data.ink import Invert
+from backprop_cli.errors import ArgumentError, PictureError, UsageError
+from backprop_cli.files import read_stdin
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from backprop_cli.data.row import Found
+    from backprop_cli.predictor import Predictor
+
+    Source = str | Path | bytes | bytearray | memoryview | Image | NDArray[Any]
+    """A file's path, `digits:555` (a sample of the digits data set), `-` (standard input), the content of a file, a
+    picture of Pillow's, or an array as a person would see it: uint8 or from 0 to 1, (height, width) grey or
+    (height, width, 3) RGB.
+    """
+
+Array = NDArray[Any]  # of floats
+FULL_COUNT = 16.0  # what the normalizer gives for full ink, as in the digits
+SAMPLES = "digits:"
+
+
+@dataclass(frozen=True, eq=False)
+class PictureInput:
+    """One picture on its way: what the network sees of it, or what kept it from being read.
+
+    Attributes:
+        name: As given; `bytes`, `picture` or `array` where that has none.
+        grid: What the network sees, (height, width), ink high, from 0 to the model's `max_value`; None with an error.
+        max_value: Full ink in `grid`.
+        ink: What was found on the picture, (any height, any width), ink high, in [0, 1]; None for samples.
+        label: The index of its class, where that is known.
+        warnings: What speaks against its being one digit, in words.
+        error: Why there is no grid.
+    """
+
+    name: str
+    grid: Array | None = None
+    max_value: float = 1.0
+    ink: Array | None = None
+    label: int | None = None
+    warnings: tuple[str, ...] = ()
+    error: str | None = None
+
+    @property
+    def pixels(self) -> Array:
+        """What the network sees, (height, width), ink from 0 to 1."""
+        if self.grid is None:
+            raise PictureError(self.error or "no picture")
+        return self.grid / self.max_value
+
+
+def picture_input(source: Source, predictor: Predictor, invert: Invert = "auto") -> PictureInput:
+    """Return what a model's network sees of one picture; what cannot be read comes back with its error.
+
+    Args:
+        source: See `Source`.
+        predictor: The model.
+        invert: "no" for dark ink on a light ground, "yes" for light on dark, "auto" to find out.
+
+    Raises:
+        UsageError: There is no such sample, no standard input, or an array is no picture.
+    """
+    name = name_of(source)
+    if name.startswith(SAMPLES):
+        return _sample(name, predictor)
+    from backprop_cli.data.image import read_picture
+
+    try:
+        ink = read_picture(_content(source, predictor), where=name, invert=invert)
+    except PictureError as problem:
+        return PictureInput(name, error=str(problem))
+    grid = _grids([ink.levels], predictor)[0]
+    return PictureInput(name, grid, predictor.scaling.max_value, ink.levels, warnings=ink.doubts)
+
+
+def number_inputs(
+    source: Source, predictor: Predictor, invert: Invert = "auto"
+) -> tuple[list[PictureInput], Sequence[Found]]:
+    """Return what a model's network sees of each digit on one picture, from left to right, and where it stands.
+
+    Args:
+        source: See `Source`; no sample.
+        predictor: The model.
+        invert: As above.
+
+    Raises:
+        PictureError: The picture cannot be read, or is blank.
+        UsageError: It is a sample, there is no standard input, or an array is no picture.
+    """
+    from backprop_cli.data.row import digits_in_row
+
+    name = name_of(source)
+    if name.startswith(SAMPLES):
+        raise UsageError(f"{name}: a number is read from a picture; the samples hold one digit each")
+    found = digits_in_row(_content(source, predictor), invert, where=name)
+    grids = _grids([one.levels for one in found], predictor)
+    full = predictor.scaling.max_value
+    return [PictureInput(name, grid, full, one.levels) for grid, one in zip(grids, found, strict=True)], found
+
+
+def name_of(source: Source) -> str:
+    """Return what messages call a picture."""
+    if isinstance(source, str | Path):
+        return str(source)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return "bytes"
+    return "array" if isinstance(source, np.ndarray) else "picture"
+
+
+def expanded(sources: Source | Iterable[Source]) -> list[Source]:
+    """Return pictures one by one: those of a folder, sorted, in its place.
+
+    Args:
+        sources: One of them, or several: anything that is no path, content, picture or array is walked through.
+
+    Raises:
+        UsageError: A folder holds no pictures.
+    """
+    if not isinstance(sources, Iterable) or isinstance(sources, str | bytes | bytearray | memoryview | np.ndarray):
+        sources = [sources]
+    found: list[Any] = []
+    for source in sources:
+        if isinstance(source, str | Path) and str(source) != "-" and _is_folder(Path(source)):
+            from backprop_cli.data.image import SUFFIXES
+
+            folder = Path(source)
+            inside = sorted(str(p) for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.is_dir())
+            if not inside:
+                raise UsageError(f"{source}: no pictures in this folder (it may hold {', '.join(sorted(SUFFIXES))})")
+            found += inside
+        else:
+            found.append(source)
+    return found
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (
+        OSError,
+        ValueError,
+    ):  # no name of a file: said when it is read as one, beside the answers to the others
+        return False
+
+
+def _content(source: Source, predictor: Predictor) -> Any:
+    """Return a file's path, its content, or a picture of Pillow's."""
+    if isinstance(source, np.ndarray):
+        from PIL import Image
+
+        return Image.fromarray(_as_bytes(source, predictor))
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    if not isinstance(source, str | Path):
+        if type(source).__module__.partition(".")[0] != "PIL":
+            raise ArgumentError(f"{type(source).__name__}: a path, bytes, a picture of Pillow's or an array is wanted")
+        return source
+    if str(source) != "-":
+        return Path(source)
+    from backprop_cli.data.image import MAX_BYTES, too_large
+
+    try:
+        return read_stdin(MAX_BYTES)
+    except OSError as error:
+        if error.strerror and error.strerror.startswith("larger"):
+            raise PictureError(too_large("-")) from error
+        raise UsageError(f"-: {error.strerror}") from error
+
+
+def _as_bytes(array: NDArray[Any], predictor: Predictor) -> NDArray[np.uint8]:
+    """Return an array as a person sees it, as bytes from 0 (black) to 255 (white).
+
+    Raises:
+        ArgumentError: Its shape or its values are not those of one picture.
+    """
+    other = "predict_proba takes what the network itself sees"
+    channels = array.shape[2] if array.ndim == 3 else 1
+    if array.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in array.shape:
+        raise ArgumentError(f"array of shape {array.shape}: one picture is (height, width) or with 3 channels; {other}")
+    if array.dtype.kind not in "buf":
+        raise ArgumentError(f"array of {array.dtype}: a picture is uint8, or from 0 to 1; {other}")
+    low, high = float(array.min()), float(array.max())
+    if array.dtype == np.uint8:
+        if array.shape == predictor.picture_size and 1 < high <= predictor.scaling.max_value < 255:
+            raise ArgumentError(f"array of {array.shape} up to {high:g}: too dark for a picture; {other}")
+        levels = array
+    elif 0.0 <= low <= high <= 1.0:
+        levels = np.round(np.asarray(array, np.float64) * 255.0).astype(np.uint8)
+    else:
+        raise ArgumentError(f"array from {low:g} to {high:g}: a picture is uint8, or from 0 to 1; {other}")
+    return np.ascontiguousarray(levels[:, :, 0] if array.ndim == 3 and channels == 1 else levels)
+
+
+def _grids(inks: Sequence[Array], predictor: Predictor) -> Array:
+    """Return ink, each (height, width) of any size, as the network sees it, (n, height, width)."""
+    from backprop_cli.data.normalize import normalize_many
+
+    counts = normalize_many(inks, picture=predictor.picture_size, slant=predictor.slant)
+    return np.asarray(counts * (predictor.scaling.max_value / FULL_COUNT))
+
+
+def _sample(name: str, predictor: Predictor) -> PictureInput:
+    """Return a sample of the digits data set, and what it is."""
+    from backprop_cli.data.dataset import load_digits
+    from backprop_cli.data.sources import brought_to
+
+    digits = load_digits()
+    number = name.removeprefix(SAMPLES)
+    if not number.isdecimal() or not number.isascii() or len(number) > 9 or int(number) >= len(digits):
+        raise UsageError(f"{name}: samples are counted from 0 to {len(digits) - 1}, such as digits:555")
+    if predictor.classes != digits.classes:
+        raise UsageError(f"{name}: the digits are 0 to 9, and this model reads something else")
+    row, full = int(number), predictor.scaling.max_value
+    one = replace(digits, pictures=digits.pictures[row : row + 1])
+    counts = brought_to(one, predictor.picture_size, predictor.slant).pictures[0].astype(np.float32)
+    return PictureInput(name, counts * (full / FULL_COUNT), full, label=int(digits.labels[row]))

@@ -1,0 +1,29 @@
+"""Sentences and figures that every face says in the same words; light, so that any command may have them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from backprop_cli.files import clean
+
+
+def percent(share: float) -> str:
+    """Return `97.3 %`; what is less than all is never rounded up to `100.0 %`."""
+    return f"{100.0 if share >= 1.0 else min(100.0 * share, 99.9):.1f} %"
+
+
+def guess(probabilities: Mapping[str, float], top: int) -> str:
+    """Return "I am 97.3 % sure this is a 4 (9: 1.2 %)".
+
+    Args:
+        probabilities: By class name.
+        top: How many answers to give.
+    """
+    (best, sure), *others = sorted(probabilities.items(), key=lambda item: -item[1])[: max(1, top)]
+    rest = ", ".join(f"{clean(name)}: {percent(p)}" for name, p in others)
+    return f"I am {percent(sure)} sure this is {with_article(best)}" + (f" ({rest})" if rest else "")
+
+
+def with_article(name: str) -> str:
+    """Return a class name with its article."""
+    return f"{'an' if name == '8' else 'a'} {clean(name)}"
