@@ -189,7 +189,7 @@ def _as_bytes(array: NDArray[Any], predictor: Predictor) -> NDArray[np.uint8]:
     channels = array.shape[2] if array.ndim == 3 else 1
     if array.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in array.shape:
         raise ArgumentError(f"array of shape {array.shape}: one picture is (height, width) or with 3 channels; {other}")
-    if array.dtype.kind not in "buf":
+    if array.dtype.kind not in "buif":
         raise ArgumentError(f"array of {array.dtype}: a picture is uint8, or from 0 to 1; {other}")
     low, high = float(array.min()), float(array.max())
     if array.dtype == np.uint8:
@@ -199,7 +199,9 @@ def _as_bytes(array: NDArray[Any], predictor: Predictor) -> NDArray[np.uint8]:
     elif 0.0 <= low <= high <= 1.0:
         levels = np.round(np.asarray(array, np.float64) * 255.0).astype(np.uint8)
     else:
-        raise ArgumentError(f"array from {low:g} to {high:g}: a picture is uint8, or from 0 to 1; {other}")
+        raise ArgumentError(
+            f"array of {array.dtype} from {low:g} to {high:g}: a picture is uint8, or from 0 to 1; {other}"
+        )
     return np.ascontiguousarray(levels[:, :, 0] if array.ndim == 3 and channels == 1 else levels)
 
 
