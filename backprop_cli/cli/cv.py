@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,57 +58,68 @@ def cv(
 
 def _validated(config: Config, folds: str, seeds: int, jobs: int | None) -> CrossValidation:
     """Train everything, telling how far it is."""
-    from backprop_cli.api.cross_validation import cross_validate, notes
+    from backprop_cli.api.cross_validation import cross_validate
 
-    interrupt, n_done, n_all = Interrupt(), 0, 0
+    interrupt = Interrupt()
+    teller = _Teller(config, interrupt)
     try:
-        with _bar() as advance:
-
-            def told(one: FoldDone | None, total: int) -> None:
-                nonlocal n_done, n_all
-                if not n_all:
-                    for note in notes(config):
-                        console.story(note)
-                n_all = total
-                if interrupt.signum:
-                    raise typer.Exit(interrupt.exit_code)
-                n_done += one is not None
-                advance(one, total)
-
-            return cross_validate(config, folds=folds, seeds=seeds, jobs=jobs, progress=told)
+        with teller.bar:
+            return cross_validate(config, folds=folds, seeds=seeds, jobs=jobs, progress=teller)
     except Exception:  # a signal to all of the group ends the processes too
         if not interrupt.signum:
             raise
-        console.error(f"interrupted after {n_done} of {n_all} trainings")
+        console.error(f"interrupted after {teller.n_done} of {teller.n_all} trainings")
         raise typer.Exit(interrupt.exit_code) from None
     finally:
         interrupt.restore()
 
 
+class _Teller:
+    """Tells of each training that has ended, and leaves on a signal.
+
+    Attributes:
+        bar: Closed in the end.
+        n_done: Trainings that have ended.
+        n_all: All of them.
+    """
+
+    def __init__(self, config: Config, interrupt: Interrupt) -> None:
+        self.bar, self.n_done, self.n_all = ExitStack(), 0, 0
+        self._config, self._interrupt = config, interrupt
+        self._advance: Callable[[str], object] = console.story
+
+    def __call__(self, one: FoldDone | None, total: int) -> None:
+        if not self.n_all:
+            self._begin(total)
+        if self._interrupt.signum:
+            raise typer.Exit(self._interrupt.exit_code)
+        if one is not None:
+            self.n_done += 1
+            self._advance(f"{one.name}, seed {one.seed}: {percent(one.accuracy)} of {one.n:,}")
+
+    def _begin(self, total: int) -> None:
+        from backprop_cli.api.cross_validation import notes
+
+        for note in notes(self._config):
+            console.story(note)
+        self.n_all = total
+        self._advance = self.bar.enter_context(_bar(total))
+
+
 @contextmanager
-def _bar() -> Iterator[Callable[[FoldDone | None, int], None]]:
+def _bar(total: int) -> Iterator[Callable[[str], object]]:
     """Give a function that tells of one training more: a bar on a terminal, else a line each."""
     if console.Voice.quiet or not console.is_terminal(sys.stderr):
-        yield lambda one, total: console.story(f"{one.number}/{total}  {_figures(one)}") if one else None
+        count = iter(range(1, total + 1))
+        yield lambda text: console.story(f"{next(count)}/{total}  {text}")
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.completed}/{task.total}"), BarColumn(bar_width=20), TimeRemainingColumn(compact=True))
     text_column = TextColumn("{task.description}", markup=False)
     with Progress(*columns, text_column, console=console.rich_console(sys.stderr), refresh_per_second=2) as bar:
-        task = bar.add_task("", total=None)
-
-        def advance(one: FoldDone | None, total: int) -> None:
-            if one:
-                bar.update(task, total=total, advance=1, description=_figures(one))
-            else:
-                bar.update(task, total=total)
-
-        yield advance
-
-
-def _figures(one: FoldDone) -> str:
-    return f"{one.name}, seed {one.seed}: {percent(one.accuracy)} of {one.n:,}"
+        task = bar.add_task("", total=total)
+        yield lambda text: bar.update(task, advance=1, description=text)
 
 
 def format_folds(found: CrossValidation) -> list[str]:

@@ -120,6 +120,6 @@ def format_worst(worst: tuple[WorstAnswer, ...]) -> list[str]:
         lines += console.side_by_side(drawings)
     for one in worst:
         verdict = "right, but" if one.label == one.predicted else f"it is {with_article(one.label)};"
-        read_as = f"read as {with_article(one.predicted)} with {100 * one.probability:.1f} %"
+        read_as = f"read as {clean(one.predicted)} with {100 * one.probability:.1f} %"
         lines.append(f"  {clean(one.sample)}: {verdict} {read_as}")
     return lines
