@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from backprop_cli.api.models import load as load
     from backprop_cli.api.network_check import NetworkCheck as NetworkCheck
     from backprop_cli.api.network_check import check as check
-    from backprop_cli.api.prediction import Number as Number
+    from backprop_cli.api.number import Number as Number
     from backprop_cli.api.prediction import Prediction as Prediction
     from backprop_cli.api.runs import RunInfo as RunInfo
     from backprop_cli.api.runs import runs as runs
@@ -54,7 +54,8 @@ _NAMES = {
     "api.explanation": ("Explanation",),
     "api.models": ("Model", "load"),
     "api.network_check": ("NetworkCheck", "check"),
-    "api.prediction": ("Number", "Prediction"),
+    "api.number": ("Number",),
+    "api.prediction": ("Prediction",),
     "api.runs": ("RunInfo", "runs"),
     "api.training": ("EpochResult", "Progress", "Run", "Training", "resume", "train", "training"),
     "api.verification": ("Verification", "verify"),

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-_TEMPORARY = re.compile(r"\..{1,40}\.([1-9][0-9]{0,9})\.[0-9a-f]{8}\.tmp", re.DOTALL)
+_TEMPORARY = r"\..{1,40}\.([1-9][0-9]{0,9})\.[0-9a-f]{8}\.tmp"
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # control characters
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # what turns the direction of writing
@@ -113,7 +113,7 @@ def remove_litter(directory: Path, *, locked: bool) -> None:
             go whose process is gone.
     """
     for path in list_litter(directory):
-        match = _TEMPORARY.fullmatch(path.name)
+        match = re.fullmatch(_TEMPORARY, path.name, re.DOTALL)
         if match and (locked or not _is_alive(int(match[1]))):
             with suppress(OSError):
                 path.unlink()
@@ -122,7 +122,7 @@ def remove_litter(directory: Path, *, locked: bool) -> None:
 def list_litter(directory: Path) -> list[Path]:
     """Return the files in a directory that bear the name of a temporary of `write_atomic`."""
     try:
-        return sorted(path for path in directory.iterdir() if _TEMPORARY.fullmatch(path.name))
+        return sorted(path for path in directory.iterdir() if re.fullmatch(_TEMPORARY, path.name, re.DOTALL))
     except OSError:
         return []
 

@@ -13,7 +13,6 @@ from backprop_cli.api.pictures import picture_input
 from backprop_cli.api.prediction import by_class
 from backprop_cli.api.words import guess
 from backprop_cli.blas import blas_threads
-from backprop_cli.data.ink import Invert
 from backprop_cli.engine.network import Network
 from backprop_cli.errors import ArgumentError, DataError, PictureError
 from backprop_cli.experiment.split_data import SplitData
@@ -25,6 +24,7 @@ from backprop_cli.insight.worksheet import in_letters, most_blamed_path, workshe
 if TYPE_CHECKING:
     from backprop_cli.api.models import Model
     from backprop_cli.api.pictures import Source
+    from backprop_cli.data.ink import Invert
     from backprop_cli.predictor import Predictor
 
 __all__ = ["Correction", "Explanation", "LayerBlame", "WeightBlame", "Worksheet", "explain"]

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from backprop_cli.api.evaluation import Evaluation
     from backprop_cli.api.explanation import Explanation
+    from backprop_cli.api.number import Number
     from backprop_cli.api.pictures import Source
-    from backprop_cli.api.prediction import Number, Prediction
+    from backprop_cli.api.prediction import Prediction
     from backprop_cli.config import Config
     from backprop_cli.data.ink import Invert
 
@@ -141,7 +142,7 @@ class Model:
             PictureError: It cannot be read, or is blank.
             UsageError: It is a sample, or the array is no picture.
         """
-        from backprop_cli.api.prediction import predict_number
+        from backprop_cli.api.number import predict_number
 
         return predict_number(self.predictor, picture, invert)
 
@@ -155,7 +156,7 @@ class Model:
         Raises:
             UsageError: As in `predict_many`, and for samples.
         """
-        from backprop_cli.api.prediction import predict_numbers
+        from backprop_cli.api.number import predict_numbers
 
         return predict_numbers(self.predictor, pictures, invert)
 

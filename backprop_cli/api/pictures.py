@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.data.ink import Invert
 from backprop_cli.errors import ArgumentError, PictureError, UsageError
 from backprop_cli.files import read_stdin
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from backprop_cli.data.ink import Invert
     from backprop_cli.data.row import Found
     from backprop_cli.predictor import Predictor
 

@@ -1,24 +1,25 @@
-"""What a model makes of pictures: one, many, or the digits of a number."""
+"""What a model makes of pictures that show one digit each."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.api.pictures import PictureInput, expanded, name_of, number_inputs, picture_input
-from backprop_cli.api.words import guess, percent
-from backprop_cli.data.ink import Invert
+from backprop_cli.api.pictures import PictureInput, expanded, picture_input
+from backprop_cli.api.words import guess
 from backprop_cli.errors import ArgumentError, PictureError
 from backprop_cli.files import clean
 
 if TYPE_CHECKING:
     from backprop_cli.api.models import Model
+    from backprop_cli.api.number import Number
     from backprop_cli.api.pictures import Source
+    from backprop_cli.data.ink import Invert
     from backprop_cli.predictor import Predictor
 
 Array = NDArray[Any]  # of floats
@@ -90,55 +91,6 @@ class Prediction:
         return buffer.getvalue()
 
 
-@dataclass(frozen=True)
-class NumberDigit:
-    """One digit of a number.
-
-    Attributes:
-        predicted: The likeliest class.
-        probability: Of that class, in [0, 1].
-        box: Left, top, right, bottom, as shares of the picture's width and height, in [0, 1].
-    """
-
-    predicted: str
-    probability: float
-    box: tuple[float, float, float, float]
-
-
-@dataclass(frozen=True, repr=False)
-class Number:
-    """The digits of one picture, from left to right, or why it could not be read.
-
-    Attributes:
-        path: The picture, as given.
-        text: The digits, such as `1848`.
-        digits: One by one.
-        warnings: What speaks against them, in words.
-        error: Why there are none.
-    """
-
-    path: str
-    text: str = ""
-    digits: tuple[NumberDigit, ...] = ()
-    warnings: tuple[str, ...] = ()
-    error: str | None = None
-
-    def __repr__(self) -> str:
-        sure = ", ".join(f"{one.predicted}: {percent(one.probability)}" for one in self.digits)
-        return f"<Number {clean(self.path)}: {clean(self.error or f'{self.text} ({sure})')}>"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the picture's entry in the JSON document of `predict`."""
-        if self.error is not None:
-            return {"path": self.path, "error": self.error}
-        return {
-            "path": self.path,
-            "text": self.text,
-            "digits": [asdict(one) | {"box": [round(side, 4) for side in one.box]} for one in self.digits],
-            "warnings": list(self.warnings),
-        }
-
-
 def predict(predictor: Predictor, source: Source, invert: Invert = "auto") -> Prediction:
     """Return the answer to one picture; see `Model.predict`."""
     found = _prediction(picture_input(source, predictor, invert), predictor)
@@ -154,21 +106,6 @@ def predict_many(
     return (_prediction(picture_input(source, predictor, invert), predictor) for source in expanded(sources))
 
 
-def predict_number(predictor: Predictor, source: Source, invert: Invert = "auto") -> Number:
-    """Return the digits of one picture; see `Model.predict_number`."""
-    found = _number(source, predictor, invert)
-    if found.error is not None:
-        raise PictureError(found.error)
-    return found
-
-
-def predict_numbers(
-    predictor: Predictor, sources: Source | Iterable[Source], invert: Invert = "auto"
-) -> Iterator[Number]:
-    """Return the numbers on pictures, one after the other; see `Model.predict_numbers`."""
-    return (_number(source, predictor, invert) for source in expanded(sources))
-
-
 def _prediction(picture: PictureInput, predictor: Predictor) -> Prediction:
     if picture.grid is None:
         return Prediction(picture.name, error=picture.error)
@@ -182,22 +119,6 @@ def _prediction(picture: PictureInput, predictor: Predictor) -> Prediction:
         warnings=(*picture.warnings, *predictor.doubts(row)),
         pixels=picture.pixels,
     )
-
-
-def _number(source: Source, predictor: Predictor, invert: Invert) -> Number:
-    try:
-        pictures, found = number_inputs(source, predictor, invert)
-    except PictureError as problem:
-        return Number(name_of(source), error=str(problem))
-    rows = predictor.probabilities(np.array([picture.grid for picture in pictures]))
-    answers = [predictor.best_class(row) for row in rows]
-    warnings = tuple(
-        f"digit {k}: {warning}"
-        for k, (one, row) in enumerate(zip(found, rows, strict=True), 1)
-        for warning in [*(["perhaps two digits that touch"] if one.is_wide else []), *predictor.doubts(row)]
-    )
-    digits = tuple(NumberDigit(*answer, one.box) for answer, one in zip(answers, found, strict=True))
-    return Number(name_of(source), "".join(one.predicted for one in digits), digits, warnings)
 
 
 def by_class(predictor: Predictor, row: Array) -> dict[str, float]:

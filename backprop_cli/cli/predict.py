@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,7 +17,8 @@ from backprop_cli.files import clean, write_atomic
 
 if TYPE_CHECKING:
     from backprop_cli.api.models import Model
-    from backprop_cli.api.prediction import Number, Prediction
+    from backprop_cli.api.number import Number
+    from backprop_cli.api.prediction import Prediction
 
 app = command_app()
 
@@ -60,19 +60,19 @@ def predict(
     if digits == "many" and (show or save_input is not None):
         raise UsageError("--digits many: goes with neither --show nor --save-input, which are of one digit")
     found = load_model(model, or_pretrained=True)
-    answers: Sequence[Prediction | Number]
-    if digits == "many":
-        answers = _numbers(found, pictures, invert)
-    else:
-        answers = predictions = list(found.predict_many(pictures, invert=invert))
-        if save_input is not None:
-            _save_input(save_input, predictions)
+    numbers = _numbers(found, pictures, invert) if digits == "many" else []
+    guesses = list(found.predict_many(pictures, invert=invert)) if digits == "one" else []
+    if save_input is not None:
+        _save_input(save_input, guesses)
+    answers: list[Prediction | Number] = [*numbers, *guesses]
     if as_json:
         console.answer_json(document(found, answers))
     else:
-        draw = show or (len(answers) == 1 and console.is_terminal(sys.stdout))
-        for answer in answers:
-            _show(answer, top, draw=draw, named=len(answers) > 1)
+        draw, named = show or (len(answers) == 1 and console.is_terminal(sys.stdout)), len(answers) > 1
+        for number in numbers:
+            _show(number, [] if number.error else format_number(number), named=named)
+        for one in guesses:
+            _show(one, [] if one.error else format_guess(one, top, draw=draw), named=named)
     if any(answer.error is not None for answer in answers):
         raise typer.Exit(1)
 
@@ -84,7 +84,7 @@ def _numbers(model: Model, pictures: list[str], invert: Invert) -> list[Number]:
     return list(model.predict_numbers(pictures, invert=invert))
 
 
-def format_answer(answer: Prediction | Number, top: int, *, draw: bool) -> list[str]:
+def format_guess(answer: Prediction, top: int, *, draw: bool) -> list[str]:
     """Return the answer to a picture as lines.
 
     Args:
@@ -92,20 +92,22 @@ def format_answer(answer: Prediction | Number, top: int, *, draw: bool) -> list[
         top: How many guesses to give.
         draw: Whether to draw what the network saw.
     """
-    from backprop_cli.api.prediction import Number
-
-    if isinstance(answer, Number):
-        each = ", ".join(f"{clean(one.predicted)}: {percent(one.probability)}" for one in answer.digits)
-        return [f"{clean(answer.text)}   ({each})"]
     drawing = console.drawn(answer.pixels) if draw and answer.pixels is not None else []
     return [answer.sentence(top), *(f"  {line}" for line in drawing)]
 
 
-def _show(answer: Prediction | Number, top: int, *, draw: bool, named: bool) -> None:
+def format_number(number: Number) -> list[str]:
+    """Return the digits of a picture as lines."""
+    each = ", ".join(f"{clean(one.predicted)}: {percent(one.probability)}" for one in number.digits)
+    return [f"{clean(number.text)}   ({each})"]
+
+
+def _show(answer: Prediction | Number, lines: list[str], *, named: bool) -> None:
+    """Print the lines of an answer, the first behind the picture's name, and its warnings after that."""
     if answer.error is not None:
         console.error(answer.error)
         return
-    first, *drawing = format_answer(answer, top, draw=draw)
+    first, *drawing = lines
     console.answer(f"{clean(answer.path)}: {first}" if named else first)
     for warning in answer.warnings:
         console.warn(f"{answer.path}: {warning}")
