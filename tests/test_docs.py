@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import os
 import re
 import shlex
@@ -146,6 +147,24 @@ def test_the_readmes_run_blocks_run_in_order_and_print_what_they_show(tmp_path: 
         wanted, printed = likeness(shown.partition("\n...")[0]), likeness(done.stdout.decode())
         assert printed[: len(wanted)] == wanted, line
         assert "\n..." in shown or len(printed) == len(wanted), line
+
+
+def test_the_readmes_python_runs_and_gives_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").symlink_to(CHECKOUT / "data")
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks("pycon run")
+    test = doctest.DocTestParser().get_doctest(block, {}, "README.md", "README.md", 0)
+    assert len(test.examples) >= 8
+    told: list[str] = []
+    runner = doctest.DocTestRunner(checker=Alike(), verbose=False)
+    assert runner.run(test, out=told.append).failed == 0, "".join(told)
+
+
+class Alike(doctest.OutputChecker):
+    """Takes numbers for equal: the last bits hang on the processor."""
+
+    def check_output(self, want: str, got: str, optionflags: int) -> bool:
+        return likeness(want) == likeness(got)
 
 
 def test_the_readmes_other_commands_parse() -> None:
