@@ -151,9 +151,12 @@ def _completed(
 ) -> Config:
     """Put overrides and what is implied into plain data, and return the config."""
     if isinstance(overrides, Mapping):
-        overrides = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
-    for override in overrides:
-        _override(source, override, option)
+        for key, value in overrides.items():
+            plain = _plain(value, f"{option}{key}")
+            _put(source, f"{option}{key}={json.dumps(plain, ensure_ascii=False)}", key, _Source(plain, {}, {}))
+    else:
+        for override in overrides:
+            _override(source, override, option)
     source.data.setdefault("name", default_name if _NAME.fullmatch(default_name) else "run")
     for key, default in _DEFAULT_KINDS.items():
         if isinstance(section := source.data.get(key), dict):
@@ -303,17 +306,43 @@ def _parse(text: str, where: str, *, numbered: bool = True) -> _Source:
     return source
 
 
+def _plain(value: Any, where: str) -> Any:
+    """Return a program's value as YAML would have it: paths as text, NumPy's numbers as numbers, tuples as lists.
+
+    Raises:
+        ConfigError: It is no such value.
+    """
+
+    def default(other: Any) -> Any:
+        if isinstance(other, os.PathLike):
+            return os.fspath(other)
+        return other.item()  # of NumPy
+
+    try:
+        return json.loads(json.dumps(value, default=default))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"{where}: plain mappings, lists, numbers and text are wanted ({reason_of(error)})"
+        ) from error
+
+
 def _override(source: _Source, override: str, option: str) -> None:
     """Put one `key.path=value` into the data."""
     where = f"{option}{override}"
     key, equals, text = override.partition("=")
+    if not equals:
+        key = ""
+    _put(source, where, key, _parse(text, where, numbered=False))
+
+
+def _put(source: _Source, where: str, key: str, value: _Source) -> None:
+    """Put a value into the data, at `key.path`."""
     path = tuple(
         int(part) if re.fullmatch("[0-9]{1,9}", part) else part
         for part in re.sub(r"\[(\d{1,4})\]", r".\1", key).split(".")
     )
-    if not equals or "" in path:
+    if "" in path:
         raise ConfigError(f"{where}: KEY=VALUE is wanted, such as optimizer.learning_rate=1e-2")
-    value = _parse(text, where, numbered=False)
     parent: Any = source.data
     for i, part in enumerate(path):
         if isinstance(parent, list):
@@ -464,7 +493,7 @@ def _value_at(data: Any, path: Sequence[str | int]) -> Any:
 
 def _message(item: Any, path: tuple[str | int, ...], source: _Source) -> str:
     kind, value = item["type"], item["input"]
-    text = _short(source.texts.get(path, json.dumps(value)))
+    text = _short(source.texts.get(path, value if isinstance(value, str) else json.dumps(value)))
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"unknown key{_nearest_key(path, source.data)}"
     if kind.startswith("union_tag_"):
@@ -636,11 +665,8 @@ def load_config(reference: str | Path | Mapping[str, Any], overrides: Overrides 
         ConfigError: There is none of this name, it cannot be read, or it holds mistakes.
     """
     if isinstance(reference, Mapping):
-        try:
-            plain = json.loads(json.dumps(reference))
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"config: not plain mappings, lists, numbers and text ({reason_of(error)})") from error
-        return _completed(_Source(plain, {}, {}), "config", overrides, option, "run", None)
+        plain = _Source(_plain(reference, "config"), {}, {})
+        return _completed(plain, "config", overrides, option, "run", None)
     reference, read = str(reference), partial(read_config, overrides=overrides, option=option)
     if reference == "-":
         try:

@@ -191,9 +191,10 @@ def read_stdin(limit: int) -> bytes:
     Raises:
         OSError: There is none, or it is larger than `limit` bytes; its `strerror` is the line for people.
     """
-    if sys.stdin is None:
+    stdin = getattr(sys.stdin, "buffer", None)
+    if stdin is None or stdin.closed:
         raise OSError(errno.EBADF, "there is no standard input to read", "-")
-    data = sys.stdin.buffer.read(limit + 1)
+    data: bytes = stdin.read(limit + 1)
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"larger than {_megabytes(limit)}", "-")
     return data

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from backprop_cli.api.arguments import Reference, as_config, whole_number
 from backprop_cli.api.words import percent
-from backprop_cli.config import Config, load_config
+from backprop_cli.config import Config
 from backprop_cli.data.processes import n_cores
 from backprop_cli.data.sources import load_data
 from backprop_cli.errors import ArgumentError, UsageError, quoted
@@ -85,7 +86,7 @@ def notes(config: Config) -> tuple[str, ...]:
 
 
 def cross_validate(
-    config: Config | str = "digits",
+    config: Config | Reference | Mapping[str, Any] = "digits",
     *,
     folds: int | str = 10,
     seeds: int = 1,
@@ -106,15 +107,15 @@ def cross_validate(
 
     Raises:
         ArgumentError: Another number.
+        ConfigError: The config holds mistakes.
         DataError: More folds than rows of the rarest class, or nobody knows who wrote what.
         DivergenceError: A training did not stay finite.
         UsageError: The config has a test source of its own.
+        BackpropError: A process was killed.
     """
     started = time.perf_counter()
-    config = config if isinstance(config, Config) else load_config(config)
-    n_folds, n_jobs = _n_folds(folds), jobs or n_cores()
-    if not 1 <= seeds <= 1000 or not 1 <= n_jobs <= 256:
-        raise ArgumentError(f"seeds {seeds}, jobs {jobs}: 1 to 1000, and 1 to 256")
+    config, n_folds, seeds = as_config(config), _n_folds(folds), whole_number("seeds", seeds, 1, 1000)
+    n_jobs = n_cores() if jobs is None else whole_number("jobs", jobs, 1, 256)
     if config.data.test_source is not None:
         raise UsageError("data.test_source: cross-validation cuts its own test parts; set it to null")
     dataset = load_data(config.data)

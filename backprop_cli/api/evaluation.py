@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli.api.arguments import Reference, choice, named, whole_number
 from backprop_cli.api.models import Part
 from backprop_cli.api.words import percent
 from backprop_cli.data.dataset import Dataset, Rows
@@ -37,6 +38,7 @@ ABOUT: dict[PartKind, str] = {
 }
 """What a part of the data can and cannot tell."""
 
+MAX_WORST = 10_000
 NEVER_SEEN = ("test_source", "writers", "ordered")
 
 
@@ -127,21 +129,22 @@ class Evaluation(metrics.Evaluation):
 
 
 def evaluate(
-    model: Model, split: Part = "test", *, data: str | Path | None = None, n_worst: int = 5, diagnose: bool = False
+    model: Model, split: Part = "test", *, data: Reference | None = None, n_worst: int = 5, diagnose: bool = False
 ) -> Evaluation:
     """Return how good a model's answers are; see `Model.evaluate`."""
     predictor, config, warnings, notes = model.predictor, model.config, list[str](), list[str]()
-    source = None if data is None else str(data)
+    source, n_worst = named(data), whole_number("n_worst", n_worst, 0, MAX_WORST)
+    choice("split", split, get_args(Part))
     recorded = _recorded(model.path, notes) if diagnose else None
     own: SplitData | None
     if source is None:
-        own = SplitData.load(config)
+        own = SplitData.of(predictor.model, where=predictor.where)
         dataset, rows = _own_part(own, split)
         kind = _kind(split, config.data.test_source, config.data.split, dataset)
     else:
-        dataset, rows, kind = _other_data(model, source), np.arange(0), "other"
+        dataset, kind = _other_data(model, source), "other"
         rows = np.arange(len(dataset))
-        own = SplitData.load(config) if diagnose else _at_hand(model, warnings)
+        own = SplitData.of(predictor.model, where=predictor.where) if diagnose else _at_hand(model, warnings)
     pictures, labels = dataset.pictures[rows], dataset.labels[rows]
     if own is not None and kind != "train" and (n_known := count_trained_on(own, pictures)):
         warnings.append(
@@ -179,8 +182,6 @@ def _recorded(path: Path | None, notes: list[str]) -> Sequence[Mapping[str, Any]
 
 def _own_part(own: SplitData, split: Part) -> tuple[Dataset, Rows]:
     """Return the data set that the model comes from, and the rows to measure on."""
-    if split not in get_args(Part):
-        raise ArgumentError(f'split "{split}": not one of {", ".join(get_args(Part))}')
     dataset, rows = own.select(split)
     if len(rows) == 0:
         raise ArgumentError(f"split {split}: this model was trained without a {split} part")
@@ -210,7 +211,7 @@ def _other_data(model: Model, source: str) -> Dataset:
 def _at_hand(model: Model, warnings: list[str]) -> SplitData | None:
     """Return the data that the model comes from; None, and a warning, where it cannot be read."""
     try:
-        return SplitData.load(model.config)
+        return SplitData.of(model.predictor.model, where=model.predictor.where)
     except DataError as problem:
         unknown = "whether the model was trained on these very pictures cannot be told"
         warnings.append(f"{unknown}: {problem.problems[0]}")

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli.api.arguments import whole_number
 from backprop_cli.api.pictures import picture_input
-from backprop_cli.api.prediction import by_class
-from backprop_cli.api.words import guess
+from backprop_cli.api.words import by_class, guess
 from backprop_cli.blas import blas_threads
 from backprop_cli.engine.network import Network
 from backprop_cli.errors import ArgumentError, DataError, PictureError
@@ -33,7 +34,8 @@ Array = NDArray[Any]  # of floats
 LabelSource = Literal["given", "known", "guess"]
 Verdict = Literal["overshoots", "harms the others"]
 
-MAX_RATES = 20
+MAX_RATES, MAX_RATE = 20, 1e6
+MAX_TOP = 10_000
 FORGETS = 0.01  # of the test set: a step that costs so much accuracy has made others wrong for the sake of one
 CHUNK_ROWS = 4096  # of the test set, measured at a time
 
@@ -125,7 +127,7 @@ class Explanation(insight.Explanation):
 
     def by_class(self, probabilities: Array) -> dict[str, float]:
         """Return probabilities, (n_classes,), by class name."""
-        return {name: float(p) for name, p in zip(self.classes, probabilities, strict=True)}
+        return by_class(self.classes, probabilities)
 
     def verdict(self, loss: float, test_accuracy: float | None) -> Verdict | None:
         """Return what is wrong with where a step has led; None for nothing.
@@ -235,10 +237,7 @@ def explain(
     invert: Invert = "auto",
 ) -> Explanation:
     """Follow one picture through guess, loss, blame and correction; see `Model.explain`."""
-    rates = tuple(learning_rates)
-    if not 1 <= len(rates) <= MAX_RATES or not all(0.0 < rate <= 1e6 for rate in rates):
-        wanted = f"1 to {MAX_RATES} numbers above 0, such as 0.01, 0.1"
-        raise ArgumentError(f"learning_rates {','.join(map(str, rates))}: {wanted}")
+    rates, top = checked_rates(learning_rates), whole_number("top", top, 1, MAX_TOP)
     predictor = model.predictor
     found = picture_input(picture, predictor, invert)
     if found.grid is None:
@@ -258,7 +257,7 @@ def explain(
         )
     n_networks, mean = len(predictor.networks), None
     if n_networks > 1:
-        mean = by_class(predictor, predictor.probabilities(found.grid[None])[0])
+        mean = by_class(predictor.classes, predictor.probabilities(found.grid[None])[0])
     return Explanation(
         **vars(explanation),
         path=found.name,
@@ -273,6 +272,21 @@ def explain(
         warnings=found.warnings,
         notes=tuple(notes),
     )
+
+
+def checked_rates(learning_rates: Any) -> tuple[float, ...]:
+    """Return learning rates, one or several, as numbers.
+
+    Raises:
+        ArgumentError: They are none, too many, or not above 0.
+    """
+    try:
+        rates = tuple(float(rate) for rate in np.atleast_1d(learning_rates))
+    except (TypeError, ValueError):
+        rates = ()
+    if not 1 <= len(rates) <= MAX_RATES or not all(0.0 < rate <= MAX_RATE for rate in rates):
+        raise ArgumentError(f"learning_rates {learning_rates}: 1 to {MAX_RATES} numbers above 0, such as (0.01, 0.1)")
+    return rates
 
 
 def _class(name: str, classes: tuple[str, ...], where: str) -> int:

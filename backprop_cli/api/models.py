@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from backprop_cli.api.arguments import Reference, named
 from backprop_cli.files import clean
 from backprop_cli.predictor import Predictor
 from backprop_cli.store.run_directory import find_model
@@ -40,18 +41,9 @@ class Model:
     path: Path | None = None
 
     @classmethod
-    def load(cls, reference: str | Path | None = None, *, or_pretrained: bool = False) -> Model:
-        """Return a model.
-
-        Args:
-            reference: A run's directory or its name under `runs/`, a model file, `latest`, which None means too, or
-                `pretrained`, the model that travels in the package.
-            or_pretrained: Fall back to that one where nothing has been trained yet.
-
-        Raises:
-            ModelFileError: There is none, or its file is damaged, hostile or of a newer version.
-        """
-        path = find_model(None if reference is None else str(reference), or_pretrained=or_pretrained)
+    def load(cls, reference: Reference | None = None, *, or_pretrained: bool = False) -> Model:
+        """Return a model; see `load`."""
+        path = find_model(named(reference), or_pretrained=or_pretrained)
         return cls(Predictor.load(path), path)
 
     def __repr__(self) -> str:
@@ -106,12 +98,13 @@ class Model:
         Args:
             picture: A file's path, the content of a file, a picture of Pillow's, `digits:555` (a sample of the digits
                 data set), `-` (standard input), or an array: uint8 or from 0 to 1, (height, width) grey or
-                (height, width, 3) RGB. Of any size, light on dark or dark on light.
+                (height, width, 3) RGB, with a fourth channel transparent. Of any size, light on dark or dark on light.
             invert: "no" for dark ink on a light ground, "yes" for light on dark, "auto" to find out.
 
         Raises:
             PictureError: It cannot be read, or is blank.
             UsageError: There is no such sample, or the array is no picture.
+            ModelFileError: The model's numbers are so large that no answer comes of them.
         """
         from backprop_cli.api.prediction import predict
 
@@ -122,10 +115,11 @@ class Model:
 
         Args:
             pictures: A folder, whose pictures are taken in order of their names, or any number of what `predict` takes.
+                An iterator is asked for one after the other.
             invert: As in `predict`.
 
         Raises:
-            UsageError: A folder holds no pictures; while it is walked through, as in `predict`.
+            UsageError: A folder holds no pictures; and what `predict` refuses as no picture ends the answers.
         """
         from backprop_cli.api.prediction import predict_many
 
@@ -171,6 +165,7 @@ class Model:
 
         Raises:
             ArgumentError: Another shape or range; `predict` takes pictures as a person sees them.
+            ModelFileError: The model's numbers are so large that no answer comes of them.
         """
         from backprop_cli.api.prediction import predict_proba
 
@@ -179,18 +174,19 @@ class Model:
     # ---- what it is worth, and why it says what it says ------------------------------------------------------------
 
     def evaluate(
-        self, split: Part = "test", *, data: str | Path | None = None, n_worst: int = 5, diagnose: bool = False
+        self, split: Part = "test", *, data: Reference | None = None, n_worst: int = 5, diagnose: bool = False
     ) -> Evaluation:
         """Return how good its answers are.
 
         Args:
-            split: Which part of its own data.
+            split: Which part of its own data: `train`, `validation` or `test`.
             data: Other data instead, all of it: what `data.source` may be.
-            n_worst: How many of the worst answers to name.
+            n_worst: How many of the worst answers to name, at most 10,000.
             diagnose: Also say what went wrong in its training.
 
         Raises:
             ArgumentError: It was trained without that part, or reads something else than the other data.
+            ConfigError: Its config is not one of this version.
             DataError: The data is gone, or no longer what it was.
             RunDirectoryError: To diagnose, but the model stands in no run.
         """
@@ -213,18 +209,29 @@ class Model:
             picture: As in `predict`.
             label: The class that it shows; None: known for samples, else its own guess.
             learning_rates: Of the corrections, 1 to 20, each above 0.
-            top: How many weights of each layer to name, and units.
+            top: How many weights of each layer to name, and units, 1 to 10,000.
             invert: As in `predict`.
 
         Raises:
             PictureError: It cannot be read, or is blank.
             ArgumentError: There is no such class, or a learning rate is not above 0.
+            ConfigError: Its config is not one of this version.
+            UsageError: There is no such sample, or the array is no picture.
         """
         from backprop_cli.api.explanation import explain
 
         return explain(self, picture, label=label, learning_rates=learning_rates, top=top, invert=invert)
 
 
-def load(reference: str | Path | None = None, *, or_pretrained: bool = False) -> Model:
-    """Return a model; see `Model.load`."""
+def load(reference: Reference | None = None, *, or_pretrained: bool = False) -> Model:
+    """Return a model.
+
+    Args:
+        reference: A run's directory or its name under `runs/`, a model file, `latest`, which None means too, or
+            `pretrained`, the model that travels in the package. A path is always a file or a directory.
+        or_pretrained: Fall back to that one where nothing has been trained yet.
+
+    Raises:
+        ModelFileError: There is none, or its file is damaged, hostile or of a newer version.
+    """
     return Model.load(reference, or_pretrained=or_pretrained)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli.api.arguments import Reference, as_config
 from backprop_cli.api.models import Model
 from backprop_cli.blas import blas_threads
-from backprop_cli.config import Config, load_config
+from backprop_cli.config import Config
 from backprop_cli.engine.gradient_check import GradientCheck, Memorised, check_gradients, memorise
 from backprop_cli.engine.losses import Loss, loss_and_gradient
 from backprop_cli.engine.network import Network, as_float64
@@ -101,7 +101,7 @@ class _Subject:
     warnings: tuple[str, ...] = ()
 
 
-def check(subject: Config | Model | str | Path = "digits") -> NetworkCheck:
+def check(subject: Config | Model | Reference | Mapping[str, Any] = "digits") -> NetworkCheck:
     """Hold every gradient of a network against central differences.
 
     Args:
@@ -114,7 +114,7 @@ def check(subject: Config | Model | str | Path = "digits") -> NetworkCheck:
     """
     if isinstance(subject, Model):
         return _checked(_trained(subject))
-    return _checked(_fresh(subject if isinstance(subject, Config) else load_config(subject)))
+    return _checked(_fresh(as_config(subject)))
 
 
 def _checked(subject: _Subject) -> NetworkCheck:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import errno
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli.api.arguments import choice
 from backprop_cli.errors import ArgumentError, PictureError, UsageError
 from backprop_cli.files import read_stdin
 
@@ -20,15 +24,16 @@ if TYPE_CHECKING:
     from backprop_cli.data.row import Found
     from backprop_cli.predictor import Predictor
 
-    Source = str | Path | bytes | bytearray | memoryview | Image | NDArray[Any]
+    Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image | NDArray[Any]
     """A file's path, `digits:555` (a sample of the digits data set), `-` (standard input), the content of a file, a
-    picture of Pillow's, or an array as a person would see it: uint8 or from 0 to 1, (height, width) grey or
-    (height, width, 3) RGB.
+    file that is open, a picture of Pillow's, or an array as a person would see it: uint8 or from 0 to 1,
+    (height, width) grey or (height, width, 3) RGB, with a fourth channel transparent.
     """
 
 Array = NDArray[Any]  # of floats
 FULL_COUNT = 16.0  # what the normalizer gives for full ink, as in the digits
 SAMPLES = "digits:"
+INVERT = ("auto", "yes", "no")
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +78,8 @@ def picture_input(source: Source, predictor: Predictor, invert: Invert = "auto")
         UsageError: There is no such sample, no standard input, or an array is no picture.
     """
     name = name_of(source)
-    if name.startswith(SAMPLES):
+    choice("invert", invert, INVERT)
+    if isinstance(source, str) and name.startswith(SAMPLES):
         return _sample(name, predictor)
     from backprop_cli.data.image import read_picture
 
@@ -102,7 +108,8 @@ def number_inputs(
     from backprop_cli.data.row import digits_in_row
 
     name = name_of(source)
-    if name.startswith(SAMPLES):
+    choice("invert", invert, INVERT)
+    if isinstance(source, str) and name.startswith(SAMPLES):
         raise UsageError(f"{name}: a number is read from a picture; the samples hold one digit each")
     found = digits_in_row(_content(source, predictor), invert, where=name)
     grids = _grids([one.levels for one in found], predictor)
@@ -112,71 +119,84 @@ def number_inputs(
 
 def name_of(source: Source) -> str:
     """Return what messages call a picture."""
-    if isinstance(source, str | Path):
-        return str(source)
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
     if isinstance(source, bytes | bytearray | memoryview):
         return "bytes"
     return "array" if isinstance(source, np.ndarray) else "picture"
 
 
-def expanded(sources: Source | Iterable[Source]) -> list[Source]:
+def expanded(sources: Any) -> Iterator[Source]:
     """Return pictures one by one: those of a folder, sorted, in its place.
 
     Args:
-        sources: One of them, or several: anything that is no path, content, picture or array is walked through.
+        sources: One of them, or several: anything that is no picture itself is walked through, an iterator as far as
+            it is asked.
 
     Raises:
-        UsageError: A folder holds no pictures.
+        UsageError: A folder holds no pictures; said at once, unless it comes from an iterator.
     """
-    if not isinstance(sources, Iterable) or isinstance(sources, str | bytes | bytearray | memoryview | np.ndarray):
-        sources = [sources]
-    found: list[Any] = []
-    for source in sources:
-        if isinstance(source, str | Path) and str(source) != "-" and _is_folder(Path(source)):
-            from backprop_cli.data.image import SUFFIXES
+    if isinstance(sources, Iterator) and not hasattr(sources, "read"):
+        return (one for source in sources for one in _inside(source))
+    single = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray)
+    is_one = isinstance(sources, single) or not isinstance(sources, Iterable) or _is_picture(sources)
+    return iter([one for source in ([sources] if is_one else sources) for one in _inside(source)])
 
-            folder = Path(source)
-            inside = sorted(str(p) for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.is_dir())
-            if not inside:
-                raise UsageError(f"{source}: no pictures in this folder (it may hold {', '.join(sorted(SUFFIXES))})")
-            found += inside
-        else:
-            found.append(source)
+
+def _inside(source: Source) -> list[Any]:
+    """Return the pictures of a folder, and what is none as it is."""
+    if not isinstance(source, str | os.PathLike) or source in ("-", "") or not _is_folder(Path(source)):
+        return [source]
+    from backprop_cli.data.image import SUFFIXES
+
+    found = sorted(str(p) for p in Path(source).iterdir() if p.suffix.lower() in SUFFIXES and not p.is_dir())
+    if not found:
+        raise UsageError(f"{source}: no pictures in this folder (it may hold {', '.join(sorted(SUFFIXES))})")
     return found
 
 
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except (
-        OSError,
-        ValueError,
-    ):  # no name of a file: said when it is read as one, beside the answers to the others
+    except (OSError, ValueError):  # no file's name: said when it is read as one, beside the answers to the others
         return False
+
+
+def _is_picture(source: Any) -> bool:
+    """Return whether something that is neither a path, a content nor an array is one picture."""
+    return hasattr(source, "read") or hasattr(source, "__array__") or _is_pillows(source)
+
+
+def _is_pillows(source: Any) -> bool:
+    pillow = sys.modules.get("PIL.Image")  # who has a picture of it has imported it
+    return pillow is not None and isinstance(source, pillow.Image)
 
 
 def _content(source: Source, predictor: Predictor) -> Any:
     """Return a file's path, its content, or a picture of Pillow's."""
-    if isinstance(source, np.ndarray):
-        from PIL import Image
-
-        return Image.fromarray(_as_bytes(source, predictor))
-    if isinstance(source, bytes | bytearray | memoryview):
-        return bytes(source)
-    if not isinstance(source, str | Path):
-        if type(source).__module__.partition(".")[0] != "PIL":
-            raise ArgumentError(f"{type(source).__name__}: a path, bytes, a picture of Pillow's or an array is wanted")
-        return source
-    if str(source) != "-":
-        return Path(source)
     from backprop_cli.data.image import MAX_BYTES, too_large
 
-    try:
-        return read_stdin(MAX_BYTES)
-    except OSError as error:
-        if error.strerror and error.strerror.startswith("larger"):
-            raise PictureError(too_large("-")) from error
-        raise UsageError(f"-: {error.strerror}") from error
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    if isinstance(source, str) and source == "-":
+        try:
+            return read_stdin(MAX_BYTES)
+        except OSError as error:
+            if error.errno == errno.EFBIG:
+                raise PictureError(too_large("-")) from error
+            raise UsageError(f"-: {error.strerror}") from error
+    if isinstance(source, str | os.PathLike):
+        return Path(source)
+    if _is_pillows(source):
+        return source
+    if hasattr(source, "__array__"):
+        from PIL import Image
+
+        return Image.fromarray(_as_bytes(np.asarray(source), predictor))
+    content = source.read(MAX_BYTES + 1) if hasattr(source, "read") else None
+    if not isinstance(content, bytes):
+        raise ArgumentError(f"{type(source).__name__}: a path, bytes, a picture of Pillow's or an array is wanted")
+    return content
 
 
 def _as_bytes(array: NDArray[Any], predictor: Predictor) -> NDArray[np.uint8]:
@@ -188,7 +208,9 @@ def _as_bytes(array: NDArray[Any], predictor: Predictor) -> NDArray[np.uint8]:
     other = "predict_proba takes what the network itself sees"
     channels = array.shape[2] if array.ndim == 3 else 1
     if array.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in array.shape:
-        raise ArgumentError(f"array of shape {array.shape}: one picture is (height, width) or with 3 channels; {other}")
+        raise ArgumentError(
+            f"array of shape {array.shape}: one picture is (height, width), or with 3 or 4 channels; {other}"
+        )
     if array.dtype.kind not in "buif":
         raise ArgumentError(f"array of {array.dtype}: a picture is uint8, or from 0 to 1; {other}")
     low, high = float(array.min()), float(array.max())

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_cli.api.pictures import PictureInput, expanded, picture_input
-from backprop_cli.api.words import guess
+from backprop_cli.api.words import by_class, guess
 from backprop_cli.errors import ArgumentError, PictureError
 from backprop_cli.files import clean
 
@@ -115,15 +115,10 @@ def _prediction(picture: PictureInput, predictor: Predictor) -> Prediction:
         path=picture.name,
         predicted=predicted,
         probability=probability,
-        probabilities=by_class(predictor, row),
+        probabilities=by_class(predictor.classes, row),
         warnings=(*picture.warnings, *predictor.doubts(row)),
         pixels=picture.pixels,
     )
-
-
-def by_class(predictor: Predictor, row: Array) -> dict[str, float]:
-    """Return one answer, (n_classes,), by the names of the classes."""
-    return {name: float(p) for name, p in zip(predictor.classes, row, strict=True)}
 
 
 def predict_proba(predictor: Predictor, grids: NDArray[Any]) -> Array:
@@ -134,7 +129,7 @@ def predict_proba(predictor: Predictor, grids: NDArray[Any]) -> Array:
         wanted = f"(n, {height}, {width}) or (n, {height * width})"
         raise ArgumentError(f"grids of {array.dtype}, {array.shape}: numbers of shape {wanted} are wanted; {other}")
     if not len(array):
-        return np.empty((0, len(predictor.classes)))
+        return np.empty((0, len(predictor.classes)), np.float32)
     low, high = float(array.min()), float(array.max())
     if not 0.0 <= low <= high <= full or 0.0 < high <= 1.0 < full:
         raise ArgumentError(f"grids from {low:g} to {high:g}: this model's counts are from 0 to {full:g}; {other}")

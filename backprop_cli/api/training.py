@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+import inspect
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from backprop_cli.api.arguments import Reference, Told, as_config, directory_of, named, whole_number
 from backprop_cli.api.models import Model
 from backprop_cli.api.words import percent
 from backprop_cli.blas import require_portable
-from backprop_cli.config import Config, Overrides, load_config, read_config
+from backprop_cli.config import Config, Overrides, read_config
 from backprop_cli.engine.training import EpochResult, Progress
 from backprop_cli.errors import DivergenceError, ModelFileError
 from backprop_cli.experiment.environment import environment
@@ -27,7 +29,8 @@ from backprop_cli.store.run_directory import RunDirectory, find_run, write_lates
 
 __all__ = ["EpochResult", "Finding", "HardestDigit", "Plan", "Progress", "Run", "Training"]
 
-Told = Callable[[int, int], None] | None
+
+MAX_EPOCHS = 1_000_000
 
 
 # ---- what comes of it ----------------------------------------------------------------------------------------------
@@ -85,9 +88,14 @@ class Run:
             ModelFileError: There is none.
         """
         if not self.has_model:
-            raise ModelFileError(f"{clean(self.path or self.config.name)}: no epoch was finished")
-        path = None if self.path is None else RunDirectory(self.path, None, is_new=False).model_path
+            reason = self.divergence or "no epoch was finished"
+            raise ModelFileError(f"{clean(self.path or self.config.name)}: {reason}")
+        path = self._model_path
         return Model(Predictor(self._experiment.model(), str(path or self.config.name)), path)
+
+    @property
+    def _model_path(self) -> Path | None:
+        return None if self.path is None else RunDirectory(self.path, None, is_new=False).model_path
 
     @property
     def divergence(self) -> str | None:
@@ -101,12 +109,11 @@ class Run:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON document of `train`."""
-        written = self.path is not None and self.has_model
         keys = ("epochs", "best_epoch", "n_parameters", "train_loss", "val_loss", "val_accuracy")
         return {
             "schema": "backprop.train/1",
             "run": None if self.path is None else str(self.path),
-            "model": str(self.model.path) if written else None,
+            "model": str(self._model_path) if self._model_path and self.has_model else None,
             **{key: self.summary[key] for key in keys},
             "seconds": round(self.seconds, 3),
             "stop_reason": self.stop_reason,
@@ -178,9 +185,12 @@ class Events(Iterator[Progress | EpochResult]):
 
     def __init__(self, experiment: Experiment, events: Generator[Progress | EpochResult]) -> None:
         self._experiment, self._events = experiment, events
+        self._is_to_end = False
         self.history: list[EpochResult] = []
 
     def __next__(self) -> Progress | EpochResult:
+        if self._is_to_end:
+            self.close()
         event = next(self._events)
         if isinstance(event, EpochResult):
             self.history.append(event)
@@ -193,8 +203,19 @@ class Events(Iterator[Progress | EpochResult]):
         self.close()
 
     def close(self) -> None:
-        """End it where it stands."""
-        self._events.close()
+        """End it where it stands; called while another thread trains, it ends before its next event."""
+        self._end()
+
+    def _end(self) -> bool:
+        """Return whether it has ended; if not, it will."""
+        try:
+            self._events.close()
+        except ValueError:
+            if inspect.getgeneratorstate(self._events) != inspect.GEN_RUNNING:
+                raise
+            self._is_to_end = True
+            return False
+        return True
 
     @property
     def config(self) -> Config:
@@ -234,7 +255,7 @@ class Training(Events):
             event = super().__next__()
         except StopIteration:
             raise
-        except BaseException:
+        except Exception:
             self._has_failed = True
             raise
         if self._directory is None and isinstance(event, EpochResult) and event.stop_reason != "diverged":
@@ -246,20 +267,29 @@ class Training(Events):
             self.close()
 
     def close(self) -> None:
-        """End it where it stands, and leave the directory to others."""
+        """End it where it stands, and leave the directory to others.
+
+        Called while another thread trains, it ends before its next event.
+        """
+        directory = self._directory
         if not self._is_open:
             return
-        self._is_open = False
-        directory = self._directory
         try:
-            super().close()
+            if not self._end():
+                return
             if directory is not None:
                 self._rows = directory.read_metrics()
-                if self.has_model and not self._has_failed:
+                if self.has_model and not self._has_failed and directory.model_path.is_file():
                     self._note_latest(directory)
-        finally:
-            if directory is not None:
-                directory.close()
+        except BaseException:
+            self._let_go()
+            raise
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._is_open = False
+        if self._directory is not None:
+            self._directory.close()
 
     def _note_latest(self, directory: RunDirectory) -> None:
         try:
@@ -338,9 +368,9 @@ def plan(config: Config, *, progress: Told = None) -> Plan:
 
 
 def training(
-    config: Config | str | Path | Mapping[str, Any] = "digits",
+    config: Config | Reference | Mapping[str, Any] = "digits",
     *,
-    run_dir: str | Path | Literal[False] | None = None,
+    run_dir: Reference | Literal[False] | None = None,
     progress: Told = None,
 ) -> Training:
     """Begin to train, and return the events.
@@ -356,14 +386,13 @@ def training(
         RunDirectoryError: The directory is in use or used; it is left as it was.
         OSError: It cannot be written.
     """
-    if not isinstance(config, Config):
-        config = load_config(config)
+    config = as_config(config)
     if config.training.kernel == "portable":
         require_portable()
     experiment = Experiment(config, SplitData.load(config, progress))
     if run_dir is False:
         return Training(experiment, None, [])
-    directory = RunDirectory.create(config.name, None if run_dir is None else Path(run_dir))
+    directory = RunDirectory.create(config.name, None if run_dir is None else directory_of(run_dir))
     try:
         directory.write_config(config.to_yaml())
         directory.write_environment(environment(experiment.split_data.dataset, config.training))
@@ -374,7 +403,7 @@ def training(
 
 
 def resuming(
-    run: str | Path | None = None,
+    run: Reference | None = None,
     *,
     epochs: int | None = None,
     config: Config | None = None,
@@ -398,13 +427,15 @@ def resuming(
         ModelFileError: The checkpoint is damaged.
         RunDirectoryError: There is no such run, or another training is running in it.
     """
-    directory = RunDirectory.open(find_run(None if run is None else str(run)))
+    if epochs is not None:
+        epochs = whole_number("epochs", epochs, 1, MAX_EPOCHS)
+    directory = RunDirectory.open(find_run(named(run)))
     try:
         wanted = config
         if config is None and overrides:
             where = str(directory.path / "config.yaml")
             wanted = read_config(directory.read_config(), where=where, overrides=overrides, option=option)
-        experiment = open_run(directory, None if wanted is None else wanted.to_dict(), epochs=epochs, progress=progress)
+        experiment = open_run(directory, wanted, epochs=epochs, progress=progress)
         return Training(experiment, directory, _changed_environment(directory, experiment))
     except BaseException:
         directory.close()
@@ -429,33 +460,50 @@ def _skipped(split_data: SplitData) -> Iterator[str]:
             yield f"{dataset.name}: {dataset.n_skipped:,} bad row{'s' * (dataset.n_skipped > 1)} left out"
 
 
-def config_of_run(run: str | Path | None = None) -> Config:
+def config_of_run(run: Reference | None = None) -> Config:
     """Return the config that a run was begun with.
 
     Raises:
         RunDirectoryError: There is no such run.
         ConfigError: Its config is damaged.
     """
-    directory = RunDirectory(find_run(None if run is None else str(run)), None, is_new=False)  # no lock: only read
+    directory = RunDirectory(find_run(named(run)), None, is_new=False)  # no lock: only read
     return read_config(directory.read_config(), where=str(directory.path / "config.yaml"))
 
 
 def train(
-    config: Config | str | Path | Mapping[str, Any] = "digits", *, run_dir: str | Path | Literal[False] | None = None
+    config: Config | Reference | Mapping[str, Any] = "digits", *, run_dir: Reference | Literal[False] | None = None
 ) -> Run:
-    """Train to the end, and return what came of it; see `training`.
+    """Train to the end, and return what came of it.
+
+    Args:
+        config: All settings, or what `load_config` takes for them: a bundled name, a file, a mapping.
+        run_dir: Where to write, a new or empty directory; None: `runs/NAME-N`; False: nothing is written.
 
     Raises:
+        ConfigError: The config holds mistakes, its network is too large, or `training.kernel` is not the one that
+            NumPy was imported with.
+        DataError: The data is not there, or not what it should be.
         DivergenceError: Training left the finite numbers.
+        RunDirectoryError: The directory is in use or used; it is left as it was.
+        OSError: It cannot be written.
     """
     return _to_the_end(training(config, run_dir=run_dir))
 
 
-def resume(run: str | Path | None = None, *, epochs: int | None = None) -> Run:
-    """Go on with a run to its end, and return what came of it; see `resuming`.
+def resume(run: Reference | None = None, *, epochs: int | None = None) -> Run:
+    """Go on with a run from its last checkpoint to its end, in its own directory, and return what came of it.
+
+    Args:
+        run: A run's directory, its name under `runs/`, or `latest`, which None means too.
+        epochs: In all, where more than the run's.
 
     Raises:
+        ConfigError: The epochs are lowered.
+        DataError: The data is not there, or not what it should be.
         DivergenceError: Training left the finite numbers.
+        ModelFileError: The checkpoint is damaged.
+        RunDirectoryError: There is no such run, or another training is running in it.
     """
     return _to_the_end(resuming(run, epochs=epochs))
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass, fields
 from typing import Any
 
+from backprop_cli.api.arguments import Reference, Told, named
 from backprop_cli.api.training import Events
 from backprop_cli.experiment.verification import TOLERANCE, Comparison, Retraining
 from backprop_cli.files import clean
 from backprop_cli.store.run_directory import find_run
-
-Told = Callable[[int, int], None] | None
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,7 +41,7 @@ class Verification(Comparison):
         return {
             "schema": "backprop.verify/1",
             "run": self.run,
-            **{field.name: asdict(self)[field.name] for field in fields(Comparison)},
+            **{field.name: getattr(self, field.name) for field in fields(Comparison)},
             "environment": {name: {"then": then, "now": now} for name, then, now in self.environment},
             "tolerance": self.tolerance,
             "seconds": round(self.seconds, 3),
@@ -58,7 +55,7 @@ class Verifying(Events):
         path: The run's directory.
     """
 
-    def __init__(self, run: str | Path | None = None, *, progress: Told = None) -> None:
+    def __init__(self, run: Reference | None = None, *, progress: Told = None) -> None:
         """Read the run; see `verify`.
 
         Args:
@@ -66,7 +63,7 @@ class Verifying(Events):
             progress: Is told how many picture files of how many have been read.
         """
         self._started = time.perf_counter()
-        self.path = find_run(None if run is None else str(run))
+        self.path = find_run(named(run))
         self._retraining = Retraining(self.path, progress)
         super().__init__(self._retraining.experiment, self._retraining.train())
 
@@ -79,7 +76,7 @@ class Verifying(Events):
         return Verification(**vars(found), run=str(self.path), environment=environment, seconds=seconds)
 
 
-def verify(run: str | Path | None = None) -> Verification:
+def verify(run: Reference | None = None) -> Verification:
     """Train a run again from what it has saved, and compare the model's bytes; nothing is written.
 
     Args:
@@ -88,6 +85,7 @@ def verify(run: str | Path | None = None) -> Verification:
     Raises:
         RunDirectoryError: There is no such run.
         ModelFileError: It has no model yet, or that is damaged.
+        ConfigError: Its config is damaged.
         DataError: Its data is gone, or no longer the same.
     """
     with Verifying(run) as events:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from backprop_cli.files import clean
 
@@ -22,6 +22,11 @@ def guess(probabilities: Mapping[str, float], top: int) -> str:
     (best, sure), *others = sorted(probabilities.items(), key=lambda item: -item[1])[: max(1, top)]
     rest = ", ".join(f"{clean(name)}: {percent(p)}" for name, p in others)
     return f"I am {percent(sure)} sure this is {with_article(best)}" + (f" ({rest})" if rest else "")
+
+
+def by_class(classes: Iterable[str], probabilities: Iterable[float]) -> dict[str, float]:
+    """Return one answer, (n_classes,), by the names of the classes."""
+    return {name: float(p) for name, p in zip(classes, probabilities, strict=True)}
 
 
 def with_article(name: str) -> str:

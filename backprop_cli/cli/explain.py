@@ -98,13 +98,13 @@ def explain(
 
 def _rates(text: str) -> tuple[float, ...]:
     """Return the learning rates of the ladder."""
+    from backprop_cli.api.explanation import checked_rates
+
     try:
-        rates = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        rates = ()
-    if not 1 <= len(rates) <= 20 or not all(0.0 < rate <= 1e6 for rate in rates):
-        raise UsageError(f'--learning-rate "{text}": numbers above 0 with commas between them, such as 0.01,0.1')
-    return rates
+        return checked_rates([float(part) for part in text.split(",")])
+    except ValueError:  # an ArgumentError is one too
+        problem = f'--learning-rate "{text}": numbers above 0 with commas between them, such as 0.01,0.1'
+        raise UsageError(problem) from None
 
 
 def _write_worksheet(file: Path, path: str | None, found: Explanation) -> None:

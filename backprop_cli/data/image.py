@@ -9,6 +9,7 @@ import errno
 import io
 import math
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -60,6 +61,7 @@ LONG_SIDE = 320
 SHORT_SIDE = 96
 """Pixels to which the shorter side of a small picture grows, so that outlines are smooth."""
 
+_decoding = threading.Lock()  # Pillow decodes a picture when first asked, and two threads may ask
 _COPYING = ("TIFF", "WEBP")
 _COMMENT = re.compile(rb"#[^\r\n]*")
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # of a JPEG, those that a length follows, and the end
@@ -156,7 +158,8 @@ def _opened(source: "Path | bytes | Image", where: str) -> "Image":
     try:
         if _has_several_pictures(source):
             raise PictureError(_several(where))
-        return source.copy()  # decoded: what follows changes it
+        with _decoding:
+            return source.copy()  # decoded: what follows changes it
     except PictureError:
         raise
     except Exception as error:  # as above

@@ -493,7 +493,7 @@ class _Steps:
                 dead = 0.0 if layer.is_output else 1.0 - np.count_nonzero(buffer.slope.any(axis=0)) / layer.fan_out
                 limit = SATURATED_BEYOND.get(layer.activation)
                 saturated = float((np.abs(buffer.pre_activation) > limit).mean()) if limit else 0.0
-                figures.append(LayerFigures(grad_norm, change, dead, saturated))
+                figures.append(LayerFigures(grad_norm, change, float(dead), saturated))
                 start = stop
         return tuple(figures)
 

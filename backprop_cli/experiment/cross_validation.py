@@ -23,7 +23,7 @@ from backprop_cli.insight.metrics import Evaluation, evaluate, wilson_interval
 from backprop_cli.predictor import Predictor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fold:
     """One round: what is trained on, and what is answered afterwards.
 
@@ -38,7 +38,7 @@ class Fold:
     test: Rows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Answers:
     """What the networks of one fold and one seed answered.
 
@@ -55,7 +55,7 @@ class Answers:
     labels: Rows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CrossValidation:
     """What all folds come to.
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
-from backprop_cli.config import differing_keys, read_config
+from backprop_cli.config import Config, differing_keys, read_config
 from backprop_cli.errors import ConfigError
 from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.experiment.split_data import SplitData
@@ -15,7 +14,7 @@ from backprop_cli.store.run_directory import RunDirectory
 
 def open_run(
     directory: RunDirectory,
-    overrides: dict[str, Any] | None = None,
+    wanted: Config | None = None,
     *,
     epochs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -24,7 +23,7 @@ def open_run(
 
     Args:
         directory: An opened run.
-        overrides: What the user asked for, as a resolved config: it must be the run's own, but for the epochs.
+        wanted: What the user asked for: it must be the run's own, but for the epochs.
         epochs: A new total.
         progress: Is told how many picture files of how many have been read.
 
@@ -34,9 +33,9 @@ def open_run(
     """
     path = directory.path / "config.yaml"
     config = read_config(directory.read_config(), where=str(path))
-    if overrides is not None:
-        epochs = overrides["training"]["epochs"] if epochs is None else epochs
-        differing = sorted(differing_keys(config.to_dict(), overrides))
+    if wanted is not None:
+        epochs = wanted.training.epochs if epochs is None else epochs
+        differing = sorted(differing_keys(config.to_dict(), wanted.to_dict()))
         differing = [key for key in differing if key not in ("training.epochs", "name")]
         if differing:
             raise ConfigError(f"{path}: a resumed run keeps its own settings; these differ: {', '.join(differing)}")

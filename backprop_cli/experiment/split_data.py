@@ -18,7 +18,7 @@ from backprop_cli.files import clean
 from backprop_cli.store.model_file import Model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SplitData:
     """What a config's data section comes to.
 

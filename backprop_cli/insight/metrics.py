@@ -45,7 +45,7 @@ class ReliabilityBin:
     accuracy: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """What a set of answers is worth.
 

@@ -184,6 +184,7 @@ def test_an_evaluation_knows_what_its_rows_prove(trained: Path) -> None:
     assert found.about == "written by people the network has never seen"
     assert found.confusion_matrix.sum() == found.n == 382
     assert not model.evaluate("train").warnings
+    assert len({found, model.evaluate()}) == 2  # records are compared by identity
     other = model.evaluate(data="digits")
     assert (other.part_kind, other.n, other.split) == ("other", 1797, "digits")
     assert other.warnings[0].startswith("the model was trained on 1,2")
@@ -193,6 +194,8 @@ def test_an_evaluation_knows_what_its_rows_prove(trained: Path) -> None:
 
 def test_an_evaluation_of_nothing_is_refused(trained: Path) -> None:
     model = backprop.load()
+    with pytest.raises(backprop.ArgumentError, match=r"^n_worst -1: a whole number from 0 to 10,000 is wanted$"):
+        model.evaluate(n_worst=-1)
     with pytest.raises(backprop.ArgumentError, match=r'^split "all": not one of train, validation, test$'):
         model.evaluate("all")  # type: ignore[arg-type]
     np.savez("wide.npz", images=np.ones((20, 8, 9)), labels=np.arange(20) % 10)
@@ -226,13 +229,36 @@ def test_an_explanation_has_every_number(trained: Path) -> None:
     ("arguments", "problem"),
     [
         ({"label": "x"}, '^label: "x" is not one of 0, 1, '),
-        ({"learning_rates": ()}, "^learning_rates : 1 to 20 numbers above 0"),
-        ({"learning_rates": (0.1, -1.0)}, r"^learning_rates 0.1,-1.0: 1 to 20 numbers above 0"),
+        ({"top": -1}, "^top -1: a whole number from 1 to 10,000 is wanted$"),
+        ({"top": 2.5}, "^top 2.5: a whole number"),
+        ({"invert": "banana"}, '^invert "banana": not one of auto, yes, no$'),
+        ({"learning_rates": ["x"]}, "^learning_rates .*: 1 to 20 numbers above 0"),
+        ({"learning_rates": ()}, r"^learning_rates \(\): 1 to 20 numbers above 0"),
+        ({"learning_rates": (0.1, -1.0)}, r"^learning_rates \(0.1, -1.0\): 1 to 20 numbers above 0"),
     ],
 )
 def test_what_an_explanation_cannot_be_of_is_refused(trained: Path, arguments: Any, problem: str) -> None:
     with pytest.raises(backprop.ArgumentError, match=problem):
         backprop.load().explain("digits:3", **arguments)
+
+
+def test_learning_rates_may_be_numbers_of_any_kind(trained: Path) -> None:
+    model = backprop.load("quick-1")
+    for rates in (0.1, np.float32(0.5), np.array([0.1, 0.2], np.float32), np.array([1, 2])):
+        found = as_json(model.explain("digits:3", learning_rates=rates).to_dict())
+        assert [step["learning_rate"] for step in found["steps"]] == pytest.approx(np.atleast_1d(rates).tolist())
+
+
+def test_data_that_is_no_longer_what_it_was_is_not_measured_on(work: Path) -> None:
+    rows = [f"{k % 3}," + ",".join(str((k * j) % 17) for j in range(16)) for k in range(60)]
+    Path("a.csv").write_text("\n".join(rows))
+    model = backprop.train(backprop.load_config("quick", {"data.source": "a.csv", "training.epochs": 1})).model
+    assert model.evaluate().n == 12
+    for change in ("abc", "012345"):
+        Path("a.csv").write_text("\n".join(f"{change[k % len(change)]}{row[1:]}" for k, row in enumerate(rows)))
+        with pytest.raises(backprop.DataError, match=r"no longer what .* was trained on"):
+            model.evaluate()
+        assert not model.explain(np.eye(30), label="0").check.passed or model.explain(np.eye(30), label="0").notes
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import pathlib
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,24 @@ from backprop_cli.data.dataset import load_digits
 
 PICTURE = SAMPLES / "4-1419.png"
 MODEL = backprop.load("pretrained")
+
+
+class ArrayLike:
+    """What torch and pandas have: something that NumPy can make an array of."""
+
+    def __init__(self, levels: Any) -> None:
+        self.levels = levels
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return self.levels
+
+
+class Own(Image.Image):
+    """A picture as libraries around Pillow make them."""
+
+    def __init__(self, picture: Image.Image) -> None:
+        super().__init__()
+        self._im, self._mode, self._size, self.info = picture.im, picture.mode, picture.size, {}
 
 
 def given_picture(source: Any) -> PictureInput:
@@ -48,6 +69,11 @@ def test_the_same_picture_is_the_same_input_however_it_comes(monkeypatch: pytest
         "floats": levels / 255.0,
         "float32": (levels / 255.0).astype(np.float32),
         "Fortran order": np.asfortranarray(levels),
+        "an open file": io.BytesIO(content),
+        "PathLike": pathlib.PurePath(PICTURE),
+        "an array of another kind": ArrayLike(levels),
+        "a class of one's own": Own(picture),
+        "masked": np.ma.masked_array(levels),
         "a view": np.repeat(levels, 2, axis=1)[:, ::2],
     }
     expected = given_picture(PICTURE)
@@ -91,7 +117,7 @@ def test_bool_arrays_are_pictures() -> None:
 @pytest.mark.parametrize(
     ("array", "problem"),
     [
-        (np.zeros(64), r"array of shape \(64,\): one picture is \(height, width\)"),
+        (np.zeros(64), r"array of shape \(64,\): one picture is \(height, width\), or with 3 or 4 channels"),
         (np.zeros((3, 28, 28, 3)), "array of shape"),
         (np.zeros((28, 28, 2)), "array of shape"),
         (np.zeros((0, 28)), "array of shape"),
@@ -112,7 +138,7 @@ def test_an_array_that_is_no_picture_names_the_other_call(array: Any, problem: s
     assert isinstance(caught.value, ValueError)
 
 
-@pytest.mark.parametrize("source", [5, None, 0.5, {"a": 1}, object()])
+@pytest.mark.parametrize("source", [5, None, 0.5, {"a": 1}, object(), [[0, 1], [1, 0]], io.StringIO("x")])
 def test_what_is_no_picture_at_all_is_refused(source: Any) -> None:
     with pytest.raises(backprop.UsageError, match="a path, bytes, a picture of Pillow's or an array is wanted"):
         MODEL.predict(source)
@@ -159,9 +185,14 @@ def test_folders_are_walked_in_order_and_only_folders(tmp_path: Path) -> None:
     for name in ("b.png", "a.PNG", "notes.txt"):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "c.png").mkdir()
-    assert expanded(tmp_path) == expanded([str(tmp_path)]) == [str(tmp_path / "a.PNG"), str(tmp_path / "b.png")]
-    assert expanded("-") == ["-"]
-    assert len(expanded([tmp_path, "x.png", b""])) == 4
+    inside = [str(tmp_path / "a.PNG"), str(tmp_path / "b.png")]
+    assert list(expanded(tmp_path)) == list(expanded([str(tmp_path)])) == inside
+    assert [list(expanded(one)) for one in ("-", "")] == [["-"], [""]]
+    assert (
+        list(expanded([tmp_path, "x.png", b""]))
+        == list(expanded(iter([tmp_path, "x.png", b""])))
+        == [*inside, "x.png", b""]
+    )
     with pytest.raises(backprop.UsageError, match="no pictures in this folder"):
         expanded(tmp_path / "c.png")
 
@@ -178,6 +209,33 @@ def test_any_array_is_read_or_refused(array: np.ndarray[Any, Any]) -> None:
     if channels in (1, 3, 4) and array.shape != (16, 16):
         found = given_picture(array)
         assert (found.grid is None) == (found.error is not None)
+
+
+def test_a_picture_that_is_opened_lazily_may_be_shared_by_threads() -> None:
+    expected = MODEL.predict(PICTURE).to_dict() | {"path": "picture"}
+    for _ in range(5):
+        shared, answers = Image.open(PICTURE), []
+        threads = [threading.Thread(target=lambda s=shared, a=answers: a.append(MODEL.predict(s))) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [answer.to_dict() for answer in answers] == [expected] * 6
+
+
+def test_an_iterator_is_asked_for_one_picture_after_the_other() -> None:
+    asked = []
+
+    def pictures() -> Iterator[Any]:
+        for k in range(3):
+            asked.append(k)
+            yield PICTURE
+
+    answers = MODEL.predict_many(pictures())
+    assert asked == []
+    next(answers)
+    assert asked == [0]
+    assert len(list(answers)) == 2
 
 
 def test_without_standard_input_there_is_nothing_to_read(monkeypatch: pytest.MonkeyPatch) -> None:

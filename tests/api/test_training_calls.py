@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from command_line import CHECKOUT, contents, document, process
+from command_line import CHECKOUT, PATIENCE, contents, document, process, wait_until
 
 import backprop_cli as backprop
+from backprop_cli.store.run_directory import RunDirectory
 
 PYTHON = sys.executable
 SHORT = {"training.epochs": 3}
@@ -40,7 +43,7 @@ def test_a_config_is_a_name_a_file_or_a_mapping(work: Path) -> None:
     [
         ({"sed": 1}, {}, "^config: sed: unknown key; did you mean seed?"),
         ({"network": {"layers": [{"units": 0}]}}, {}, r"^config: network.layers\[0\].units: 0 is not in 1 to 65,536$"),
-        ({"seed": object()}, {}, "^config: not plain mappings, lists, numbers and text"),
+        ({"seed": object()}, {}, "^config: plain mappings, lists, numbers and text are wanted"),
         ("quick", {"optimizer.lr": 1}, "^optimizer.lr=1: optimizer.lr: unknown key"),
         ("quick", {"seed": "a b"}, '^seed="a b": seed: "a b" is not a whole number'),
         ("qick", {}, r'^qick: there is no such file; did you mean "quick"\?$'),
@@ -87,6 +90,40 @@ def test_the_model_of_a_run_is_the_one_in_its_file(work: Path) -> None:
     assert run.model is run.model
 
 
+def test_a_path_is_a_file_whatever_word_it_looks_like(work: Path) -> None:
+    backprop.train(quick(), run_dir=Path("pretrained"))
+    assert backprop.load(Path("pretrained")).picture_size == (8, 8)
+    assert backprop.load("pretrained").picture_size == (16, 16)
+    model = backprop.load(Path("pretrained") / "model.safetensors")
+    Path("digits").mkdir()
+    with pytest.raises(backprop.DataError, match="neither folders of pictures"):
+        model.evaluate(data=Path("digits"))
+    assert model.evaluate(data="digits").n == 1797
+    for name in ("-", "digits:5"):
+        with pytest.raises(backprop.PictureError, match="No such file"):
+            model.predict(Path(name))
+    Path("quick").write_text("seed: 77\n")
+    assert backprop.check(Path("quick")).about.startswith("quick")
+    with pytest.raises(backprop.ArgumentError, match=r"^run_dir 5: a path, None or False is wanted"):
+        backprop.train(quick(), run_dir=5)  # type: ignore[arg-type]
+
+
+def test_values_of_a_program_are_taken_as_they_are(work: Path) -> None:
+    overrides = {
+        "data.source": Path("😀.csv"),
+        "training.epochs": np.int64(2),
+        "optimizer.learning_rate": np.float32(0.5),
+    }
+    config = backprop.load_config("quick", overrides)
+    assert config.data.source.endswith("/😀.csv")
+    assert (config.training.epochs, config.optimizer.learning_rate) == (2, 0.5)
+    assert backprop.load_config({"data": {"source": Path("x.csv")}}).data.source.endswith("/x.csv")
+    with pytest.raises(backprop.ConfigError, match=r"^seed: plain mappings, lists, numbers and text are wanted"):
+        backprop.load_config("quick", {"seed": object()})
+    with pytest.raises(backprop.ConfigError, match=r"^seed.5=1: seed is not a mapping$"):
+        backprop.load_config({"seed": 1}, {"seed.5": 1})
+
+
 def test_a_name_or_a_mapping_serves_as_a_config(work: Path) -> None:
     plain = {"name": "mine", "training": {"epochs": 1}, "network": {"layers": [{"units": 32}]}}
     assert backprop.train(plain).path == Path("runs/mine-1")
@@ -105,7 +142,7 @@ def test_divergence_is_an_error_with_its_remedy_and_a_record_for_who_watches(wor
         False,
         "optimizer.learning_rate=",
     )
-    with pytest.raises(backprop.ModelFileError, match="no epoch was finished"):
+    with pytest.raises(backprop.ModelFileError, match="training diverged in epoch 1"):
         _ = run.model
     assert not Path("runs/latest").exists()
 
@@ -158,6 +195,58 @@ def test_a_directory_is_refused_before_anything_is_trained(work: Path) -> None:
     assert contents(work) == before
 
 
+def test_another_thread_may_end_a_training_and_its_directory_is_not_free_before(work: Path) -> None:
+    events = backprop.training(quick(training__epochs=100_000), run_dir="mine")
+    walker = threading.Thread(target=list, args=(events,))
+    walker.start()
+    wait_until(lambda: len(events.history) > 3)
+    with pytest.raises(backprop.RunDirectoryError, match="another training is running here"):
+        RunDirectory.open(Path("mine"))
+    events.close()
+    walker.join(PATIENCE)
+    assert not walker.is_alive()
+    RunDirectory.open(Path("mine")).close()
+    run = events.run()
+    assert run.stop_reason == "interrupted"
+    rows = Path("mine/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(row)["epoch"] for row in rows] == list(range(1, len(rows) + 1))
+
+
+CTRL_C = """
+import os, signal
+import backprop_cli as backprop
+backprop.train(backprop.load_config("quick", {"training.epochs": 1}), run_dir="before")
+try:
+    with backprop.training(backprop.load_config("quick", {"training.epochs": 100_000}), run_dir="mine") as events:
+        for event in events:
+            if len(events.history) == 5:
+                os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    run = events.run()
+    print(run.stop_reason, run.latest_problem, run.model.predict("digits:3").predicted)
+"""
+
+
+def test_ctrl_c_in_a_program_keeps_the_model_and_latest_names_it(work: Path) -> None:
+    done = process(cwd=work, program=(PYTHON, "-c", CTRL_C))
+    assert (done.returncode, done.stdout) == (0, b"interrupted None 3\n"), done.stderr
+    assert Path("runs/latest").read_text().strip().endswith("mine")
+    assert backprop.load().path == work / "mine/model.safetensors"
+
+
+def test_latest_names_no_run_without_a_model(work: Path) -> None:
+    backprop.train(quick(), run_dir="mine")
+    Path("mine/model.safetensors").unlink()
+    Path("runs/latest").unlink()
+    with backprop.training(quick(), run_dir="other"):
+        pass
+    from backprop_cli.api.training import resuming
+
+    with resuming("mine", epochs=9):
+        pass
+    assert not Path("runs/latest").exists()
+
+
 def test_an_error_in_a_program_keeps_what_was_trained(work: Path) -> None:
     def fail() -> None:
         with backprop.training(quick(), run_dir="mine") as events:
@@ -183,7 +272,12 @@ def test_a_run_goes_on_to_a_new_total_and_not_to_a_lower_one(work: Path) -> None
         backprop.resume(epochs=2)
     with pytest.raises(backprop.RunDirectoryError, match="no such run"):
         backprop.resume("nothing")
+    for wrong in (7.0, True, "8", 0):
+        with pytest.raises(backprop.ArgumentError, match=f"^epochs {wrong}: a whole number from 1 to 1,000,000"):
+            backprop.resume("quick-1", epochs=wrong)  # type: ignore[arg-type]
+    assert backprop.resume("quick-1", epochs=np.int64(6)).summary["epochs"] == 6  # type: ignore[arg-type]
     assert backprop.resume().history == ()
+    assert backprop.verify("quick-1").verdict == "equal"
 
 
 def test_old_runs_are_read_by_the_same_calls(work: Path) -> None:
@@ -223,8 +317,8 @@ def test_folds_are_trained_from_a_script_without_a_guard_which_runs_once(work: P
     [
         ({"folds": 1}, r'^folds "1": 2 to 1000, or writers$'),
         ({"folds": "people"}, '^folds "people": 2 to 1000'),
-        ({"seeds": 0}, "^seeds 0, jobs"),
-        ({"jobs": 1000}, "^seeds 1, jobs 1000: "),
+        ({"seeds": 0}, "^seeds 0: a whole number from 1 to 1,000 is wanted$"),
+        ({"jobs": 1000}, "^jobs 1000: a whole number from 1 to 256 is wanted$"),
         ({"config": {"data": {"test_source": "digits"}}}, "^data.test_source: cross-validation cuts its own"),
     ],
 )

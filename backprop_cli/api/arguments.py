@@ -1,0 +1,70 @@
+"""What calls are given, brought to one form: names and files, configs, whole numbers, choices."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backprop_cli.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from backprop_cli.config import Config
+
+Told = Callable[[int, int], None] | None  # is told how many picture files of how many have been read
+Reference = str | os.PathLike[str]
+
+
+def named(reference: Reference | None) -> str | None:
+    """Return a name or a file as text; a path is always a file, whatever words it may look like."""
+    if reference is None or isinstance(reference, str):
+        return reference
+    return os.path.join(".", os.fspath(reference))  # noqa: PTH118  (Path would take the dot away again)
+
+
+def as_config(config: Config | Reference | Mapping[str, Any]) -> Config:
+    """Return a config; what is none yet is given to `load_config`."""
+    from backprop_cli.config import Config, load_config
+
+    if isinstance(config, Config):
+        return config
+    return load_config(config if isinstance(config, Mapping) else named(config) or "digits")
+
+
+def whole_number(name: str, value: Any, low: int, high: int) -> int:
+    """Return a whole number in [low, high].
+
+    Raises:
+        ArgumentError: It is none; the message begins with the argument's name.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = low - 1
+    if isinstance(value, bool) or not low <= number <= high:
+        raise ArgumentError(f"{name} {value}: a whole number from {low:,} to {high:,} is wanted")
+    return number
+
+
+def choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Refuse what is none of the choices.
+
+    Raises:
+        ArgumentError: The message begins with the argument's name.
+    """
+    if value not in choices:
+        raise ArgumentError(f'{name} "{value}": not one of {", ".join(choices)}')
+
+
+def directory_of(run_dir: Reference) -> Path:
+    """Return a directory to write to.
+
+    Raises:
+        ArgumentError: It is no path.
+    """
+    try:
+        return Path(run_dir)
+    except TypeError as error:
+        raise ArgumentError(f"run_dir {run_dir}: a path, None or False is wanted") from error
