@@ -185,6 +185,7 @@ def config_of(plain: dict[str, Any], *, where: str) -> Config:
     return _validated(_Source(plain, {}, {}), where)
 
 
+@functools.cache
 def _adapter() -> TypeAdapter[Config]:
     return TypeAdapter(Config)
 

@@ -15,15 +15,14 @@ from backprop_cli.api.models import Part
 from backprop_cli.api.words import percent
 from backprop_cli.data.dataset import Dataset, Rows
 from backprop_cli.errors import ArgumentError, DataError, RunDirectoryError
-from backprop_cli.experiment.findings import findings_of
 from backprop_cli.experiment.split_data import SplitData, count_trained_on
 from backprop_cli.files import clean
 from backprop_cli.insight import metrics
-from backprop_cli.insight.diagnosis import Finding, has_layer_figures, is_finished
 from backprop_cli.store.run_directory import metrics_beside
 
 if TYPE_CHECKING:
     from backprop_cli.api.models import Model
+    from backprop_cli.insight.diagnosis import Finding
 
 PartKind = Literal["train", "validation", "test_source", "writers", "stratified", "ordered", "other"]
 
@@ -151,7 +150,11 @@ def evaluate(
             f"the model was trained on {n_known:,} of these {len(rows):,} pictures: on them this measures memory, "
             "not reading"
         )
-    findings = None if recorded is None or own is None else tuple(findings_of(config, own, recorded))
+    findings = None
+    if recorded is not None and own is not None:
+        from backprop_cli.experiment.findings import findings_of
+
+        findings = tuple(findings_of(config, own, recorded))
     probabilities = predictor.probabilities(pictures)
     figures = metrics.evaluate(probabilities, labels, predictor.classes)
     return Evaluation(
@@ -170,6 +173,8 @@ def evaluate(
 
 def _recorded(path: Path | None, notes: list[str]) -> Sequence[Mapping[str, Any]]:
     """Return the metrics of the training that a model comes from, and note what cannot be judged by them."""
+    from backprop_cli.insight.diagnosis import has_layer_figures, is_finished
+
     if path is None:
         raise RunDirectoryError("this model: never written, so no figures of its training are at hand")
     rows, run = metrics_beside(path), clean(path.parent)

@@ -238,7 +238,7 @@ def _grids(inks: Sequence[Array], predictor: Predictor) -> Array:
 def _sample(name: str, predictor: Predictor) -> PictureInput:
     """Return a sample of the digits data set, and what it is."""
     from backprop_cli.data.dataset import load_digits
-    from backprop_cli.data.sources import brought_to
+    from backprop_cli.data.resize import resized
 
     digits = load_digits()
     number = name.removeprefix(SAMPLES)
@@ -248,5 +248,5 @@ def _sample(name: str, predictor: Predictor) -> PictureInput:
         raise UsageError(f"{name}: the digits are 0 to 9, and this model reads something else")
     row, full = int(number), predictor.scaling.max_value
     one = replace(digits, pictures=digits.pictures[row : row + 1])
-    counts = brought_to(one, predictor.picture_size, predictor.slant).pictures[0].astype(np.float32)
+    counts = resized(one, predictor.picture_size, predictor.slant).pictures[0].astype(np.float32)
     return PictureInput(name, counts * (full / FULL_COUNT), full, label=int(digits.labels[row]))

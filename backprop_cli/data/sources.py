@@ -6,22 +6,21 @@ import math
 import re
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from backprop_cli.data.augment import AugmentSettings
-from backprop_cli.data.dataset import Dataset, largest, load_digits
-from backprop_cli.data.normalize import BLOCK, Slant, bitmap, normalize
+from backprop_cli.data.dataset import Dataset, load_digits
+from backprop_cli.data.normalize import Slant
 from backprop_cli.data.reading import LEAST_INK, MAX_UNPACKED, dataset_of, open_data
+from backprop_cli.data.resize import resized
 from backprop_cli.data.splits import SplitKind, Splits, split
 from backprop_cli.errors import DataError, quoted, reason_of, require
 
 OPENML = "openml:"
-FULL_COUNT = BLOCK * BLOCK
-CHUNK_PICTURES = 4096  # brought to size at a time
 
 
 @dataclass(frozen=True)
@@ -145,22 +144,7 @@ def load_source(
         DataError: There is no such source, or it is not what it should be; all bad rows are named, up to 10 of them.
     """
     found = _load(source, picture or (8, 8), slant or "moments", skip_bad, progress)
-    return found if picture is None else brought_to(found, picture, slant)
-
-
-def brought_to(dataset: Dataset, picture: tuple[int, int], slant: Slant | None) -> Dataset:
-    """Return the data set with pictures of this size, counted as the digits were."""
-    pictures = dataset.pictures
-    full = float(dataset.max_value or largest(pictures, np.arange(len(pictures))) or 1.0)
-    are_counts = pictures.dtype.kind in "ui" and full <= FULL_COUNT
-    if are_counts and dataset.picture_size == picture and slant in (None, dataset.slant):
-        return dataset
-    counts = np.empty((len(pictures), *picture), np.uint8)
-    for start in range(0, len(pictures), CHUNK_PICTURES):
-        part = pictures[start : start + CHUNK_PICTURES]
-        ink = bitmap(part).astype(np.float32) if are_counts else np.divide(part, full, dtype=np.float32)
-        counts[start : start + CHUNK_PICTURES] = normalize(ink, picture=picture, slant=slant or "moments")
-    return replace(dataset, pictures=counts, max_value=float(FULL_COUNT), slant=slant or "moments")
+    return found if picture is None else resized(found, picture, slant)
 
 
 def _load(source: str, picture: tuple[int, int], slant: Slant, skip_bad: bool, progress: Told) -> Dataset:

@@ -20,8 +20,9 @@ from backprop_cli.config import Config, config_of, load_config, read_config
 from backprop_cli.data.image import read_picture
 from backprop_cli.data.normalize import normalize
 from backprop_cli.data.quiet import claim_process
+from backprop_cli.data.resize import resized
 from backprop_cli.data.row import digits_in_row
-from backprop_cli.data.sources import brought_to, load_source
+from backprop_cli.data.sources import load_source
 from backprop_cli.engine.layers import LayerSpec
 from backprop_cli.engine.network import NetworkSettings
 from backprop_cli.errors import BackpropError, DivergenceError, PictureError
@@ -269,7 +270,7 @@ def read_data(path: Path) -> None:
     assert all(1 <= len(name) <= 100 and name.isprintable() for name in dataset.classes)
     assert dataset.labels.min() >= 0
     assert dataset.labels.max() < len(dataset.classes)
-    assert brought_to(dataset, (8, 8), None).pictures.max() <= 16
+    assert resized(dataset, (8, 8), None).pictures.max() <= 16
 
 
 _READERS: dict[str, Callable[[Path], None]] = {
