@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from backprop_cli.api.training import training as training
     from backprop_cli.api.verification import Verification as Verification
     from backprop_cli.api.verification import verify as verify
-    from backprop_cli.config import Config as Config
-    from backprop_cli.config import load_config as load_config
+    from backprop_cli.config.config import Config as Config
+    from backprop_cli.config.config import load_config as load_config
     from backprop_cli.errors import ArgumentError as ArgumentError
     from backprop_cli.errors import BackpropError as BackpropError
     from backprop_cli.errors import ConfigError as ConfigError
@@ -59,7 +59,7 @@ _NAMES = {
     "api.runs": ("RunInfo", "runs"),
     "api.training": ("EpochResult", "Progress", "Run", "Training", "resume", "train", "training"),
     "api.verification": ("Verification", "verify"),
-    "config": ("Config", "load_config"),
+    "config.config": ("Config", "load_config"),
     "errors": (
         "ArgumentError",
         "BackpropError",

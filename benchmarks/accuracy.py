@@ -24,7 +24,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
-from backprop_cli.config import Config, load_config
+from backprop_cli.config.config import Config, load_config
 from backprop_cli.data.dataset import Dataset, load_digits
 from backprop_cli.data.sources import load_source
 from backprop_cli.data.splits import split

@@ -136,7 +136,7 @@ def overhead_table(share: float) -> Table:
     """Measure what figures, files and progress add to the bare epochs of network B, and validation on top."""
     from contextlib import closing
 
-    from backprop_cli.config import read_config
+    from backprop_cli.config.config import read_config
     from backprop_cli.experiment.experiment import Experiment
     from backprop_cli.store.run_directory import RunDirectory
 
@@ -266,7 +266,7 @@ def augmentation_table(share: float) -> Table:
     """Measure an epoch's augmentation of 1,437 digits with the default config's warps, and what is done once before."""
     import numpy as np
 
-    from backprop_cli.config import load_config
+    from backprop_cli.config.config import load_config
     from backprop_cli.data.augment import augment, readable
     from backprop_cli.data.dataset import load_digits
 

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from backprop_cli import blas
 from backprop_cli.blas import blas_kernel, blas_threads, in_blas_threads, n_blas_threads
-from backprop_cli.config import load_config
+from backprop_cli.config.config import load_config
 from backprop_cli.engine.network import Network
 from backprop_cli.experiment.environment import environment
 from backprop_cli.experiment.experiment import Experiment
@@ -177,7 +177,7 @@ def test_what_blas_really_uses_is_recorded() -> None:
 
 SCRIPT = """
 import numpy
-from backprop_cli.config import load_config
+from backprop_cli.config.config import load_config
 from backprop_cli.experiment.experiment import Experiment
 experiment = Experiment(load_config("quick", ["training.epochs=5", "network.layers=[{units: 300}]"]))
 list(experiment.train())

@@ -17,7 +17,7 @@ from command_line import answer, backprop, document, refusal
 from gradient_check import LOSSES, with_gradient_off, with_slope_off
 from numpy.typing import NDArray
 
-from backprop_cli.config import bundled_names, load_config
+from backprop_cli.config.config import bundled_names, load_config
 from backprop_cli.engine.activations import ACTIVATIONS
 from backprop_cli.engine.layers import Dense
 from backprop_cli.engine.losses import Loss

@@ -12,8 +12,9 @@ from command_line import process
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backprop_cli import config
-from backprop_cli.config import Config, bundled_folder, bundled_names, config_of, json_schema, load_config, read_config
+from backprop_cli.config import mistakes, yaml_reader
+from backprop_cli.config.config import Config, bundled_folder, bundled_names, config_of, load_config, read_config
+from backprop_cli.config.schema import json_schema
 from backprop_cli.data.augment import AugmentSettings
 from backprop_cli.data.sources import DataSettings
 from backprop_cli.engine.activations import ACTIVATIONS
@@ -389,7 +390,7 @@ def test_a_hint_never_names_the_very_key_that_is_wrong() -> None:
 def test_hints_at_other_spellings_name_keys_that_exist() -> None:
     parts = [json_schema(), *json_schema()["$defs"].values()]
     known = {key for part in parts for key in part["properties"]}
-    for meant in config._ELSEWHERE.values():
+    for meant in mistakes._ELSEWHERE.values():
         assert {re.sub(r"\[0\]", "", key) for key in meant.split(".")} <= known, meant
 
 
@@ -685,7 +686,7 @@ def fits(value: Any, schema: dict[str, Any]) -> bool:
 
 
 def plain(text: str) -> Any:
-    return config._parse(text, "my.yaml").data
+    return yaml_reader.parse(text, "my.yaml").data
 
 
 @pytest.mark.parametrize("name", bundled_names())

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from command_line import PATIENCE, backprop, document, process, refusal, started, wait_until
 
-from backprop_cli.config import Config, load_config
+from backprop_cli.config.config import Config, load_config
 from backprop_cli.data.dataset import load_digits
 from backprop_cli.data.sources import load_data
 from backprop_cli.data.splits import Splits

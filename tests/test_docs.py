@@ -21,7 +21,7 @@ from command_line import CHECKOUT, answer, backprop, document, environment
 from typer.core import TyperGroup
 
 from backprop_cli.cli.app import COMMANDS, app
-from backprop_cli.config import bundled_names, load_config
+from backprop_cli.config.config import bundled_names, load_config
 
 ROOT: Any = typer.main.get_command(app)
 CONFIGS = sorted((CHECKOUT / "configs").glob("*.yaml"))

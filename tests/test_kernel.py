@@ -93,7 +93,7 @@ def test_a_run_goes_on_with_its_kernel_and_folds_have_it_too(work: Path) -> None
 
 LIBRARY = """
 import numpy
-from backprop_cli.config import load_config
+from backprop_cli.config.config import load_config
 from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.errors import ConfigError
 try:

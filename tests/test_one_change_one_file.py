@@ -14,7 +14,8 @@ from command_line import answer, backprop, document, environment, refusal
 from faults.trials import differences, rows
 
 import backprop_cli
-from backprop_cli.config import bundled_folder, json_schema
+from backprop_cli.config.config import bundled_folder
+from backprop_cli.config.schema import json_schema
 from backprop_cli.engine.losses import LOSSES
 from backprop_cli.engine.optimizers import OPTIMIZERS
 

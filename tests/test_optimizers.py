@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from backprop_cli.config import read_config
+from backprop_cli.config.config import read_config
 from backprop_cli.engine import optimizers
 from backprop_cli.engine.layers import LayerSpec
 from backprop_cli.engine.network import Network

@@ -15,7 +15,7 @@ from rich.console import Console
 from backprop_cli.api.training import training
 from backprop_cli.api.words import with_article
 from backprop_cli.cli import progress, watching
-from backprop_cli.config import load_config
+from backprop_cli.config.config import load_config
 from backprop_cli.engine.training import EpochResult, LayerFigures
 from backprop_cli.experiment.hardest_digit import HardestDigit
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from backprop_cli.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from backprop_cli.config import Config
+    from backprop_cli.config.config import Config
 
 Told = Callable[[int, int], None] | None  # is told how many picture files of how many have been read
 Reference = str | os.PathLike[str]
@@ -26,7 +26,7 @@ def named(reference: Reference | None) -> str | None:
 
 def as_config(config: Config | Reference | Mapping[str, Any]) -> Config:
     """Return a config; what is none yet is given to `load_config`."""
-    from backprop_cli.config import Config, load_config
+    from backprop_cli.config.config import Config, load_config
 
     if isinstance(config, Config):
         return config

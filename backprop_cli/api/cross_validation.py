@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from backprop_cli.api.arguments import Reference, as_config, whole_number
 from backprop_cli.api.words import percent
-from backprop_cli.config import Config
+from backprop_cli.config.config import Config
 from backprop_cli.data.processes import n_cores
 from backprop_cli.data.sources import load_data
 from backprop_cli.errors import ArgumentError, UsageError, quoted

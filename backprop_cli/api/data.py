@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.config import Config
+from backprop_cli.config.config import Config
 from backprop_cli.data.augment import augment, readable
 from backprop_cli.errors import ArgumentError
 from backprop_cli.experiment.experiment import Experiment

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from backprop_cli.api.number import Number
     from backprop_cli.api.pictures import Source
     from backprop_cli.api.prediction import Prediction
-    from backprop_cli.config import Config
+    from backprop_cli.config.config import Config
     from backprop_cli.data.ink import Invert
 
 Part = Literal["train", "validation", "test"]
@@ -75,7 +75,7 @@ class Model:
         Raises:
             ConfigError: It is not one of this version.
         """
-        from backprop_cli.config import config_of
+        from backprop_cli.config.config import config_of
 
         return config_of(self.predictor.model.config, where=f"{self.predictor.where}: config")
 

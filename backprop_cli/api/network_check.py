@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from backprop_cli.api.arguments import Reference, as_config
 from backprop_cli.api.models import Model
 from backprop_cli.blas import blas_threads
-from backprop_cli.config import Config
+from backprop_cli.config.config import Config
 from backprop_cli.engine.gradient_check import GradientCheck, Memorised, check_gradients, memorise
 from backprop_cli.engine.losses import Loss, loss_and_gradient
 from backprop_cli.engine.network import Network, as_float64

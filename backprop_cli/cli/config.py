@@ -36,7 +36,7 @@ def _group() -> None:
 @app.command("list")
 def list_configs() -> None:
     """List the configs that come with the package, each with its first line."""
-    from backprop_cli.config import bundled_names, bundled_text
+    from backprop_cli.config.config import bundled_names, bundled_text
 
     names = bundled_names()
     width = max(map(len, names))
@@ -59,6 +59,6 @@ def validate(config: Reference, overrides: Overrides = None) -> None:
 @app.command()
 def schema() -> None:
     """Print the JSON Schema (2020-12) of a config, for editors."""
-    from backprop_cli.config import json_schema
+    from backprop_cli.config.schema import json_schema
 
     console.answer(json.dumps(json_schema(), indent=2))

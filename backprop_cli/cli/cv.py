@@ -18,7 +18,7 @@ from backprop_cli.cli.signals import Interrupt
 
 if TYPE_CHECKING:
     from backprop_cli.api.cross_validation import CrossValidation, FoldDone
-    from backprop_cli.config import Config
+    from backprop_cli.config.config import Config
 
 app = command_app()
 

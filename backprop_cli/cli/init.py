@@ -31,7 +31,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
 ) -> None:
     """Write a config to start from."""
-    from backprop_cli.config import bundled_names, bundled_text
+    from backprop_cli.config.config import bundled_names, bundled_text
 
     if template not in bundled_names():
         raise UsageError(f"--template {template}: not one of {', '.join(bundled_names())}")

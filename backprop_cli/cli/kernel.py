@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from backprop_cli.config import Config
+    from backprop_cli.config.config import Config
 
 _BEGUN = "BACKPROP_BEGUN_WITH"  # the variables that this process was begun anew with, so that it happens once
 

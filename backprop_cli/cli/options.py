@@ -11,7 +11,7 @@ from backprop_cli.files import clean
 
 if TYPE_CHECKING:
     from backprop_cli.api.models import Model
-    from backprop_cli.config import Config
+    from backprop_cli.config.config import Config
 
 ConfigName = Annotated[
     str | None, typer.Option("-c", "--config", help="A file, a bundled name, or - for stdin. Default: digits.")
@@ -27,7 +27,7 @@ SET = "--set "  # stands before an override in messages
 
 def load_config(reference: str | None, overrides: list[str] | None) -> Config:
     """Return the config that `--config` and `--set` describe."""
-    from backprop_cli.config import load_config
+    from backprop_cli.config.config import load_config
 
     return load_config(reference or "digits", overrides or [], option=SET)
 

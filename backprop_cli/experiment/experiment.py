@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from backprop_cli import __version__
 from backprop_cli.blas import blas_threads, in_blas_threads, require_portable
-from backprop_cli.config import Config
+from backprop_cli.config.config import Config
 from backprop_cli.data.dataset import Batches, Dataset, Rows, Scaling, are_counts, largest
 from backprop_cli.engine.network import Network, count_params
 from backprop_cli.engine.training import EpochResult, LayerFigures, Progress, StopReason, TrainingState, train

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backprop_cli.config import Config
+from backprop_cli.config.config import Config
 from backprop_cli.experiment.split_data import SplitData
 from backprop_cli.insight.diagnosis import Finding, Sizes, diagnose
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from backprop_cli.config import Config, differing_keys, read_config
+from backprop_cli.config.config import Config, differing_keys, read_config
 from backprop_cli.errors import ConfigError
 from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.experiment.split_data import SplitData

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.config import Config, config_of
+from backprop_cli.config.config import Config, config_of
 from backprop_cli.data.dataset import Dataset, Rows
 from backprop_cli.data.sources import load_data, load_test_data, split_dataset
 from backprop_cli.data.splits import Splits

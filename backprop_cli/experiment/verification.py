@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.config import config_of, differing_keys, read_config
+from backprop_cli.config.config import config_of, differing_keys, read_config
 from backprop_cli.engine.training import EpochResult, Progress
 from backprop_cli.errors import DataError
 from backprop_cli.experiment.environment import environment

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backprop_cli.config import load_config
+from backprop_cli.config.config import load_config
 from backprop_cli.data.augment import AugmentSettings
 from backprop_cli.data.copies import warped_copies
 from backprop_cli.data.dataset import load_digits

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from backprop_cli.config import Config, config_of, load_config, read_config
+from backprop_cli.config.config import Config, config_of, load_config, read_config
 from backprop_cli.data.image import read_picture
 from backprop_cli.data.normalize import normalize
 from backprop_cli.data.quiet import claim_process

@@ -22,7 +22,8 @@ from PIL import Image
 from safetensors.numpy import save as save_tensors
 from signing import body_of, header_of, sign
 
-from backprop_cli.config import bundled_folder, json_schema
+from backprop_cli.config.config import bundled_folder
+from backprop_cli.config.schema import json_schema
 
 SAMPLES = sorted(Path(__file__).parents[2].joinpath("data/samples").glob("*.[pj][np]g"))
 Case = dict[str, "bytes | Callable[[Path], object]"]

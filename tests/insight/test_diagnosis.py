@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backprop_cli.config import load_config
+from backprop_cli.config.config import load_config
 from backprop_cli.engine.training import EpochResult
 from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.insight.diagnosis import Finding, Sizes, diagnose, has_layer_figures

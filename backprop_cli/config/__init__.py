@@ -1,0 +1,1 @@
+"""YAML -> settings: read strictly, checked, and explained where they are wrong."""

@@ -1,0 +1,211 @@
+"""What is wrong with a config, in a user's words: file and line, key, mistake, and what was perhaps meant."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import re
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from backprop_cli.config.yaml_reader import FLOAT, Source, dotted
+
+# What other tools call it, to point at what it is called here.
+_ELSEWHERE = {
+    "lr": "optimizer.learning_rate",
+    "learning_rate": "optimizer.learning_rate",
+    "learning_rate_init": "optimizer.learning_rate",
+    "eta": "optimizer.learning_rate",
+    "alpha": "optimizer.weight_decay",
+    "l2": "optimizer.weight_decay",
+    "weight_decay": "optimizer.weight_decay",
+    "momentum": "optimizer.momentum",
+    "solver": "optimizer.name",
+    "type": "name",
+    "hidden_layer_sizes": "network.layers",
+    "hidden_layers": "network.layers",
+    "hidden": "network.layers",
+    "layers": "network.layers",
+    "size": "units",
+    "n_units": "units",
+    "width": "units",
+    "act": "activation",
+    "dropout_rate": "dropout",
+    "activation": "network.layers[0].activation",
+    "dropout": "network.layers[0].dropout",
+    "max_iter": "training.epochs",
+    "n_epochs": "training.epochs",
+    "num_epochs": "training.epochs",
+    "epochs": "training.epochs",
+    "batch": "training.batch_size",
+    "batch_size": "training.batch_size",
+    "n_iter_no_change": "training.early_stopping.patience",
+    "early_stopping": "training.early_stopping",
+    "patience": "training.early_stopping.patience",
+    "clip": "training.gradient_clip",
+    "grad_clip": "training.gradient_clip",
+    "random_state": "seed",
+    "random_seed": "seed",
+    "validation_split": "data.validation_size",
+    "validation_fraction": "data.validation_size",
+    "val_size": "data.validation_size",
+    "test_split": "data.test_size",
+    "augmentation": "data.augment",
+    "criterion": "loss.name",
+    "scheduler": "schedule.name",
+    "label_smoothing": "loss.label_smoothing",
+}
+
+
+def explain(error: ValidationError, source: Source, where: str, record: Any) -> Iterator[str]:
+    """Give one line for each mistake: where, key, what is wrong, what would be right.
+
+    Args:
+        error: What pydantic found.
+        source: What it looked at.
+        where: What messages call that.
+        record: The class that it should have become.
+    """
+    for item in error.errors(include_url=False):
+        path = _without_tags(item["loc"], source.data)
+        if item["type"] == "value_error":  # from a settings class: lines such as "units: 0 is not in 1 to 65,536"
+            found = [line.partition(": ")[::2] for line in str(item["ctx"]["error"]).split("\n")]
+        else:
+            found = [("name" if item["type"].startswith("union_tag_") else "", _message(item, path, source, record))]
+        for key, message in found:
+            whole = (*path, *key.split(".")) if key else path
+            if item["type"] == "value_error" and "is not one of" in message:
+                names = message.split("is not one of ")[1].split(", ")
+                message += did_you_mean(str(_value_at(source.data, whole)), names)
+            yield f"{_place(source, whole, where)}: {dotted(whole)}: {message}"
+
+
+def _place(source: Source, path: tuple[str | int, ...], where: str) -> str:
+    """Return where a key stands; for a key that is missing, where the nearest one above it stands."""
+    for stop in range(len(path), 0, -1):
+        if path[:stop] in source.places:
+            return source.places[path[:stop]]
+    return where
+
+
+def _without_tags(loc: Sequence[str | int], data: Any) -> tuple[str | int, ...]:
+    """Drop the tags of unions that pydantic puts into an error's path: `optimizer.sgd.beta1` is `optimizer.beta1`."""
+    path: list[str | int] = []
+    for i, part in enumerate(loc):
+        is_tag = isinstance(data, dict) and part not in data and data.get("name") == part and i == 1
+        if is_tag or part in ("AugmentSettings", "EarlyStopping"):
+            continue
+        path.append(part)
+        if isinstance(data, dict) and isinstance(part, str):
+            data = data.get(part)
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        else:
+            data = None
+    return tuple(path)
+
+
+def _value_at(data: Any, path: Sequence[str | int]) -> Any:
+    for part in path:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return data
+
+
+def _message(item: Any, path: tuple[str | int, ...], source: Source, record: Any) -> str:
+    kind, value = item["type"], item["input"]
+    text = _short(source.texts.get(path, value if isinstance(value, str) else json.dumps(value)))
+    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"unknown key{_nearest_key(path, source.data, record)}"
+    if kind.startswith("union_tag_"):
+        names, tag = _names_of(path[0], record), _short(source.texts.get((*path, "name"), json.dumps(value["name"])))
+        return f'"{tag}" is not one of {", ".join(names)}{did_you_mean(tag, names)}'
+    if kind == "literal_error":
+        names = re.findall(r"'([^']*)'", item["ctx"]["expected"])
+        return f'"{text}" is not one of {", ".join(names)}{did_you_mean(text, names)}'
+    if kind == "missing":
+        return "missing"
+    if kind.startswith("string_"):
+        return f"text is wanted, and {text} is none in YAML; put it in quotes"
+    if kind == "finite_number":
+        return f"{text} is not a finite number"
+    if kind.startswith("int_"):
+        return f'"{text}" is not a whole number{_no_quotes(value)}'
+    if kind.startswith("float_"):
+        return f'"{text}" is not a number{_no_quotes(value)}'
+    if kind.startswith("bool_"):
+        return f'"{text}" is neither true nor false'
+    if kind in ("dataclass_type", "model_attributes_type", "model_type", "dict_type"):
+        return f"a mapping is wanted, not {text}"
+    if kind in ("tuple_type", "list_type"):
+        return f"a list is wanted, such as [{{units: 64}}], not {text}"
+    return str(item["msg"]).replace("Input", text)
+
+
+def _short(text: str) -> str:
+    """Return what was written in one line of at most 80 characters."""
+    return " ".join(text.split())[:80]
+
+
+def _no_quotes(value: Any) -> str:
+    """Return a hint where the text would have been a number without its quotes."""
+    return "; take the quotes away" if isinstance(value, str) and FLOAT.fullmatch(value) else ""
+
+
+def did_you_mean(word: str, words: Sequence[str]) -> str:
+    """Return a hint at the word that was perhaps meant; nothing where none is like it."""
+    close = difflib.get_close_matches(word, words, n=1)
+    return f'; did you mean "{close[0]}"?' if close else ""
+
+
+def _nearest_key(path: tuple[str | int, ...], data: Any, record: Any) -> str:
+    """Return a hint at the key that was meant, from its spelling here or in other tools."""
+    *parent, key = path
+    settings = _settings_at(parent, data, record)
+    here = [f.name for f in dataclasses.fields(settings)] if settings else []
+    known = _ELSEWHERE.get(str(key).lower())
+    if known and known.rpartition(".")[2] in here:
+        known = dotted([*parent, known.rpartition(".")[2]])
+    if known == dotted(path):
+        known = None
+    close = difflib.get_close_matches(str(key), here, n=1, cutoff=0.7)
+    meant = dotted([*parent, close[0]]) if close else known
+    return f"; did you mean {meant}?" if meant else f"; known here: {', '.join(here)}"
+
+
+def _settings_at(path: Sequence[str | int], data: Any, record: Any) -> Any:
+    """Return the settings class that a key path leads to, None where it leads to none."""
+    settings = record
+    for part in path:
+        if isinstance(part, str):
+            hint = typing.get_type_hints(settings).get(part) if dataclasses.is_dataclass(settings) else None
+        else:
+            hint = settings
+        data = _value_at(data, [part])
+        name = data.get("name") if isinstance(data, dict) else None
+        candidates = list(classes_in(hint))
+        settings = next(
+            (c for c in candidates if getattr(c, "name", None) == name), candidates[0] if candidates else None
+        )
+    return settings
+
+
+def classes_in(hint: Any) -> Iterator[Any]:
+    """Walk through unions, tuples and annotations to the settings classes in a type hint."""
+    if dataclasses.is_dataclass(hint):
+        yield hint
+    elif isinstance(hint, types.UnionType) or typing.get_origin(hint) is not None:
+        for part in typing.get_args(hint):
+            yield from classes_in(part)
+
+
+def _names_of(key: str | int, record: Any) -> list[str]:
+    """Return the names that `loss`, `optimizer` or `schedule` can take."""
+    return [c.name for c in classes_in(typing.get_type_hints(record)[str(key)])]
