@@ -187,7 +187,8 @@ from backprop_cli.engine.losses import CrossEntropy
 from backprop_cli.engine.network import Network
 from backprop_cli.engine.optimizers import Adam
 from backprop_cli.engine.schedules import Constant
-from backprop_cli.engine.training import EpochResult, TrainingSettings, TrainingState, train
+from backprop_cli.engine.training import EpochResult, TrainingSettings, train
+from backprop_cli.engine.training_state import TrainingState
 from backprop_cli.data.dataset import Batches, Scaling
 width, depth, batch, rows, threads = map(int, sys.argv[1:6])
 rng = np.random.default_rng(0)

@@ -21,7 +21,8 @@ from backprop_cli.engine.losses import CrossEntropy
 from backprop_cli.engine.network import Network
 from backprop_cli.engine.optimizers import Adam, AdamW
 from backprop_cli.engine.schedules import Constant
-from backprop_cli.engine.training import TrainingSettings, TrainingState, train
+from backprop_cli.engine.training import TrainingSettings, train
+from backprop_cli.engine.training_state import TrainingState
 
 Array = NDArray[Any]
 LEARNING_RATE = 1e-3

@@ -9,26 +9,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from backprop_cli.engine.activations import SATURATED_BEYOND, Array
-from backprop_cli.engine.losses import Loss, RowBuffers
+from backprop_cli.engine.losses import Loss
+from backprop_cli.engine.minibatches import Chunks, Minibatches
 from backprop_cli.engine.network import Network, Workspace
 from backprop_cli.engine.optimizers import Optimizer, OptimizerState
 from backprop_cli.engine.schedules import Schedule
+from backprop_cli.engine.training_state import StopReason, TrainingState
 from backprop_cli.errors import quoted, require
 
-if TYPE_CHECKING:
-    from numpy.random import Generator as RandomGenerator
-
 PROGRESS_SECONDS = 0.1
-
-StopReason = Literal["completed", "early_stopping", "diverged"]
 
 
 @dataclass(frozen=True)
@@ -84,126 +80,6 @@ class TrainingSettings:
             (1 <= self.threads <= 256, f"threads: {self.threads} is not in 1 to 256"),
             (self.kernel in ("auto", "portable"), f"kernel: {quoted(self.kernel)} is not one of auto, portable"),
         )
-
-
-class Chunks(Protocol):
-    """Rows ready for a network, in chunks: each `iter()` is one pass, freshly shuffled where that is asked for.
-
-    Inputs are (rows, n_inputs + 1) and end in ones, labels are (rows,); a chunk may be overwritten by the next. All
-    chunks but the last hold a multiple of the batch size.
-    """
-
-    n_rows: int
-
-    def __iter__(self) -> Iterator[tuple[Array, NDArray[np.integer[Any]]]]: ...
-
-
-@dataclass
-class TrainingState:
-    """All that going on needs, as it was at the end of the last finished epoch.
-
-    Attributes:
-        params: The parameters, (n_params,).
-        optimizer: The optimiser's memory; its step count is the number of steps done.
-        rngs: The generators in use, by name; `dropout` is this module's, the others are the data's.
-        rng_states: What `rngs` stood at.
-        epoch: Epochs finished.
-        best_params: The parameters of the best epoch: lowest validation loss, the earliest on a tie; without a
-            validation part, the last.
-        best_epoch: 0 before the first.
-        best_val_loss: Its validation loss; infinite before the first, and without a validation part.
-        best_val_accuracy: Its validation accuracy, None without a validation part.
-        best_train_loss: The training loss of that epoch.
-        best_monitored: What early stopping compares with.
-        epochs_without_improvement: What it counts.
-        stop_reason: Set when training has ended by itself.
-    """
-
-    params: Array
-    optimizer: OptimizerState
-    rngs: dict[str, RandomGenerator]
-    best_params: Array
-    rng_states: dict[str, Any] = field(default_factory=dict)
-    epoch: int = 0
-    best_epoch: int = 0
-    best_val_loss: float = math.inf
-    best_val_accuracy: float | None = None
-    best_train_loss: float = math.inf
-    best_monitored: float = math.inf
-    epochs_without_improvement: int = 0
-    stop_reason: StopReason | None = None
-
-    @classmethod
-    def start(cls, network: Network, optimizer: Optimizer, rngs: dict[str, RandomGenerator]) -> TrainingState:
-        """Return the state before the first epoch."""
-        state = cls(
-            params=network.params.copy(),
-            optimizer=optimizer.init(network.n_params, network.params.dtype),
-            rngs=rngs,
-            best_params=network.params.copy(),
-        )
-        state.note_rngs()
-        return state
-
-    def note_rngs(self) -> None:
-        """Take down where the generators stand."""
-        self.rng_states = {name: rng.bit_generator.state for name, rng in self.rngs.items()}
-
-    def arrays(self) -> dict[str, Array]:
-        """Return every vector by name, all (n_params,), as views: what a checkpoint stores, and may write back to."""
-        moments = {f"optimizer.{name}": moment for name, moment in self.optimizer.moments.items()}
-        return {"params": self.params, "best_params": self.best_params, **moments}
-
-    def numbers(self) -> dict[str, Any]:
-        """Return everything else as plain, finite JSON values (an infinite figure as null)."""
-        figures = {
-            name: None if (value := getattr(self, name)) is None or math.isinf(value) else value for name in _FIGURES
-        }
-        counts = {name: getattr(self, name) for name in _COUNTS}
-        return {
-            **figures,
-            **counts,
-            "step": self.optimizer.step,
-            "stop_reason": None if self.stop_reason == "diverged" else self.stop_reason,
-            "rng_states": self.rng_states,
-        }
-
-    def restore(self, arrays: dict[str, Array], numbers: dict[str, Any]) -> None:
-        """Take back what `arrays` and `numbers` gave.
-
-        Raises:
-            ValueError: A name, shape, type or value is not what this network and optimiser need.
-        """
-        for name, mine in self.arrays().items():
-            stored = arrays.get(name)
-            if stored is None or stored.shape != mine.shape or stored.dtype != mine.dtype:
-                raise ValueError(f"{name}: not {mine.size:,} numbers of type {mine.dtype}")
-            mine[...] = stored
-        for name in (*_COUNTS, "step"):
-            if type(numbers.get(name)) is not int or numbers[name] < 0:
-                raise ValueError(f"{name}: not a count")
-        for name in _FIGURES:
-            if type(numbers.get(name, "")) not in (float, type(None)):
-                raise ValueError(f"{name}: not a number")
-            setattr(self, name, numbers[name])
-        for name in _COUNTS:
-            setattr(self, name, numbers[name])
-        for name in ("best_val_loss", "best_train_loss", "best_monitored"):
-            if getattr(self, name) is None:
-                setattr(self, name, math.inf)
-        if numbers.get("stop_reason") not in (None, "completed", "early_stopping"):
-            raise ValueError("stop_reason: not a known one")
-        self.stop_reason, self.optimizer.step = numbers["stop_reason"], numbers["step"]
-        for name, rng in self.rngs.items():
-            try:
-                rng.bit_generator.state = numbers["rng_states"][name]
-            except (KeyError, TypeError, ValueError, OverflowError) as error:
-                raise ValueError(f"rng_states.{name}: not a generator's state") from error
-        self.note_rngs()
-
-
-_FIGURES = ("best_val_loss", "best_val_accuracy", "best_train_loss", "best_monitored")
-_COUNTS = ("epoch", "best_epoch", "epochs_without_improvement")
 
 
 @dataclass(frozen=True)
@@ -305,59 +181,61 @@ def train(
     memory = optimizer.init(network.n_params, network.params.dtype)
     memory.copy_from(state.optimizer)
     n_steps = settings.epochs * math.ceil(batches.n_rows / settings.batch_size)
-    steps = _Steps(network, loss, optimizer, schedule, memory, settings, n_steps, state.rngs.get("dropout"))
+    dropout = state.rngs.get("dropout") if any(layer.dropout for layer in network.layers) else None
+    minibatches, last_step = Minibatches(network, loss, settings.batch_size), _LastStep(network)
+    correction = _Correction(network, optimizer, schedule, memory, settings.gradient_clip, n_steps)
     next_progress = time.perf_counter() + PROGRESS_SECONDS
     try:
         while state.stop_reason is None:
-            epoch, started = state.epoch + 1, time.perf_counter()
-            loss_sum, n_done = 0.0, 0
+            epoch, started, loss_sum, n_done = state.epoch + 1, time.perf_counter(), 0.0, 0
             for inputs, labels in batches:
                 n_done += len(inputs)
-                loss_sum += steps.run(inputs, labels, is_last=n_done >= batches.n_rows)
+                with np.errstate(all="ignore"):  # a step that overflows is found, and said, at the end of the epoch
+                    parts = minibatches.cut(inputs, labels)
+                    last_batch = parts[-1][0] if n_done >= batches.n_rows else None
+                    for batch, targets, outputs, workspace, buffers in parts:
+                        logits = network.forward(batch, workspace, rng=dropout)  # the guess
+                        loss.outputs(logits, outputs, buffers)
+                        grad_logits = loss.gradient(outputs, targets, workspace.layers[-1].delta, buffers)
+                        network.backward(grad_logits, workspace)  # the blame
+                        if batch is last_batch:
+                            last_step.note(network)
+                        correction.step()
+                    loss_sum += minibatches.loss_sum()
                 if n_done < batches.n_rows and time.perf_counter() > next_progress:
                     yield Progress(epoch, settings.epochs, n_done / batches.n_rows, loss_sum / n_done)
                     next_progress = time.perf_counter() + PROGRESS_SECONDS
-            train_loss = loss_sum / n_done
-            val_loss, val_accuracy = steps.evaluate(validation) if validation else (None, None)
-            layers = steps.layer_figures()
-            if not _all_finite(train_loss, val_loss, network.params):
-                state.stop_reason = "diverged"
-                is_best = False
-            else:
-                is_best = _finish_epoch(state, settings, network, memory, train_loss, val_loss, val_accuracy)
-            yield EpochResult(
-                epoch,
-                settings.epochs,
-                train_loss,
-                val_loss,
-                val_accuracy,
-                steps.learning_rate,
-                steps.grad_norm,
-                layers,
-                time.perf_counter() - started,
-                n_done,
-                is_best,
-                state.stop_reason,
-            )
+            val_loss, val_accuracy, seen = minibatches.evaluate(validation) if validation else (None, None, workspace)
+            figures = _Figures(loss_sum / n_done, val_loss, val_accuracy)
+            step = correction.learning_rate, last_step.grad_norm, last_step.layer_figures(network, seen)
+            is_best = _finish_epoch(state, settings, network, memory, figures)
+            seconds = time.perf_counter() - started
+            yield EpochResult(epoch, settings.epochs, *figures, *step, seconds, n_done, is_best, state.stop_reason)
             next_progress = time.perf_counter() + PROGRESS_SECONDS
     finally:
         network.params[...] = state.best_params
 
 
-def _all_finite(train_loss: float, val_loss: float | None, params: Array) -> bool:
-    return math.isfinite(train_loss) and math.isfinite(val_loss or 0.0) and bool(np.isfinite(params).all())
+class _Figures(NamedTuple):
+    """An epoch's; see `EpochResult`."""
+
+    train_loss: float
+    val_loss: float | None
+    val_accuracy: float | None
 
 
 def _finish_epoch(
-    state: TrainingState,
-    settings: TrainingSettings,
-    network: Network,
-    memory: OptimizerState,
-    train_loss: float,
-    val_loss: float | None,
-    val_accuracy: float | None,
+    state: TrainingState, settings: TrainingSettings, network: Network, memory: OptimizerState, figures: _Figures
 ) -> bool:
-    """Bring the state up to date; return whether this epoch is the best so far."""
+    """Bring the state up to date; return whether this epoch is the best so far.
+
+    Where training has left the finite numbers, the state only notes that.
+    """
+    val_loss, val_accuracy = figures.val_loss, figures.val_accuracy
+    losses_are_finite = math.isfinite(figures.train_loss) and math.isfinite(val_loss or 0.0)
+    if not losses_are_finite or not np.isfinite(network.params).all():
+        state.stop_reason = "diverged"
+        return False
     state.epoch += 1
     state.params[...] = network.params
     state.optimizer.copy_from(memory)
@@ -365,7 +243,7 @@ def _finish_epoch(
     is_best = val_loss is None or val_loss < state.best_val_loss
     if is_best:
         state.best_params[...] = network.params
-        state.best_epoch, state.best_train_loss = state.epoch, train_loss
+        state.best_epoch, state.best_train_loss = state.epoch, figures.train_loss
         state.best_val_loss = math.inf if val_loss is None else val_loss
         state.best_val_accuracy = val_accuracy
     stopping = settings.early_stopping
@@ -381,113 +259,54 @@ def _finish_epoch(
     return is_best
 
 
-class _Chunk:
-    """A chunk cut into minibatches: the views of every array that a step needs, made once."""
-
-    def __init__(self, inputs: Array, steps: _Steps) -> None:
-        n_rows, size = len(inputs), steps.settings.batch_size
-        self.inputs = inputs
-        self.targets = np.empty((n_rows, steps.network.n_classes), inputs.dtype)
-        self.outputs = np.empty_like(self.targets)
-        parts = [slice(start, start + size) for start in range(0, n_rows, size)]
-        self.minibatches = [
-            (inputs[rows], self.targets[rows], self.outputs[rows], *steps.workspace(len(inputs[rows])))
-            for rows in parts
-        ]
-        self.last_targets = self.minibatches[-1][1] if parts else None
-
-
-class _Steps:
-    """The minibatch steps of one training run, with every array they need made beforehand."""
+class _Correction:
+    """Clips the gradient where that is asked for, and lets the optimizer change the parameters."""
 
     def __init__(
         self,
         network: Network,
-        loss: Loss,
         optimizer: Optimizer,
         schedule: Schedule,
         memory: OptimizerState,
-        settings: TrainingSettings,
+        clip: float | None,
         n_steps: int,
-        rng: RandomGenerator | None,
     ) -> None:
-        self.network, self.loss, self.optimizer, self.schedule = network, loss, optimizer, schedule
-        self.memory, self.settings, self.n_steps = memory, settings, n_steps
-        self.rng = rng if any(layer.dropout for layer in network.layers) else None
-        self.params, self.grads = network.params, network.grads
-        self.workspaces: dict[int, tuple[Workspace, RowBuffers]] = {}
-        self.target_of = loss.targets(np.arange(network.n_classes), network.n_classes, network.params.dtype)
-        self.chunk = _Chunk(np.empty((0, network.n_inputs + 1), network.params.dtype), self)
-        self.before = network.params.copy()  # the parameters before the last step of a chunk
-        self.learning_rate = self.grad_norm = 0.0
-        self.last_rows = 0
+        self.network, self.optimizer, self.schedule = network, optimizer, schedule
+        self.memory, self.clip, self.n_steps = memory, clip, n_steps
+        self.params, self.grads, self.learning_rate = network.params, network.grads, 0.0
 
-    def run(self, inputs: Array, labels: NDArray[np.integer[Any]], *, is_last: bool) -> float:
-        """Make one step for each minibatch of the chunk; return the sum of the examples' losses.
-
-        Args:
-            inputs: (rows, n_inputs + 1), ending in ones.
-            labels: (rows,).
-            is_last: The epoch ends with this chunk: its last step is the one that the epoch's figures are about.
-        """
-        if inputs is not self.chunk.inputs:  # the data's chunks share their memory, so this is rare
-            self.chunk = _Chunk(inputs, self)
-        network, loss, rng, chunk = self.network, self.loss, self.rng, self.chunk
-        np.take(self.target_of, labels, axis=0, out=chunk.targets, mode="clip")
-        with np.errstate(all="ignore"):  # a step that overflows is found, and said, at the end of the epoch
-            for batch, targets, outputs, workspace, buffers in chunk.minibatches:
-                logits = network.forward(batch, workspace, rng=rng)
-                loss.outputs(logits, outputs, buffers)
-                grad_logits = loss.gradient(outputs, targets, workspace.layers[-1].delta, buffers)
-                network.backward(grad_logits, workspace)
-                if is_last and targets is chunk.last_targets:
-                    self.note_last_step(len(batch))
-                self.correct()
-            return float(loss.values(chunk.outputs, chunk.targets).sum(dtype=np.float64))
-
-    def correct(self) -> None:
-        """Clip the gradient where that is asked for, and let the optimiser change the parameters."""
-        grads, clip, memory = self.grads, self.settings.gradient_clip, self.memory
+    def step(self) -> None:
+        """Make one."""
+        grads, clip, memory = self.grads, self.clip, self.memory
         if clip is not None and (norm := _norm(grads)) > clip:
             grads *= clip / norm
         rate = self.optimizer.learning_rate * self.schedule.factor_at(memory.step, self.n_steps)
         self.optimizer.step(self.params, grads, memory, learning_rate=rate, decayed=self.network.weight_slices)
         self.learning_rate = rate
 
-    def evaluate(self, validation: Chunks) -> tuple[float, float]:
-        """Return the mean loss and the accuracy over the validation part."""
-        loss_sum, n_right = 0.0, 0
-        with np.errstate(all="ignore"):
-            for inputs, labels in validation:
-                workspace, buffers = self.workspace(len(inputs))
-                outputs = self.loss.outputs(self.network.forward(inputs, workspace), None, buffers)
-                loss_sum += float(self.loss.values(outputs, self.target_of[labels]).sum(dtype=np.float64))
-                n_right += int(np.count_nonzero(outputs.argmax(axis=1) == labels))
-                self.last_rows = len(inputs)
-        return loss_sum / validation.n_rows, n_right / validation.n_rows
 
-    def workspace(self, n_rows: int) -> tuple[Workspace, RowBuffers]:
-        """Return the buffers for passes over `n_rows` rows, made when first asked for."""
-        if n_rows not in self.workspaces:
-            network = self.network
-            buffers = RowBuffers(n_rows, network.n_classes, network.params.dtype)
-            self.workspaces[n_rows] = network.workspace(n_rows), buffers
-        return self.workspaces[n_rows]
+class _LastStep:
+    """What the figures of an epoch's last step are made of: its gradient, and the parameters before it."""
 
-    def note_last_step(self, n_rows: int) -> None:
-        """Keep what `layer_figures` compares: the gradient as it is and the parameters before the step."""
-        self.before[...] = self.network.params
-        self.grad_norms = [_norm(layer.grad_table.ravel()) for layer in self.network.layers]
-        self.grad_norm = math.sqrt(sum(norm * norm for norm in self.grad_norms))
-        self.last_rows = n_rows
+    def __init__(self, network: Network) -> None:
+        self.before = network.params.copy()
+        self.grad_norms = [0.0] * len(network.layers)
 
-    def layer_figures(self) -> tuple[LayerFigures, ...]:
-        """Return each layer's figures of the last step; units are looked at on the rows of the last forward pass."""
+    @property
+    def grad_norm(self) -> float:
+        return math.sqrt(sum(norm * norm for norm in self.grad_norms))
+
+    def note(self, network: Network) -> None:
+        """Keep the gradient's norms and the parameters, as they are before the step."""
+        self.before[...] = network.params
+        self.grad_norms = [_norm(layer.grad_table.ravel()) for layer in network.layers]
+
+    def layer_figures(self, network: Network, seen: Workspace) -> tuple[LayerFigures, ...]:
+        """Return each layer's figures after the step; `seen` are the rows that its units are looked at on."""
         figures, start = [], 0
-        buffers = self.workspaces[self.last_rows][0].layers
         with np.errstate(all="ignore"):
-            np.subtract(self.network.params, self.before, out=self.before)  # the change made by the step
-            for layer, grad_norm, buffer in zip(self.network.layers, self.grad_norms, buffers, strict=True):
+            np.subtract(network.params, self.before, out=self.before)  # the change made by the step
+            for layer, grad_norm, buffer in zip(network.layers, self.grad_norms, seen.layers, strict=True):
                 stop = start + layer.table.size
                 change = _norm(self.before[start:stop]) / max(_norm(layer.table.ravel()), 1e-12)
                 dead = 0.0 if layer.is_output else 1.0 - np.count_nonzero(buffer.slope.any(axis=0)) / layer.fan_out

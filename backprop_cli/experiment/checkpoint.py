@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from backprop_cli.config.config import Config, config_digest
-from backprop_cli.engine.training import TrainingState
+from backprop_cli.engine.training_state import TrainingState
 from backprop_cli.errors import ModelFileError
 from backprop_cli.store.run_directory import CHECKPOINT_WAY_OUT, RunDirectory
 

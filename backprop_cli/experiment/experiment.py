@@ -18,7 +18,8 @@ from backprop_cli.blas import blas_threads, in_blas_threads, require_portable
 from backprop_cli.config.config import Config
 from backprop_cli.data.dataset import Batches, Dataset, Rows, Scaling, are_counts, largest
 from backprop_cli.engine.network import Network, count_params
-from backprop_cli.engine.training import EpochResult, LayerFigures, Progress, StopReason, TrainingState, train
+from backprop_cli.engine.training import EpochResult, LayerFigures, Progress, train
+from backprop_cli.engine.training_state import StopReason, TrainingState
 from backprop_cli.errors import ConfigError, DataError
 from backprop_cli.experiment.checkpoint import restore_states, save_checkpoint
 from backprop_cli.experiment.split_data import SplitData, size_text

@@ -15,7 +15,8 @@ from backprop_cli.engine.losses import CrossEntropy
 from backprop_cli.engine.network import Network, append_ones
 from backprop_cli.engine.optimizers import Adam
 from backprop_cli.engine.schedules import Constant
-from backprop_cli.engine.training import TrainingSettings, TrainingState, train
+from backprop_cli.engine.training import TrainingSettings, train
+from backprop_cli.engine.training_state import TrainingState
 
 torch = pytest.importorskip("torch")
 

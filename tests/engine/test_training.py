@@ -16,15 +16,8 @@ from backprop_cli.engine.losses import CrossEntropy, Loss, MeanSquaredError, los
 from backprop_cli.engine.network import Network, append_ones
 from backprop_cli.engine.optimizers import SGD, Adam, AdamW, Optimizer
 from backprop_cli.engine.schedules import Constant, Schedule, WarmupCosine
-from backprop_cli.engine.training import (
-    Chunks,
-    EarlyStopping,
-    EpochResult,
-    Progress,
-    TrainingSettings,
-    TrainingState,
-    train,
-)
+from backprop_cli.engine.training import Chunks, EarlyStopping, EpochResult, Progress, TrainingSettings, train
+from backprop_cli.engine.training_state import TrainingState
 
 Array = NDArray[Any]
 

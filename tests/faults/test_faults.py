@@ -29,7 +29,7 @@ for module in (files, model_file, run_directory):
     module.write_atomic = write_in_place
 """
 SAME_ORDER = """
-from backprop_cli.engine.training import TrainingState
+from backprop_cli.engine.training_state import TrainingState
 restore = TrainingState.restore
 def without_rngs(self, arrays, numbers):
     restore(self, arrays, {**numbers, "rng_states": {n: g.bit_generator.state for n, g in self.rngs.items()}})
