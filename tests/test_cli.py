@@ -42,7 +42,7 @@ from backprop_cli import __version__
 from backprop_cli.cli.signals import Interrupt
 from backprop_cli.data import sources
 from backprop_cli.data.dataset import load_digits
-from backprop_cli.store.run_directory import PRETRAINED
+from backprop_cli.store.runs import PRETRAINED
 
 PICTURE = SAMPLES / "1-1416.png"
 TINY = ("train", "-c", "quick", "--epochs", "1")

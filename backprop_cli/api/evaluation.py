@@ -18,7 +18,7 @@ from backprop_cli.errors import ArgumentError, DataError, RunDirectoryError
 from backprop_cli.experiment.split_data import SplitData, count_trained_on
 from backprop_cli.files import clean
 from backprop_cli.insight import metrics
-from backprop_cli.store.run_directory import metrics_beside
+from backprop_cli.store.runs import metrics_beside
 
 if TYPE_CHECKING:
     from backprop_cli.api.models import Model

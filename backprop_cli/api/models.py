@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from backprop_cli.api.arguments import Reference, named
 from backprop_cli.files import clean
 from backprop_cli.predictor import Predictor
-from backprop_cli.store.run_directory import find_model
+from backprop_cli.store.runs import find_model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

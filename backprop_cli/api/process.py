@@ -43,7 +43,8 @@ def recorded_variables(reference: str | None, begun_with: Mapping[str, str]) -> 
         RunDirectoryError: There is no such run.
     """
     from backprop_cli import blas
-    from backprop_cli.store.run_directory import RunDirectory, find_run
+    from backprop_cli.store.run_directory import RunDirectory
+    from backprop_cli.store.runs import find_run
 
     recorded = RunDirectory(find_run(reference), None, is_new=False).read_environment()  # no lock: it is only read
     kernel, features = recorded.get("blas_kernel"), recorded.get("cpu_features")

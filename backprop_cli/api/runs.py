@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from backprop_cli.store.run_directory import RUNS, RunInfo, list_runs
+from backprop_cli.store.run_directory import RUNS
+from backprop_cli.store.runs import RunInfo, list_runs
 
 __all__ = ["RunInfo", "document", "runs"]
 

@@ -25,7 +25,8 @@ from backprop_cli.experiment.split_data import SplitData
 from backprop_cli.files import clean
 from backprop_cli.insight.diagnosis import Finding
 from backprop_cli.predictor import Predictor
-from backprop_cli.store.run_directory import RunDirectory, find_run, write_latest
+from backprop_cli.store.run_directory import RunDirectory
+from backprop_cli.store.runs import find_run, write_latest
 
 __all__ = ["EpochResult", "Finding", "HardestDigit", "Plan", "Progress", "Run", "Training"]
 

@@ -10,7 +10,7 @@ from backprop_cli.api.arguments import Reference, Told, named
 from backprop_cli.api.training import Events
 from backprop_cli.experiment.verification import TOLERANCE, Comparison, Retraining
 from backprop_cli.files import clean
-from backprop_cli.store.run_directory import find_run
+from backprop_cli.store.runs import find_run
 
 
 @dataclass(frozen=True, repr=False)

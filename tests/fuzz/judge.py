@@ -31,7 +31,8 @@ from backprop_cli.experiment.split_data import SplitData
 from backprop_cli.files import clean
 from backprop_cli.predictor import Predictor
 from backprop_cli.store.model_file import load_model
-from backprop_cli.store.run_directory import PRETRAINED, RunDirectory
+from backprop_cli.store.run_directory import RunDirectory
+from backprop_cli.store.runs import PRETRAINED
 
 
 @dataclass(frozen=True)

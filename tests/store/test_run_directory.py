@@ -16,15 +16,8 @@ import pytest
 import backprop_cli
 from backprop_cli.errors import ModelFileError, RunDirectoryError
 from backprop_cli.store.model_file import Model
-from backprop_cli.store.run_directory import (
-    LATEST,
-    RUNS,
-    RunDirectory,
-    find_model,
-    find_run,
-    list_runs,
-    write_latest,
-)
+from backprop_cli.store.run_directory import RUNS, RunDirectory
+from backprop_cli.store.runs import LATEST, find_model, find_run, list_runs, write_latest
 
 
 @pytest.fixture(autouse=True)
@@ -633,8 +626,8 @@ def test_hostile_values_and_files_do_not_stop_the_list() -> None:
 def test_finding_and_listing_runs_needs_neither_numpy_nor_yaml() -> None:
     make_run()
     code = (
-        "import sys; from backprop_cli.store import run_directory\n"
-        "run_directory.list_runs(); run_directory.find_model('digits-1')\n"
+        "import sys; from backprop_cli.store import runs\n"
+        "runs.list_runs(); runs.find_model('digits-1')\n"
         "print([name for name in ('numpy', 'safetensors', 'yaml', 'pydantic', 'rich') if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
