@@ -20,8 +20,8 @@ from backprop_cli.files import read_stdin
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from backprop_cli.data.digit_row import Found
     from backprop_cli.data.ink import Invert
-    from backprop_cli.data.row import Found
     from backprop_cli.predictor import Predictor
 
     Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image | NDArray[Any]
@@ -105,7 +105,7 @@ def number_inputs(
         PictureError: The picture cannot be read, or is blank.
         UsageError: It is a sample, there is no standard input, or an array is no picture.
     """
-    from backprop_cli.data.row import digits_in_row
+    from backprop_cli.data.digit_row import digits_in_row
 
     name = name_of(source)
     choice("invert", invert, INVERT)

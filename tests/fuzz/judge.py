@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from backprop_cli.config.config import Config, config_of, load_config, read_config
+from backprop_cli.data.digit_row import digits_in_row
 from backprop_cli.data.image import read_picture
 from backprop_cli.data.normalize import normalize
 from backprop_cli.data.quiet import claim_process
 from backprop_cli.data.resize import resized
-from backprop_cli.data.row import digits_in_row
 from backprop_cli.data.sources import load_source
 from backprop_cli.engine.layers import LayerSpec
 from backprop_cli.engine.network import NetworkSettings

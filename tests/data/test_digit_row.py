@@ -9,7 +9,7 @@ import pytest
 from command_line import SAMPLES, answer, document, refusal
 from PIL import Image
 
-from backprop_cli.data.row import digits_in_row
+from backprop_cli.data.digit_row import digits_in_row
 from backprop_cli.errors import PictureError
 
 DIGITS = ("4-1419", "1-1416", "3-", "0-", "7-", "5-")
