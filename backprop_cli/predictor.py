@@ -97,7 +97,7 @@ class Predictor:
         best = int(probabilities.argmax())
         return self.classes[best], float(probabilities[best])
 
-    def doubts(self, probabilities: Array) -> list[str]:
+    def warnings(self, probabilities: Array) -> list[str]:
         """Return what speaks against one answer, (n_classes,), in words."""
         _, sure = self.best_class(probabilities)
         if sure < UNSURE:

@@ -347,9 +347,9 @@ def test_doubts_about_a_picture_are_told(trained: Path, tmp_path: Path) -> None:
     Image.fromarray(noise).save(tmp_path / "noise.png")
     predicted = backprop("predict", tmp_path / "noise.png").stderr
     explained = backprop("explain", tmp_path / "noise.png").stderr
-    doubts = [line for line in predicted.splitlines() if "warning:" in line and "not sure" not in line]
-    assert doubts
-    assert set(doubts) <= set(explained.splitlines())
+    warnings = [line for line in predicted.splitlines() if "warning:" in line and "not sure" not in line]
+    assert warnings
+    assert set(warnings) <= set(explained.splitlines())
 
 
 def test_a_network_that_leaves_the_finite_numbers_is_no_fault_of_the_document(work: Path) -> None:

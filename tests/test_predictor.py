@@ -94,8 +94,8 @@ def test_a_loss_and_an_activation_that_do_not_exist_here_are_refused(changes: di
 def test_the_likeliest_class_and_when_it_is_not_sure() -> None:
     predictor = Predictor(model_of(*tables(1)))
     assert predictor.best_class(np.array([0.2, 0.5, 0.3])) == ("b", 0.5)
-    assert predictor.doubts(np.array([0.3, 0.3, 0.4])) == []
-    assert predictor.doubts(np.array([0.35, 0.26, 0.39])) == ["the network is not sure (39 %)"]
+    assert predictor.warnings(np.array([0.3, 0.3, 0.4])) == []
+    assert predictor.warnings(np.array([0.35, 0.26, 0.39])) == ["the network is not sure (39 %)"]
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def _number(source: Source, predictor: Predictor, invert: Invert) -> Number:
     warnings = tuple(
         f"digit {k}: {warning}"
         for k, (one, row) in enumerate(zip(found, rows, strict=True), 1)
-        for warning in [*(["perhaps two digits that touch"] if one.is_wide else []), *predictor.doubts(row)]
+        for warning in [*(["perhaps two digits that touch"] if one.is_wide else []), *predictor.warnings(row)]
     )
     digits = tuple(NumberDigit(*answer, one.box) for answer, one in zip(answers, found, strict=True))
     return Number(name_of(source), "".join(one.predicted for one in digits), digits, warnings)

@@ -88,7 +88,7 @@ def picture_input(source: Source, predictor: Predictor, invert: Invert = "auto")
     except PictureError as problem:
         return PictureInput(name, error=str(problem))
     grid = _grids([ink.levels], predictor)[0]
-    return PictureInput(name, grid, predictor.scaling.max_value, ink.levels, warnings=ink.doubts)
+    return PictureInput(name, grid, predictor.scaling.max_value, ink.levels, warnings=ink.warnings)
 
 
 def number_inputs(

@@ -116,7 +116,7 @@ def _prediction(picture: PictureInput, predictor: Predictor) -> Prediction:
         predicted=predicted,
         probability=probability,
         probabilities=by_class(predictor.classes, row),
-        warnings=(*picture.warnings, *predictor.doubts(row)),
+        warnings=(*picture.warnings, *predictor.warnings(row)),
         pixels=picture.pixels,
     )
 

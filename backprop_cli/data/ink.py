@@ -2,7 +2,7 @@
 
     grey -> polarity -> ground -> contrast -> regions, without lines, frames and edges -> ink, 0 ground .. 1 drawn
 
-What speaks against the ink being one digit is said in words, see doubts.py. Shares below were chosen on photo-like
+What speaks against the ink being one digit is said in words, see warnings.py. Shares below were chosen on photo-like
 pictures made of MNIST digits (benchmarks/pictures.py).
 """
 
@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.data.doubts import doubts_of
+from backprop_cli.data.picture_warnings import warnings_of
 from backprop_cli.data.regions import (
     Bitmap,
     Regions,
@@ -68,11 +68,11 @@ class Ink:
 
     Attributes:
         levels: Bright ink on 0, in [0, 1], (height, width); one half lies where ink and ground part.
-        doubts: What speaks against its being one digit, in words.
+        warnings: What speaks against its being one digit, in words.
     """
 
     levels: Array
-    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def ink_of(grey: NDArray[np.floating], invert: Invert = "auto") -> Ink:
@@ -93,7 +93,7 @@ def ink_of(grey: NDArray[np.floating], invert: Invert = "auto") -> Ink:
     drawn = contrast > otsu_threshold(contrast)
     regions, chosen = digit_among(drawn)
     contrast[~_surroundings(regions.bitmap(chosen), drawn)] = 0
-    return Ink(stretched(contrast, otsu_threshold(contrast)), doubts_of(levels, drawn, regions, chosen))
+    return Ink(stretched(contrast, otsu_threshold(contrast)), warnings_of(levels, drawn, regions, chosen))
 
 
 # ---- polarity and ground ---------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Tests of backprop_cli.data.ink and doubts: digits on all kinds of ground, and pictures that hold none."""
+"""Tests of backprop_cli.data.ink and warnings: digits on all kinds of ground, and pictures that hold none."""
 
 import csv
 import io
@@ -93,7 +93,7 @@ SCENES: dict[str, Grey] = {
 @pytest.mark.parametrize("scene", SCENES)
 def test_the_digit_is_the_same_on_every_ground(scene: str) -> None:
     assert mean_difference(np.clip(SCENES[scene], 0, 1)) < 1.0
-    assert ink_of(np.clip(SCENES[scene], 0, 1)).doubts == ()
+    assert ink_of(np.clip(SCENES[scene], 0, 1)).warnings == ()
 
 
 @pytest.mark.parametrize("row", range(10))
@@ -135,7 +135,7 @@ def test_nonsense_is_doubted(kind: str) -> None:
         picture = io.BytesIO()
         as_picture(NONSENSE[kind](rng)).save(picture, "PNG")
         try:
-            silent += not read_picture(picture.getvalue()).doubts
+            silent += not read_picture(picture.getvalue()).warnings
         except PictureError as error:
             assert "blank" in str(error)  # noqa: PT017
     assert silent <= 1
@@ -144,7 +144,7 @@ def test_nonsense_is_doubted(kind: str) -> None:
 def test_real_digits_are_hardly_doubted() -> None:
     """Measured on digits of other people: 19 of 2,000 of MNIST, 2 of 1,000 of USPS, none of our samples."""
     with (SAMPLES / "labels.csv").open(encoding="utf-8") as file:
-        assert [ink_of(decode(SAMPLES / row["file"])).doubts for row in csv.DictReader(file)] == [()] * 30
+        assert [ink_of(decode(SAMPLES / row["file"])).warnings for row in csv.DictReader(file)] == [()] * 30
     bitmaps = np.pad(bitmap(load_digits().images[:500]), ((0, 0), (8, 8), (8, 8)))
-    doubted = [ink_of(np.kron(1.0 - ink, np.ones((4, 4)))).doubts for ink in bitmaps]
+    doubted = [ink_of(np.kron(1.0 - ink, np.ones((4, 4)))).warnings for ink in bitmaps]
     assert sum(map(bool, doubted)) <= 0.02 * len(doubted)

@@ -39,7 +39,7 @@ _CUT_OFF = 0.15
 """Empty share of the picture opposite an edge that the ink touches: digits cropped to their ink up to 0.06."""
 
 
-def doubts_of(grey: Array, drawn: Bitmap, regions: Regions, chosen: NDArray[np.bool_]) -> tuple[str, ...]:
+def warnings_of(grey: Array, drawn: Bitmap, regions: Regions, chosen: NDArray[np.bool_]) -> tuple[str, ...]:
     """Return what speaks against the chosen regions being one digit.
 
     Args:
@@ -73,7 +73,7 @@ def doubts_of(grey: Array, drawn: Bitmap, regions: Regions, chosen: NDArray[np.b
             (np.roll(margins, 2)[margins == 0] > _CUT_OFF * np.roll([*ink.shape, *ink.shape], 2)[margins == 0]).any()
         ),
     }
-    return tuple(doubt for doubt, holds in found.items() if holds)
+    return tuple(warning for warning, holds in found.items() if holds)
 
 
 def _edges_in_rows(box: Bitmap) -> int:
