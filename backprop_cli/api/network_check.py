@@ -15,7 +15,7 @@ from backprop_cli.api.arguments import Reference, as_config
 from backprop_cli.api.models import Model
 from backprop_cli.blas import blas_threads
 from backprop_cli.config.config import Config
-from backprop_cli.engine.gradient_check import GradientCheck, Memorised, check_gradients, memorise
+from backprop_cli.engine.gradient_check import GradientCheck, Memorized, check_gradients, memorize
 from backprop_cli.engine.losses import Loss, loss_and_gradient
 from backprop_cli.engine.network import Network, as_float64
 from backprop_cli.errors import DataError
@@ -52,7 +52,7 @@ class NetworkCheck:
     gradients: GradientCheck
     initial_loss: float | None
     expected_initial_loss: float | None
-    memorised: Memorised | None
+    memorised: Memorized | None
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
     seconds: float
@@ -126,7 +126,7 @@ def _checked(subject: _Subject) -> NetworkCheck:
         if subject.start is not None:
             initial_loss, expected = _loss_at_the_start(subject.network, subject.loss, *subject.start)
             n = subject.batch_size
-            learned = memorise(subject.network, subject.loss, subject.start[0][:n], subject.start[1][:n])
+            learned = memorize(subject.network, subject.loss, subject.start[0][:n], subject.start[1][:n])
     return NetworkCheck(
         about=subject.about,
         n_parameters=subject.network.n_params,
@@ -192,7 +192,7 @@ def _problems(
     network: Network,
     initial_loss: float | None,
     expected: float | None,
-    learned: Memorised | None,
+    learned: Memorized | None,
 ) -> Iterator[str]:
     """Give what did not pass, a line each."""
     wrong = [k for k, layer in enumerate(result.layers) if not layer.passed]

@@ -288,7 +288,7 @@ class _Probe:
 
 
 @dataclass(frozen=True)
-class Memorised:
+class Memorized:
     """Whether a network can learn one batch by heart, which one with a fault in it hardly ever can.
 
     Attributes:
@@ -304,7 +304,7 @@ class Memorised:
     passed: bool
 
 
-def memorise(
+def memorize(
     network: Network,
     loss: Loss,
     inputs: Array,
@@ -312,7 +312,7 @@ def memorise(
     *,
     max_steps: int = 2000,
     learning_rate: float = 3e-3,
-) -> Memorised:
+) -> Memorized:
     """Train the network in place on one batch, with Adam, no dropout and no smoothing, until 1 % of the loss is left.
 
     Args:
@@ -334,4 +334,4 @@ def memorise(
         optimizer.step(params, network.grads, memory, learning_rate=learning_rate)
         value, grad_logits = loss_and_gradient(loss, network.forward(rows, workspace), labels)
         step += 1
-    return Memorised(first, value, step, value <= 0.01 * first)
+    return Memorized(first, value, step, value <= 0.01 * first)

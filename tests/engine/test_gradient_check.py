@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from backprop_cli.engine import gradient_check
 from backprop_cli.engine.activations import ACTIVATIONS
-from backprop_cli.engine.gradient_check import TOLERANCE, GradientCheck, Memorised, check_gradients, memorise
+from backprop_cli.engine.gradient_check import TOLERANCE, GradientCheck, Memorized, check_gradients, memorize
 from backprop_cli.engine.layers import Dense, LayerSpec
 from backprop_cli.engine.losses import CrossEntropy, Loss, MeanSquaredError, loss_and_gradient
 from backprop_cli.engine.network import Network, append_ones, as_float64
@@ -180,16 +180,16 @@ def test_float32_is_refused_and_a_copy_in_float64_is_the_same_network() -> None:
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 def test_a_network_learns_a_batch_by_heart(loss: Loss) -> None:
     network, inputs, labels = made([LayerSpec(16, "tanh")])
-    result = memorise(network, loss, inputs, labels)
+    result = memorize(network, loss, inputs, labels)
     assert result.passed
     assert result.last_loss <= 0.01 * result.first_loss
     assert 0 < result.steps < 2000
 
 
 def test_a_step_before_the_last_it_is_not_yet_known_by_heart() -> None:
-    def learned(max_steps: int) -> Memorised:
+    def learned(max_steps: int) -> Memorized:
         network, inputs, labels = made([LayerSpec(16, "tanh")])
-        return memorise(network, CrossEntropy(), inputs, labels, max_steps=max_steps)
+        return memorize(network, CrossEntropy(), inputs, labels, max_steps=max_steps)
 
     whole = learned(2000)
     before = learned(whole.steps - 1)
@@ -201,5 +201,5 @@ def test_a_step_before_the_last_it_is_not_yet_known_by_heart() -> None:
 def test_a_network_that_cannot_learn_does_not() -> None:
     network = Network([LayerSpec(8)], 6, 4, dtype=np.float64)  # all zeros: the units of a layer stay alike
     _, inputs, labels = made([])
-    result = memorise(network, CrossEntropy(), inputs, labels, max_steps=50)
+    result = memorize(network, CrossEntropy(), inputs, labels, max_steps=50)
     assert (result.passed, result.steps) == (False, 50)
