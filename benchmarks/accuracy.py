@@ -29,9 +29,9 @@ from backprop_cli.data.dataset import Dataset, load_digits
 from backprop_cli.data.sources import load_source
 from backprop_cli.data.splits import split
 from backprop_cli.experiment.cross_validation import (
-    Answers,
     CrossValidation,
     Fold,
+    FoldPredictions,
     cross_validate,
     make_folds,
     summarize,
@@ -88,7 +88,7 @@ def peers() -> dict[str, tuple[Callable[[int], Any], int]]:
     }
 
 
-def peer_answers(task: tuple[str, Protocol, int, int]) -> Answers:
+def peer_answers(task: tuple[str, Protocol, int, int]) -> FoldPredictions:
     """Fit one method on one fold with one seed; its answers as certainties, since not all have probabilities."""
     name, protocol, number, seed = task
     dataset, test_dataset = protocol.datasets()
@@ -98,7 +98,7 @@ def peer_answers(task: tuple[str, Protocol, int, int]) -> Answers:
         warnings.simplefilter("ignore")  # MLPClassifier's defaults do not always converge
         model.fit(dataset.pictures[fold.train].reshape(len(fold.train), -1).astype(float), dataset.labels[fold.train])
     answers = model.predict(test_dataset.pictures[fold.test].reshape(len(fold.test), -1).astype(float))
-    return Answers(number, seed, np.eye(len(dataset.classes))[answers], test_dataset.labels[fold.test])
+    return FoldPredictions(number, seed, np.eye(len(dataset.classes))[answers], test_dataset.labels[fold.test])
 
 
 def measure_peer(name: str, protocol: Protocol, n_seeds: int, pool: ProcessPoolExecutor) -> CrossValidation:

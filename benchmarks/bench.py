@@ -189,7 +189,7 @@ from backprop_cli.engine.optimizers import Adam
 from backprop_cli.engine.schedules import Constant
 from backprop_cli.engine.training import EpochResult, TrainingSettings, train
 from backprop_cli.engine.training_state import TrainingState
-from backprop_cli.data.dataset import Batches, Scaling
+from backprop_cli.data.dataset import ChunkLoader, Scaling
 width, depth, batch, rows, threads = map(int, sys.argv[1:6])
 rng = np.random.default_rng(0)
 pictures = rng.integers(0, 256, (rows, 1, 64), np.uint8)
@@ -202,7 +202,8 @@ def peak_kilobytes():  # of this process; getrusage would start with the size of
 before = peak_kilobytes()
 network = Network([LayerSpec(width)] * depth, 64, 10, rng=rng)
 state = TrainingState.start(network, Adam(), {"shuffle": rng})
-batches = Batches(pictures, labels, np.arange(rows), Scaling(255.0, np.zeros(64, np.float32), 1.0), batch, shuffle=rng)
+scaling = Scaling(255.0, np.zeros(64, np.float32), 1.0)
+batches = ChunkLoader(pictures, labels, np.arange(rows), scaling, batch, shuffle=rng)
 from threadpoolctl import threadpool_limits
 with threadpool_limits(threads, user_api="blas"):
     settings = TrainingSettings(epochs=100, batch_size=batch)

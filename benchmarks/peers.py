@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.data.dataset import Batches, Scaling, load_digits
+from backprop_cli.data.dataset import ChunkLoader, Scaling, load_digits
 from backprop_cli.engine.layers import LayerSpec
 from backprop_cli.engine.losses import CrossEntropy
 from backprop_cli.engine.network import Network
@@ -93,7 +93,7 @@ def ours(job: Job) -> Run:
         rngs = dict(zip(("init", "shuffle", "dropout"), np.random.default_rng(0).spawn(3), strict=True))
         network = Network(specs, job.sizes[0], job.sizes[-1], rng=rngs.pop("init"))
         state = TrainingState.start(network, optimizer, rngs)
-        batches = Batches(inputs[:, None, :], labels, rows, plain, job.batch_size, shuffle=rngs["shuffle"])
+        batches = ChunkLoader(inputs[:, None, :], labels, rows, plain, job.batch_size, shuffle=rngs["shuffle"])
         for _ in train(network, CrossEntropy(), optimizer, Constant(), batches, None, settings, state=state):
             pass
         return network

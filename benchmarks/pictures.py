@@ -40,11 +40,11 @@ def main() -> None:
     )
 
 
-Answers = dict[str, tuple[str | None, bool]]
+FoldPredictions = dict[str, tuple[str | None, bool]]
 """Path of each picture -> what it was read as (None: not at all), and whether it was warned of."""
 
 
-def read(folder: Path, model: str | None = None) -> Answers:
+def read(folder: Path, model: str | None = None) -> FoldPredictions:
     """Have `backprop predict` read all pictures of a folder."""
     command = [sys.executable, "-m", "backprop_cli", "predict", str(folder), "--json"]
     done = subprocess.run([*command, *(["-m", model] if model else [])], stdout=subprocess.PIPE, check=False)
@@ -54,7 +54,7 @@ def read(folder: Path, model: str | None = None) -> Answers:
     return {entry["path"]: (entry.get("predicted"), bool(entry.get("warnings"))) for entry in entries}
 
 
-def table(made: Sequence[Picture], answers: Answers, whole: str) -> list[str]:
+def table(made: Sequence[Picture], answers: FoldPredictions, whole: str) -> list[str]:
     """Return a row for each kind, if there are several, and one for all."""
     right = np.array([answers[str(picture.path)][0] == str(picture.label) for picture in made])
     warned = np.array([answers[str(picture.path)][1] for picture in made])

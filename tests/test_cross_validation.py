@@ -22,7 +22,7 @@ from backprop_cli.data.dataset import load_digits
 from backprop_cli.data.sources import load_data
 from backprop_cli.data.splits import Splits
 from backprop_cli.errors import BackpropError, DataError, DivergenceError
-from backprop_cli.experiment.cross_validation import Answers, Fold, cross_validate, make_folds, summarize
+from backprop_cli.experiment.cross_validation import Fold, FoldPredictions, cross_validate, make_folds, summarize
 from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.experiment.split_data import SplitData, count_trained_on
 from backprop_cli.predictor import Predictor
@@ -36,7 +36,7 @@ def tiny(**training: object) -> Config:
     return replace(config, training=replace(config.training, epochs=2, **training))  # type: ignore[arg-type]
 
 
-def answers_of(config: Config, folds: list[Fold], n_seeds: int = 1, n_jobs: int = 1) -> list[Answers]:
+def answers_of(config: Config, folds: list[Fold], n_seeds: int = 1, n_jobs: int = 1) -> list[FoldPredictions]:
     with closing(cross_validate(config, folds, n_seeds, n_jobs)) as events:
         return [one for one in events if one is not None]
 
@@ -93,8 +93,8 @@ def test_a_fold_is_an_experiment_on_its_rows_and_the_number_of_processes_changes
 def test_the_figures_are_means_over_seeds_and_the_interval_is_for_n_rows() -> None:
     sure = np.array([[0.9, 0.1], [0.9, 0.1]])
     right, wrong = np.array([0, 0]), np.array([0, 1])
-    result = summarize([Answers(1, 0, sure, wrong), Answers(0, 0, sure, right), Answers(0, 1, sure, right),
-                        Answers(1, 1, sure, right)], ("no", "yes"))  # fmt: skip
+    made = ((1, 0, wrong), (0, 0, right), (0, 1, right), (1, 1, right))
+    result = summarize([FoldPredictions(fold, seed, sure, labels) for fold, seed, labels in made], ("no", "yes"))
     assert [one.accuracy for one in result.seed_evaluations] == [0.75, 1.0]
     assert [one.accuracy for one in result.fold_evaluations] == [1.0, 0.75]
     assert (result.n, result.accuracy) == (4, 0.875)

@@ -16,7 +16,7 @@ from backprop_cli.data.processes import n_cores
 from backprop_cli.data.sources import load_data
 from backprop_cli.errors import ArgumentError, UsageError, quoted
 from backprop_cli.experiment import cross_validation as folding
-from backprop_cli.experiment.cross_validation import Answers, Fold
+from backprop_cli.experiment.cross_validation import Fold, FoldPredictions
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -120,7 +120,7 @@ def cross_validate(
         raise UsageError("data.test_source: cross-validation cuts its own test parts; set it to null")
     dataset = load_data(config.data)
     parts = folding.make_folds(dataset, n_folds, config.data.split_seed)
-    answers, total = list[Answers](), len(parts) * seeds
+    answers, total = list[FoldPredictions](), len(parts) * seeds
     if progress is not None:
         progress(None, total)
     with closing(folding.cross_validate(config, parts, seeds, n_jobs)) as events:
@@ -136,7 +136,7 @@ def cross_validate(
     )
 
 
-def _done(one: Answers, parts: list[Fold], number: int, total: int) -> FoldDone:
+def _done(one: FoldPredictions, parts: list[Fold], number: int, total: int) -> FoldDone:
     right = float((one.probabilities.argmax(axis=1) == one.labels).mean())
     return FoldDone(number, total, parts[one.fold].name, one.seed, right, len(one.labels))
 

@@ -183,7 +183,7 @@ def _parts(pictures: NDArray[Any], rows: Rows) -> Iterator[NDArray[Any]]:
         yield pictures[rows[start : start + step]]
 
 
-class Batches:
+class ChunkLoader:
     """A part of a data set as a network takes it: in chunks, shuffled, augmented, scaled, with a last column of ones.
 
     It is what `engine.training.Chunks` asks for.

@@ -39,7 +39,7 @@ class Fold:
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class FoldPredictions:
     """What the networks of one fold and one seed answered.
 
     Attributes:
@@ -108,7 +108,9 @@ def make_folds(dataset: Dataset, n_folds: int | None, seed: int = 0) -> list[Fol
     return [Fold(f"{kind} {k}", np.setdiff1d(rows, test), test) for k, test in enumerate(parts, 1)]
 
 
-def cross_validate(config: Config, folds: Sequence[Fold], n_seeds: int, n_jobs: int) -> Generator[Answers | None]:
+def cross_validate(
+    config: Config, folds: Sequence[Fold], n_seeds: int, n_jobs: int
+) -> Generator[FoldPredictions | None]:
     """Train on each fold with each seed, in processes of their own; yield the answers as they come.
 
     Every training goes to the last epoch on the fold's whole training part: without validation, and so without early
@@ -121,7 +123,7 @@ def cross_validate(config: Config, folds: Sequence[Fold], n_seeds: int, n_jobs: 
         n_jobs: Processes at a time, >= 1.
 
     Yields:
-        Answers, in no certain order; None about five times a second, so that the consumer may leave.
+        FoldPredictions, in no certain order; None about five times a second, so that the consumer may leave.
 
     Raises:
         DivergenceError: A training did not stay finite.
@@ -142,14 +144,16 @@ def cross_validate(config: Config, folds: Sequence[Fold], n_seeds: int, n_jobs: 
             raise BackpropError("a training process was killed", advice="jobs") from problem
 
 
-def _trainer(config: Config) -> Callable[[int, Fold, int], Answers]:
+def _trainer(config: Config) -> Callable[[int, Fold, int], FoldPredictions]:
     """Read the data, once for all folds that a process is given; return what trains on one of them."""
     dataset = load_data(config.data)
     test_dataset = load_test_data(config.data, dataset) if config.data.test_source else dataset
     return partial(_answer, config, dataset, test_dataset)
 
 
-def _answer(config: Config, dataset: Dataset, test_dataset: Dataset, number: int, fold: Fold, seed: int) -> Answers:
+def _answer(
+    config: Config, dataset: Dataset, test_dataset: Dataset, number: int, fold: Fold, seed: int
+) -> FoldPredictions:
     """Train on one fold with one seed, and answer its test part."""
     splits = Splits(fold.train, fold.train[:0], fold.test)
     experiment = Experiment(replace(config, seed=seed), SplitData(dataset, test_dataset, splits))
@@ -159,10 +163,10 @@ def _answer(config: Config, dataset: Dataset, test_dataset: Dataset, number: int
     if experiment.stop_reason == "diverged":
         raise DivergenceError(f"training diverged on {fold.name}, seed {seed}; lower optimizer.learning_rate")
     probabilities = Predictor(experiment.model()).probabilities(test_dataset.pictures[fold.test])
-    return Answers(number, seed, probabilities, test_dataset.labels[fold.test])
+    return FoldPredictions(number, seed, probabilities, test_dataset.labels[fold.test])
 
 
-def summarize(answers: Sequence[Answers], classes: tuple[str, ...]) -> CrossValidation:
+def summarize(answers: Sequence[FoldPredictions], classes: tuple[str, ...]) -> CrossValidation:
     """Return the figures of all answers, every fold answered with every seed."""
     answers = sorted(answers, key=lambda one: (one.seed, one.fold))
     by_fold = tuple(
@@ -186,7 +190,7 @@ def summarize(answers: Sequence[Answers], classes: tuple[str, ...]) -> CrossVali
     )
 
 
-def _pooled(answers: Sequence[Answers], classes: tuple[str, ...]) -> Evaluation:
+def _pooled(answers: Sequence[FoldPredictions], classes: tuple[str, ...]) -> Evaluation:
     return evaluate(
         np.concatenate([one.probabilities for one in answers]),
         np.concatenate([one.labels for one in answers]),

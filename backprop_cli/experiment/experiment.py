@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from backprop_cli import __version__
 from backprop_cli.blas import blas_threads, in_blas_threads, require_portable
 from backprop_cli.config.config import Config
-from backprop_cli.data.dataset import Batches, Dataset, Rows, Scaling, are_counts, largest
+from backprop_cli.data.dataset import ChunkLoader, Dataset, Rows, Scaling, are_counts, largest
 from backprop_cli.engine.network import Network, count_params
 from backprop_cli.engine.training import EpochResult, LayerFigures, Progress, train
 from backprop_cli.engine.training_state import StopReason, TrainingState
@@ -160,7 +160,7 @@ class Experiment:
         config, state = self.config, self.states[self.member]
         dataset, splits = self.split_data.dataset, self.split_data.splits
         batch_size = config.training.batch_size
-        batches = Batches(
+        batches = ChunkLoader(
             *self._training_part(),
             self.scaling,
             batch_size,
@@ -170,7 +170,9 @@ class Experiment:
         )
         validation = None
         if len(splits.val):
-            validation = Batches(dataset.pictures, dataset.labels, splits.val, self.scaling, min(1024, len(splits.val)))
+            validation = ChunkLoader(
+                dataset.pictures, dataset.labels, splits.val, self.scaling, min(1024, len(splits.val))
+            )
         network = self.networks[self.member]
         return train(
             network,

@@ -28,12 +28,12 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Answers of about one confidence: how sure they were and how often right.
+    """FoldPredictions of about one confidence: how sure they were and how often right.
 
     Attributes:
         low: Lowest confidence of the bin, in [0, 1).
         high: Highest, in (0, 1].
-        n: Answers in it.
+        n: FoldPredictions in it.
         confidence: Their mean; 0 when there are none.
         accuracy: Share that were right; 0 when there are none.
     """

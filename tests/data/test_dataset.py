@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits as sklearn_digits
 
 from backprop_cli.data import dataset
 from backprop_cli.data.augment import AugmentSettings
-from backprop_cli.data.dataset import Batches, Dataset, Scaling, are_counts, load_digits
+from backprop_cli.data.dataset import ChunkLoader, Dataset, Scaling, are_counts, load_digits
 
 Array = NDArray[Any]
 
@@ -115,9 +115,11 @@ def numbered(n: int) -> Dataset:
     return Dataset("numbered", pictures, rows, tuple(map(str, rows)), 1.0)
 
 
-def batches_of(n: int, rows: NDArray[Any], batch_size: int, **options: Any) -> Batches:
+def batches_of(n: int, rows: NDArray[Any], batch_size: int, **options: Any) -> ChunkLoader:
     data = numbered(n)
-    return Batches(data.pictures, data.labels, rows, Scaling(1.0, np.zeros(2, np.float32), 1.0), batch_size, **options)
+    return ChunkLoader(
+        data.pictures, data.labels, rows, Scaling(1.0, np.zeros(2, np.float32), 1.0), batch_size, **options
+    )
 
 
 @pytest.fixture(params=["scaled once", "scaled chunk by chunk"])
@@ -168,7 +170,7 @@ def test_augmentation_draws_anew_in_each_pass_and_the_same_for_the_same_seed() -
 
     def passes(seed: int) -> list[Array]:
         settings = AugmentSettings(rotation=20.0, shift=1.0)
-        batches = Batches(
+        batches = ChunkLoader(
             digits.pictures,
             digits.labels,
             rows,
@@ -188,8 +190,8 @@ def test_augmentation_draws_anew_in_each_pass_and_the_same_for_the_same_seed() -
 def test_an_augmentation_that_changes_nothing_gives_the_plain_inputs() -> None:
     digits, rows = load_digits(), np.arange(70)
     scaling = Scaling.fit("centered", digits.pictures, 16.0)
-    plain = Batches(digits.pictures, digits.labels, rows, scaling, 32)
-    augmented = Batches(
+    plain = ChunkLoader(digits.pictures, digits.labels, rows, scaling, 32)
+    augmented = ChunkLoader(
         digits.pictures,
         digits.labels,
         rows,
@@ -205,7 +207,7 @@ def test_an_augmentation_that_changes_nothing_gives_the_plain_inputs() -> None:
 @pytest.mark.usefixtures("small_chunks")
 def test_rows_that_are_read_in_bitmaps_keep_their_labels() -> None:
     digits, rows = load_digits(), np.arange(50, 120)
-    batches = Batches(
+    batches = ChunkLoader(
         digits.pictures,
         digits.labels,
         rows,

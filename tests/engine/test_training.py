@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from backprop_cli.data.dataset import Batches, Scaling, load_digits
+from backprop_cli.data.dataset import ChunkLoader, Scaling, load_digits
 from backprop_cli.engine import training
 from backprop_cli.engine.layers import LayerSpec
 from backprop_cli.engine.losses import CrossEntropy, Loss, MeanSquaredError, loss_and_gradient
@@ -45,7 +45,7 @@ class Run:
         self.settings, self.loss, self.schedule = settings, loss or CrossEntropy(), schedule or Constant()
         self.optimizer = optimizer or Adam(learning_rate=3e-3)
         rows = np.arange(n_rows)
-        self.batches: Chunks = Batches(
+        self.batches: Chunks = ChunkLoader(
             DIGITS.pictures, DIGITS.labels, rows, SCALING, settings.batch_size, shuffle=shuffle
         )
         self.validation = validation
@@ -68,8 +68,8 @@ class Run:
         return [event for event in self.events() if isinstance(event, EpochResult)]
 
 
-def held_out(first: int = 1500, n_rows: int = 64, batch_size: int = 32) -> Batches:
-    return Batches(DIGITS.pictures, DIGITS.labels, np.arange(first, first + n_rows), SCALING, batch_size)
+def held_out(first: int = 1500, n_rows: int = 64, batch_size: int = 32) -> ChunkLoader:
+    return ChunkLoader(DIGITS.pictures, DIGITS.labels, np.arange(first, first + n_rows), SCALING, batch_size)
 
 
 class Scripted:
@@ -288,7 +288,7 @@ class GoodUntil:
 
 
 @pytest.mark.parametrize("validation", [None, held_out()])
-def test_divergence_is_reported_and_the_state_left_at_the_last_good_epoch(validation: Batches | None) -> None:
+def test_divergence_is_reported_and_the_state_left_at_the_last_good_epoch(validation: ChunkLoader | None) -> None:
     wild: Any = GoodUntil(8)
     run = Run(
         TrainingSettings(epochs=9, batch_size=8),
