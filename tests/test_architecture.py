@@ -126,7 +126,7 @@ def test_modules_are_only_imported_by_name_where_the_names_are_ours() -> None:
     found = {
         str(path.relative_to(PACKAGE)) for path in FILES for name, _ in calls(path) if name.endswith("import_module")
     }
-    assert found <= {"__init__.py", "cli/app.py"}  # from their tables of names and commands
+    assert found <= {"__init__.py", "cli/app.py", "data/sources.py"}  # from their tables of names
 
 
 SPEAKS_OF_OPTIONS = re.compile(

@@ -856,13 +856,13 @@ def test_a_model_file_without_its_run_cannot_be_diagnosed(trained: Path, tmp_pat
 def test_a_command_reads_each_of_its_data_sets_once(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str | Path, ...], n_sources: int
 ) -> None:
-    digits, read, sources_read = load_digits(), sources._load, []
+    digits, read, sources_read = load_digits(), sources._read, []
 
     def load(source: str, *settings: Any) -> Any:
         sources_read.append(source)
         return read(source, *settings)
 
-    monkeypatch.setattr(sources, "_load", load)
+    monkeypatch.setattr(sources, "_read", load)
     np.savez(tmp_path / "other.npz", images=digits.pictures[:40], labels=digits.labels[:40])
     answer(*(tmp_path / word if word == "other.npz" else word for word in command))
     assert len(sources_read) == len(set(sources_read)) == n_sources

@@ -13,7 +13,7 @@ import pytest
 from command_line import SAMPLES, answer, backprop, contents, document, refusal
 
 from backprop_cli.cli import signals, train
-from backprop_cli.data import picture_folder
+from backprop_cli.data.readers import picture_folder
 from backprop_cli.errors import ConfigError, DataError
 from backprop_cli.experiment import experiment
 

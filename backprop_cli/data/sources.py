@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import re
-import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from importlib import import_module
 from typing import Literal
 
-import numpy as np
-
 from backprop_cli.data.augment import AugmentSettings
-from backprop_cli.data.dataset import Dataset, load_digits
+from backprop_cli.data.dataset import Dataset
 from backprop_cli.data.normalize import Slant
-from backprop_cli.data.reading import LEAST_INK, MAX_UNPACKED, dataset_of, open_data
+from backprop_cli.data.readers.shared import LEAST_INK, Told, Wanted
 from backprop_cli.data.resize import resized
 from backprop_cli.data.splits import SplitKind, Splits, split
-from backprop_cli.errors import DataError, quoted, reason_of, require
+from backprop_cli.errors import DataError, quoted, require
 
-OPENML = "openml:"
+READERS = ("digits", "openml", "npz", "array_folder", "picture_folder", "csv_file", "idx")  # asked in this order
 
 
 @dataclass(frozen=True)
@@ -104,10 +99,7 @@ def _usable(key: str, source: str | None) -> list[tuple[bool, str]]:
 
 def is_path(source: str) -> bool:
     """Return whether a source is a file or folder, not one with a name of its own."""
-    return source not in ("", "digits") and not source.startswith(OPENML)
-
-
-Told = Callable[[int, int], None] | None
+    return source not in ("", "digits") and not source.startswith("openml:")
 
 
 def load_data(settings: DataSettings, progress: Told = None) -> Dataset:
@@ -143,47 +135,17 @@ def load_source(
     Raises:
         DataError: There is no such source, or it is not what it should be; all bad rows are named, up to 10 of them.
     """
-    found = _load(source, picture or (8, 8), slant or "moments", skip_bad, progress)
+    found = _read(source, Wanted(picture or (8, 8), slant or "moments", skip_bad, progress))
     return found if picture is None else resized(found, picture, slant)
 
 
-def _load(source: str, picture: tuple[int, int], slant: Slant, skip_bad: bool, progress: Told) -> Dataset:
-    """Return a data set as its source has it.
-
-    Args:
-        source: As in `DataSettings`.
-        picture: Height and width to which a folder's picture files are brought; arrays have theirs already.
-        slant: How the digits of picture files are set upright.
-        skip_bad: Leave out bad rows and unreadable pictures.
-        progress: Is told how many picture files of how many have been read.
-
-    Raises:
-        DataError: There is no such source, or it is not what it should be; all bad rows are named, up to 10 of them.
-    """
-    if source == "digits":
-        return load_digits()
-    if source.startswith(OPENML):
-        from backprop_cli.data.tables import load_openml
-
-        return load_openml(source, skip_bad=skip_bad)
-    path = Path(source)
-    name = path.name.lower()
-    if name.endswith(".npz"):
-        return _load_npz(path)
-    if path.is_dir():
-        if any((path / array).exists() for array in ("images.npy", "labels.npy")):
-            return _map_folder(path)
-        from backprop_cli.data.picture_folder import load_pictures
-
-        return load_pictures(path, picture=picture, slant=slant, skip_bad=skip_bad, progress=progress)
-    if name.endswith((".csv", ".csv.gz")):
-        from backprop_cli.data.tables import load_csv
-
-        return load_csv(path, skip_bad=skip_bad)
-    if "images" in path.name and "idx3" in path.name:
-        from backprop_cli.data.idx import load_idx
-
-        return load_idx(path)
+def _read(source: str, wanted: Wanted) -> Dataset:
+    """Return a data set as its source has it: the readers are asked in turn, each imported when it is its turn."""
+    for name in READERS:
+        reader = import_module(f"backprop_cli.data.readers.{name}")
+        if reader.matches(source):
+            dataset: Dataset = reader.load(source, wanted)
+            return dataset
     raise DataError(
         f'data.source: "{source}" is none of digits, FILE.npz, FILE.csv, an idx3 file of images, openml:NAME, a folder'
     )
@@ -199,57 +161,3 @@ def split_dataset(dataset: Dataset, settings: DataSettings) -> Splits:
         test_size=0.0 if settings.test_source else settings.test_size,
         seed=settings.split_seed,
     )
-
-
-def _load_npz(path: Path) -> Dataset:
-    try:
-        with open_data(path) as file:
-            with zipfile.ZipFile(file) as archive:
-                _check_headers(path, archive)
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as arrays:
-                found = {name: arrays[name] for name in ("images", "labels", "groups") if name in arrays}
-    except DataError:
-        raise
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}; a file of plain arrays is wanted") from error
-    except Exception as error:  # zipfile and NumPy raise a dozen kinds for a broken file
-        raise DataError(f"{path}: not an npz file of plain arrays ({reason_of(error)})") from error
-    if not {"images", "labels"} <= found.keys():
-        raise DataError(f"{path}: needs the arrays images and labels")
-    return dataset_of(str(path), **found)
-
-
-def _map_folder(folder: Path) -> Dataset:
-    """Return the arrays of a folder; the pictures are mapped, not read, so there may be more than memory holds."""
-    found = {}
-    for name in ("images", "labels", "groups"):
-        path = folder / f"{name}.npy"
-        if not path.is_file():
-            if name == "groups":
-                continue
-            raise DataError(f"{path}: there is no such file; a folder needs images.npy and labels.npy")
-        try:
-            found[name] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except OSError as error:
-            raise DataError(f"{path}: {error.strerror or error}") from error
-        except Exception as error:  # NumPy raises a dozen kinds for a broken file
-            raise DataError(f"{path}: not a plain array ({reason_of(error)})") from error
-    return dataset_of(str(folder), **found)
-
-
-def _check_headers(path: Path, archive: zipfile.ZipFile) -> None:
-    """Refuse arrays that are larger than allowed, or than their own file, before anything is allocated for them."""
-    if sum(entry.file_size for entry in archive.infolist()) > MAX_UNPACKED:
-        raise DataError(f"{path}: more than 4 GB unpacked")
-    for entry in archive.infolist():
-        if entry.filename not in ("images.npy", "labels.npy", "groups.npy"):
-            continue
-        with archive.open(entry) as file:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, dtype = read(file)
-            if dtype.hasobject:
-                raise ValueError("Object arrays cannot be loaded")
-            if math.prod(shape) * dtype.itemsize != entry.file_size - file.tell():
-                raise ValueError(f"the size of {entry.filename} is not what its header says")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backprop_cli.data import idx
 from backprop_cli.data.dataset import Dataset
+from backprop_cli.data.readers import idx
 from backprop_cli.data.sources import load_source
 from backprop_cli.errors import DataError
 

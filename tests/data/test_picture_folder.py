@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from backprop_cli.data import picture_folder
 from backprop_cli.data.image import read_picture
 from backprop_cli.data.normalize import normalize_many
+from backprop_cli.data.readers import picture_folder
 from backprop_cli.data.sources import load_source
 from backprop_cli.errors import DataError
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from backprop_cli.data import sources
 from backprop_cli.data.dataset import Dataset
-from backprop_cli.data.reading import dataset_of
+from backprop_cli.data.readers import npz as npz_reader
+from backprop_cli.data.readers.shared import dataset_of
 from backprop_cli.data.sources import DataSettings, load_source, split_dataset
 from backprop_cli.errors import DataError
 
@@ -182,9 +182,9 @@ def test_a_zip_at_the_limit_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path = npz(tmp_path / "a.npz", images=IMAGES, labels=LABELS)
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(entry.file_size for entry in archive.infolist())
-    monkeypatch.setattr(sources, "MAX_UNPACKED", unpacked)
+    monkeypatch.setattr(npz_reader, "MAX_UNPACKED", unpacked)
     assert len(load_source(str(path))) == 6
-    monkeypatch.setattr(sources, "MAX_UNPACKED", unpacked - 1)
+    monkeypatch.setattr(npz_reader, "MAX_UNPACKED", unpacked - 1)
     assert "unpacked" in refusal(path)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from backprop_cli.data import tables
+from backprop_cli.data.readers import csv_file as tables
 from backprop_cli.data.sources import load_source
 from backprop_cli.errors import DataError
 

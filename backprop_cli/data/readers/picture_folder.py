@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -15,7 +15,7 @@ from backprop_cli.data.dataset import Dataset
 from backprop_cli.data.image import SUFFIXES, read_picture
 from backprop_cli.data.normalize import Slant, normalize_many
 from backprop_cli.data.processes import n_cores, share_out
-from backprop_cli.data.reading import BadRows, check_classes, class_order, dataset_of
+from backprop_cli.data.readers.shared import BadRows, Wanted, check_classes, class_order, dataset_of
 from backprop_cli.errors import DataError, PictureError
 
 MANY = 500  # pictures from which starting processes is worth it
@@ -24,26 +24,22 @@ CHUNK = 64  # pictures that a process reads at a time
 Chunk = tuple[NDArray[np.uint8], dict[int, str]]
 
 
-def load_pictures(
-    folder: Path,
-    *,
-    picture: tuple[int, int] = (8, 8),
-    slant: Slant = "moments",
-    skip_bad: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-) -> Dataset:
+def matches(source: str) -> bool:
+    """Return whether a source is a folder."""
+    return Path(source).is_dir()
+
+
+def load(source: str, wanted: Wanted) -> Dataset:
     """Return the pictures of a folder, each labelled with the name of the folder it lies in.
 
     Args:
-        folder: Holds the folders of the classes; what begins with a dot is not looked at.
-        picture: Height and width to which each is brought; the values are counts of ink from 0 to 16.
-        slant: How slanted digits are set upright.
-        skip_bad: Leave out what is no picture, or cannot be read, instead of refusing the folder.
-        progress: Is told how many pictures of how many have been read.
+        source: Holds the folders of the classes; what begins with a dot is not looked at.
+        wanted: The size to which each is brought (the values are counts of ink from 0 to 16), and so on.
 
     Raises:
         DataError: There are no such folders, or some files are bad; all of them are named.
     """
+    folder, picture, slant = Path(source), wanted.picture, wanted.slant
     bad = BadRows(str(folder))
     try:
         files = list(_files(folder, bad))
@@ -62,9 +58,9 @@ def load_pictures(
             for index, problem in problems.items():
                 good[start + index] = False
                 bad.add(paths[start + index], problem)
-            if progress is not None:
-                progress(start + len(part), len(files))
-    bad.settle(int(good.sum()), skip=skip_bad)
+            if wanted.progress is not None:
+                wanted.progress(start + len(part), len(files))
+    bad.settle(int(good.sum()), skip=wanted.skip_bad)
     labels = np.array([label for label, _ in files])
     dataset = dataset_of(str(folder), counts[good], labels[good], max_value=16.0, n_skipped=bad.n)
     return replace(dataset, slant=slant)

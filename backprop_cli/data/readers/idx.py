@@ -15,21 +15,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_cli.data.dataset import Dataset
-from backprop_cli.data.reading import MAX_UNPACKED, dataset_of, unpacked
+from backprop_cli.data.readers.shared import MAX_UNPACKED, Wanted, dataset_of, unpacked
 from backprop_cli.errors import DataError
 
 _PART = 2**20  # bytes
 
 
-def load_idx(path: Path) -> Dataset:
+def matches(source: str) -> bool:
+    """Return whether a source is an idx file of pictures, by its name."""
+    name = Path(source).name
+    return "images" in name and "idx3" in name
+
+
+def load(source: str, wanted: Wanted) -> Dataset:
     """Return the pictures of an idx file with the labels of the file beside it.
 
     Args:
-        path: Such as `train-images-idx3-ubyte.gz`; the labels are then in `train-labels-idx1-ubyte.gz`.
+        source: Such as `train-images-idx3-ubyte.gz`; the labels are then in `train-labels-idx1-ubyte.gz`.
+        wanted: Asks nothing of it.
 
     Raises:
         DataError: One of both is not there, or not what it should be.
     """
+    path = Path(source)
     beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
     images, labels = _read(path, 3), _read(beside, 1)
     if len(images) != len(labels):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import math
 import re
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_cli.data.dataset import Dataset
+from backprop_cli.data.normalize import Slant
 from backprop_cli.errors import DataError, reason_of
 from backprop_cli.files import open_regular
 
@@ -22,7 +25,28 @@ MAX_UNPACKED = 4 * 1024**3  # bytes
 MAX_TOLD = 10  # bad rows that a message names
 MAX_NAME = 100  # characters of a class's name
 LARGEST = float(np.finfo(np.float32).max)
+A_PIXEL = "a finite number of at least 0 is wanted"
 LEAST_INK = 1e-9  # full ink that inputs can be divided by
+
+
+Told = Callable[[int, int], None] | None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How a source is to be read.
+
+    Attributes:
+        picture: Height and width to which picture files are brought; arrays have theirs already.
+        slant: How the digits of picture files are set upright.
+        skip_bad: Leave out bad rows and unreadable pictures instead of refusing the source.
+        progress: Is told how many picture files of how many have been read.
+    """
+
+    picture: tuple[int, int] = (8, 8)
+    slant: Slant = "moments"
+    skip_bad: bool = False
+    progress: Told = None
 
 
 class BadRows:
@@ -177,3 +201,11 @@ def dataset_of(
         groups=None if groups is None else np.unique(groups, return_inverse=True)[1].astype(np.int64),
         n_skipped=n_skipped,
     )
+
+
+def square_side(where: str, n_pixels: int) -> int:
+    """Return the side of the square that pixels make."""
+    side = math.isqrt(max(0, n_pixels))
+    if n_pixels < 1 or side * side != n_pixels:
+        raise DataError(f"{where}: {n_pixels:,} pixels beside the label; a square number is wanted, such as 64 or 784")
+    return side

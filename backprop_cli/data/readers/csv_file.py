@@ -1,0 +1,147 @@
+"""CSV files in which a row is a label and the pixels of a square picture."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backprop_cli.data.dataset import Dataset
+from backprop_cli.data.readers.shared import (
+    A_PIXEL,
+    LARGEST,
+    MAX_NAME,
+    MAX_UNPACKED,
+    BadRows,
+    Wanted,
+    compact,
+    dataset_of,
+    is_name,
+    square_side,
+    unpacked,
+)
+from backprop_cli.errors import DataError, reason_of
+
+MAX_FILE = 2 * 1024**3  # bytes
+MAX_LINE = 16 * 1024**2  # bytes
+MAX_LINES = 10_000_000
+LABEL_NAMES = ("label", "class", "target")
+
+_BYTES = {str(k): k for k in range(256)}
+
+
+def matches(source: str) -> bool:
+    """Return whether a source is a CSV file, by its name."""
+    return Path(source).name.lower().endswith((".csv", ".csv.gz"))
+
+
+def load(source: str, wanted: Wanted) -> Dataset:
+    """Return the data set of a CSV file, plain or packed with gzip.
+
+    Args:
+        source: A row is a label and the pixels of a square picture, row by row. The label comes first, unless a header
+            names another column label, class or target.
+        wanted: Whether bad rows are left out.
+
+    Raises:
+        DataError: It is not there or too large, its pixels make no square, or rows are bad; all of them are named.
+    """
+    path = Path(source)
+    bad, labels, pictures = BadRows(str(path)), list[str](), list[NDArray[Any]]()
+    at, n_pixels = 0, 0
+    with unpacked(path) as file:
+        if os.fstat(file.fileno()).st_size > MAX_FILE:
+            raise DataError(f"{path}: larger than 2 GB; a folder with images.npy and labels.npy may be of any size")
+        for number, cells in _rows(path, file, bad):
+            if not n_pixels:
+                n_pixels = len(cells) - 1
+                square_side(f"{path}:{number}", n_pixels)
+                at, is_header = _label_column(f"{path}:{number}", cells)
+                if is_header:
+                    continue
+            try:
+                label, pixels = _read_row(cells, at, n_pixels)
+            except ValueError as error:
+                bad.add(f"{path}:{number}", str(error))
+                continue
+            labels.append(label)
+            pictures.append(pixels)
+    bad.settle(len(labels), skip=wanted.skip_bad)
+    side = square_side(str(path), n_pixels)
+    return dataset_of(str(path), np.stack(pictures).reshape(-1, side, side), np.array(labels), n_skipped=bad.n)
+
+
+def _rows(path: Path, file: BinaryIO, bad: BadRows) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of each line that is not blank, counted from 1, and its cells."""
+    n_bytes = number = 0
+    while line := file.readline(MAX_LINE + 1):
+        number += 1
+        n_bytes += len(line)
+        if len(line) > MAX_LINE:
+            raise DataError(f"{path}:{number}: a line of more than 16 MB")
+        if n_bytes > MAX_UNPACKED or number > MAX_LINES:
+            raise DataError(
+                f"{path}: more than {'4 GB unpacked' if n_bytes > MAX_UNPACKED else f'{MAX_LINES:,} lines'}"
+            )
+        if not line.strip():
+            continue
+        try:
+            yield number, next(csv.reader([line.decode("utf-8-sig" if number == 1 else "utf-8")]))
+        except UnicodeDecodeError:
+            bad.add(f"{path}:{number}", "not UTF-8 text")
+        except csv.Error as error:
+            bad.add(f"{path}:{number}", f"not a row of a CSV file ({reason_of(error)})")
+
+
+def _label_column(where: str, cells: list[str]) -> tuple[int, bool]:
+    """Return the column of the label, and whether this first row is a header."""
+    found = [k for k, cell in enumerate(cells) if cell.strip().lower() in LABEL_NAMES]
+    if len(found) > 1:
+        raise DataError(f"{where}: {len(found)} columns are named {', '.join(LABEL_NAMES)}; one is wanted")
+    return (found[0], True) if found else (0, all(math.isnan(_number(cell)) for cell in cells))
+
+
+def _read_row(cells: list[str], at: int, n_pixels: int) -> tuple[str, NDArray[Any]]:
+    """Return the label and the pixels, (n_pixels,), of one row.
+
+    Raises:
+        ValueError: With what is wrong with it.
+    """
+    if len(cells) != n_pixels + 1:
+        raise ValueError(f"{len(cells) - 1:,} pixels; {n_pixels:,} are wanted")
+    label = _label(cells.pop(at))
+    with suppress(KeyError):  # nearly always: five times as fast
+        return label, np.frombuffer(bytes(map(_BYTES.__getitem__, cells)), np.uint8)
+    pixels = np.array([*map(_number, cells)])
+    good = (pixels >= 0) & (pixels <= LARGEST)  # false for what is not a number
+    if not good.all():
+        worst = int(good.argmin())
+        raise ValueError(f'pixel {worst + 1:,} is "{cells[worst][:20]}"; {A_PIXEL}')
+    return label, compact(pixels)
+
+
+def _label(text: str) -> str:
+    """Return a label as a class's name; a whole number written as 7.0 or 7.000e+00 is 7."""
+    text = text.strip()
+    if not text:
+        raise ValueError("no label")
+    if not is_name(text):
+        raise ValueError(f"the label is no name of at most {MAX_NAME} printable characters")
+    if re.fullmatch(r"[+-]?[0-9]{1,15}\.[0-9]*(e[+-]?[0-9]{1,2})?", text) and float(text).is_integer():
+        return str(int(float(text)))
+    return text
+
+
+def _number(text: str) -> float:
+    """Return a number, NaN for what is none (and for 1_0, which Python takes for one)."""
+    with suppress(ValueError):
+        return float(text) if "_" not in text else math.nan
+    return math.nan
