@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
@@ -206,9 +206,9 @@ def train(
                     yield Progress(epoch, settings.epochs, n_done / batches.n_rows, loss_sum / n_done)
                     next_progress = time.perf_counter() + PROGRESS_SECONDS
             val_loss, val_accuracy, seen = minibatches.evaluate(validation) if validation else (None, None, workspace)
-            figures = _Figures(loss_sum / n_done, val_loss, val_accuracy)
+            figures = loss_sum / n_done, val_loss, val_accuracy
             step = correction.learning_rate, last_step.grad_norm, last_step.layer_figures(network, seen)
-            is_best = _finish_epoch(state, settings, network, memory, figures)
+            is_best = _finish_epoch(state, settings, network, memory, *figures)
             seconds = time.perf_counter() - started
             yield EpochResult(epoch, settings.epochs, *figures, *step, seconds, n_done, is_best, state.stop_reason)
             next_progress = time.perf_counter() + PROGRESS_SECONDS
@@ -216,23 +216,20 @@ def train(
         network.params[...] = state.best_params
 
 
-class _Figures(NamedTuple):
-    """An epoch's; see `EpochResult`."""
-
-    train_loss: float
-    val_loss: float | None
-    val_accuracy: float | None
-
-
 def _finish_epoch(
-    state: TrainingState, settings: TrainingSettings, network: Network, memory: OptimizerState, figures: _Figures
+    state: TrainingState,
+    settings: TrainingSettings,
+    network: Network,
+    memory: OptimizerState,
+    train_loss: float,
+    val_loss: float | None,
+    val_accuracy: float | None,
 ) -> bool:
     """Bring the state up to date; return whether this epoch is the best so far.
 
     Where training has left the finite numbers, the state only notes that.
     """
-    val_loss, val_accuracy = figures.val_loss, figures.val_accuracy
-    losses_are_finite = math.isfinite(figures.train_loss) and math.isfinite(val_loss or 0.0)
+    losses_are_finite = math.isfinite(train_loss) and math.isfinite(val_loss or 0.0)
     if not losses_are_finite or not np.isfinite(network.params).all():
         state.stop_reason = "diverged"
         return False
@@ -243,7 +240,7 @@ def _finish_epoch(
     is_best = val_loss is None or val_loss < state.best_val_loss
     if is_best:
         state.best_params[...] = network.params
-        state.best_epoch, state.best_train_loss = state.epoch, figures.train_loss
+        state.best_epoch, state.best_train_loss = state.epoch, train_loss
         state.best_val_loss = math.inf if val_loss is None else val_loss
         state.best_val_accuracy = val_accuracy
     stopping = settings.early_stopping

@@ -32,7 +32,7 @@ LEAST_INK = 1e-9  # full ink that inputs can be divided by
 Told = Callable[[int, int], None] | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Wanted:
     """How a source is to be read.
 
