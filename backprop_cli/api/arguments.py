@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ from backprop_cli.errors import ArgumentError
 if TYPE_CHECKING:
     from backprop_cli.config.config import Config
 
-Told = Callable[[int, int], None] | None  # is told how many picture files of how many have been read
 Reference = str | os.PathLike[str]
 
 

@@ -10,11 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from backprop_cli.api.arguments import Reference, Told, as_config, directory_of, named, whole_number
+from backprop_cli.api.arguments import Reference, as_config, directory_of, named, whole_number
 from backprop_cli.api.models import Model
 from backprop_cli.api.words import percent
 from backprop_cli.blas import require_portable
 from backprop_cli.config.config import Config, Overrides, read_config
+from backprop_cli.data.readers.shared import Told
 from backprop_cli.engine.training import EpochResult, Progress
 from backprop_cli.errors import DivergenceError, ModelFileError
 from backprop_cli.experiment.environment import environment

@@ -6,8 +6,9 @@ import time
 from dataclasses import dataclass, fields
 from typing import Any
 
-from backprop_cli.api.arguments import Reference, Told, named
+from backprop_cli.api.arguments import Reference, named
 from backprop_cli.api.training import Events
+from backprop_cli.data.readers.shared import Told
 from backprop_cli.experiment.verification import TOLERANCE, Comparison, Retraining
 from backprop_cli.files import clean
 from backprop_cli.store.runs import find_run
