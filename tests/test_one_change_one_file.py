@@ -94,12 +94,14 @@ def test_every_command_knows_the_loss(work: Path, name: str) -> None:
 LION = '''
 @dataclass(frozen=True)
 class Lion(_Optimizer):
-    """The sign of momentum: c = beta1 m + (1 - beta1) g; m = beta2 m + (1 - beta2) g; params -= learning_rate sign(c).
+    """The sign of momentum.
+
+        c = beta1 * m + (1 - beta1) * g
+        m = beta2 * m + (1 - beta2) * g
+        params -= learning_rate * sign(c)
 
     Attributes:
         name: `lion`.
-        learning_rate: > 0.
-        weight_decay: >= 0.
         beta1: Share of the old mean in the step, in [0, 1).
         beta2: Share of the old mean that is kept, in [0, 1).
 
@@ -107,33 +109,25 @@ class Lion(_Optimizer):
     """
 
     name: Literal["lion"] = "lion"
-    learning_rate: float = 3e-4
-    weight_decay: float = 0.0
-    beta1: float = 0.9
-    beta2: float = 0.99
-
-    def rules(self) -> list[tuple[bool, str]]:
-        """Return what must hold for these settings."""
-        return _shares(self, "beta1", "beta2")
+    learning_rate: float = _within("(0, inf)", 3e-4)
+    beta1: float = _within("[0, 1)", 0.9)
+    beta2: float = _within("[0, 1)", 0.99)
 
     def init(self, n_params: int, dtype: Any = np.float32) -> OptimizerState:
         """Return the state before the first step."""
-        return OptimizerState(n_params, ("mean",), {"beta1": self.beta1, "beta2": self.beta2, "rate": 0.0}, dtype)
+        return OptimizerState(n_params, dtype, ["mean"], beta1=self.beta1, beta2=self.beta2, rate=0.0)
 
-    def set_numbers(self, numbers: dict[str, Array], step: int, learning_rate: float) -> None:
-        """Set the step's only scalar."""
-        numbers["rate"][()] = learning_rate
-
-    def update(self, params: Array, grads: Array, scratch: Array, numbers: dict[str, Array], *moments: Array) -> None:
-        """Make the step on one block, in place."""
-        (mean,) = moments
+    def update(self, params: Array, grads: Array, block: Block, step: int, learning_rate: float) -> None:
+        """Make a step on one block."""
+        mean, scratch = block.mean, block.scratch
+        block.rate[()] = learning_rate
         mean -= grads
-        np.multiply(mean, numbers["beta1"], out=scratch)
+        np.multiply(mean, block.beta1, out=scratch)
         scratch += grads
-        mean *= numbers["beta2"]
+        mean *= block.beta2
         mean += grads
         np.sign(scratch, out=scratch)
-        scratch *= numbers["rate"]
+        scratch *= block.rate
         params -= scratch
 
 

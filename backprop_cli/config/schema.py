@@ -27,11 +27,12 @@ def json_schema() -> dict[str, Any]:
     described = [Config, *{c for hint in typing.get_type_hints(Config).values() for c in _reachable(hint)}]
     for settings in described:
         part = schema if settings is Config else schema["$defs"][settings.__name__]
-        docstring = _docstrings(settings.__module__).get(settings.__name__, "")
-        part["description"] = docstring.partition("\n")[0]
-        for key, text in _attribute_docs(docstring).items():
-            if key in part["properties"]:
-                part["properties"][key]["description"] = text
+        docstrings = _docstrings(settings.__module__)
+        part["description"] = docstrings.get(settings.__name__, "").partition("\n")[0]
+        for cls in reversed(settings.__mro__):  # what a class inherits, its base describes
+            for key, text in _attribute_docs(docstrings.get(cls.__name__, "")).items():
+                if key in part["properties"]:
+                    part["properties"][key]["description"] = text
     for key, default in DEFAULT_KINDS.items():  # the others need their name
         for settings in classes_in(typing.get_type_hints(Config)[key]):
             if settings is not default:

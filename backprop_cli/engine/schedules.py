@@ -15,7 +15,11 @@ from backprop_cli.errors import require
 
 @dataclass(frozen=True)
 class Constant:
-    """The same learning rate throughout: factor 1."""
+    """The same learning rate throughout: factor 1.
+
+    Attributes:
+        name: `constant`.
+    """
 
     name: Literal["constant"] = "constant"
 
