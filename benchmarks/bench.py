@@ -269,18 +269,18 @@ def augmentation_table(share: float) -> Table:
     import numpy as np
 
     from backprop_cli.config.config import load_config
-    from backprop_cli.data.augment import augment, readable
+    from backprop_cli.data.augment import augment, sampling_points
     from backprop_cli.data.dataset import load_digits
 
     settings = load_config("digits").data.augment
     assert settings is not None
     pictures = load_digits().pictures[:1437]
-    points = readable(pictures, settings)
+    points = sampling_points(pictures, settings)
     rng = np.random.default_rng(0)
     seconds = interleaved(
         {
             "each epoch": lambda: augment(points, settings, rng, 16.0),
-            "once, before the first": lambda: readable(pictures, settings),
+            "once, before the first": lambda: sampling_points(pictures, settings),
         },
         max(5, round(40 * share)),
     )

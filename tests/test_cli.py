@@ -385,6 +385,10 @@ def test_data_show_draws_digits(work: Path) -> None:
     assert len(one.splitlines()) == 9
     assert re.match(r"digits:555 is a \d, in the training part", one)
     assert answer("data", "show", "--augmented") != overview
+    copies = ("data", "show", "--augmented", "--set", "data.picture=8x8", "--set")
+    still = answer(*copies, "data.augment={kind: copies}")
+    assert still.splitlines()[0] == overview.splitlines()[0]
+    assert answer(*copies, "data.augment={kind: copies, elastic: 3.5}") != still
     assert not contents(work)
 
 

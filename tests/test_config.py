@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from backprop_cli.config import mistakes, yaml_reader
 from backprop_cli.config.config import Config, bundled_folder, bundled_names, config_of, load_config, read_config
 from backprop_cli.config.schema import json_schema
-from backprop_cli.data.augment import AugmentSettings
+from backprop_cli.data.augment import Warps
 from backprop_cli.data.sources import DataSettings
 from backprop_cli.engine.activations import ACTIVATIONS
 from backprop_cli.engine.layers import INITIALIZERS, LayerSpec
@@ -56,9 +56,9 @@ def test_the_defaults_are_these() -> None:  # a config that leaves a key out com
         seed: 0
         data:
           {source: digits, test_source: null, split: null, split_seed: 0, validation_size: 0.1, test_size: 0.2,
-          scaling: centered, max_value: null, picture: null, skip_bad: false, augment: {rotation: 0, log_scale: 0,
-          shear: 0, shift: 0, elastic: 0, gamma: 0, noise: 0, probability: 1, interpolation: bilinear,
-          through_normalizer: false, copies: 30, thickness: 0}}
+          scaling: centered, max_value: null, picture: null, skip_bad: false, augment: {kind: warps, rotation: 0,
+          log_scale: 0, shear: 0, shift: 0, elastic: 0, gamma: 0, noise: 0, probability: 1,
+          interpolation: bilinear}}
         network: {layers: [{units: 64, activation: relu, dropout: 0}], initializer: he_normal}
         loss: {name: cross_entropy, label_smoothing: 0}
         optimizer: {name: adam, learning_rate: 1e-3, weight_decay: 0, beta1: 0.9, beta2: 0.999, eps: 1e-8}
@@ -85,11 +85,17 @@ def test_the_defaults_are_these() -> None:  # a config that leaves a key out com
         ("schedule", "name: warmup_cosine, warmup: 0.1"),
         ("schedule", "name: one_cycle, warmup: 0.3"),
         ("schedule", "name: step, every: 0.3, gamma: 0.1"),
+        (
+            "data.augment",
+            "kind: copies, rotation: 0, log_scale: 0, shear: 0, shift: 0, elastic: 0, gamma: 0, noise: 0, "
+            "probability: 1, thickness: 0, copies: 30",
+        ),
     ],
 )
 def test_and_those_of_what_can_be_chosen(section: str, settings: str) -> None:
     name, *_ = settings.split(",")
-    assert read(f"{section}: {{{settings}}}") == read(f"{section}: {{{name}}}")
+    chosen = [f"{section}={{{text}}}" for text in (settings, name)]
+    assert read("data: {picture: 8x8}", chosen[0]) == read("data: {picture: 8x8}", chosen[1])
 
 
 def test_every_section_is_read_into_its_settings() -> None:
@@ -108,7 +114,7 @@ def test_every_section_is_read_into_its_settings() -> None:
     assert read(text) == Config(
         name="mine",
         seed=7,
-        data=DataSettings(split="ordered", test_size=0.0, augment=AugmentSettings(rotation=5.0)),
+        data=DataSettings(split="ordered", test_size=0.0, augment=Warps(rotation=5.0)),
         network=NetworkSettings((LayerSpec(8, "tanh", 0.5), LayerSpec(4)), "glorot_uniform"),
         loss=MeanSquaredError(output="sigmoid"),
         optimizer=SGD(learning_rate=1.0, momentum=0.5, nesterov=True),
@@ -191,7 +197,30 @@ LINES = [
     ("null: 1", f"my.yaml:1: null: unknown key; known here: {KEYS}"),
     (
         "optimizer:\n  name: sgd\n  beta1: 0.9",
-        "my.yaml:3: optimizer.beta1: unknown key; known here: learning_rate, weight_decay, name, momentum, nesterov",
+        "my.yaml:3: optimizer.beta1: unknown key; it goes with name: adam or adamw",
+    ),
+    (
+        "data:\n  augment:\n    kind: warp\n    shift: 1",
+        'my.yaml:3: data.augment.kind: "warp" is not one of warps, copies; did you mean "warps"?',
+    ),
+    (
+        "data:\n  augment: {kind: copies, interpolation: bitmap}",
+        "my.yaml:2: data.augment.interpolation: unknown key; it goes with kind: warps",
+    ),
+    (
+        "data:\n  augment:\n    copies: 40",
+        "my.yaml:3: data.augment.copies: unknown key; it goes with kind: copies",
+    ),
+    (
+        "data:\n  augment:\n    shitf: 1",
+        "my.yaml:3: data.augment.shitf: unknown key; did you mean data.augment.shift?",
+    ),
+    ("data:\n  augment:\n    shift: far", 'my.yaml:3: data.augment.shift: "far" is not a number'),
+    ("data:\n  augment: true", "my.yaml:2: data.augment: a mapping is wanted, not true"),
+    (
+        "data:\n  augment:\n    through_normalizer: true",
+        "my.yaml:3: data.augment.through_normalizer: unknown key; say `kind: copies` for `true`, `kind: warps` for "
+        "`false`",
     ),
     # other libraries' spellings
     ("optimizer:\n  lr: 0.1", "my.yaml:2: optimizer.lr: unknown key; did you mean optimizer.learning_rate?"),
@@ -496,7 +525,7 @@ configs = st.builds(
         validation_size=st.floats(0.01, 0.4),
         test_size=st.floats(0.0, 0.5),
         max_value=st.none() | st.floats(1e-5, 1e9),
-        augment=st.none() | st.builds(AugmentSettings, rotation=st.floats(0, 180), probability=shares),
+        augment=st.none() | st.builds(Warps, rotation=st.floats(0, 180), probability=shares),
     ),
     network=st.builds(
         NetworkSettings,

@@ -1,7 +1,7 @@
 """Runs and models of older versions keep their meaning: those in tests/old are of version 0.1.0, at its first release.
 
 `finished` and `interrupted` are one training, `quick` with 8 units, dropout and rotations; the second was stopped after
-three epochs.
+three epochs. `copies` is `pictures` with 8 units and two copies, from before warps and copies had a record each.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import CHECKOUT, answer, backprop, document
+from command_line import CHECKOUT, answer, backprop, document, refusal
 
 from backprop_cli.store.model_file import load_model
 
@@ -59,6 +59,22 @@ def test_a_finished_run_is_verified_as_close_since_it_records_no_kernel(old: Pat
 
 def test_they_are_listed_with_their_figures(old: Path) -> None:
     runs = {line.split()[0]: line for line in answer("runs").splitlines()[1:]}
-    assert set(runs) == {"finished", "interrupted"}
+    assert set(runs) == {"finished", "interrupted", "copies"}
     assert "89.4 %" in runs["finished"]
     assert "no model yet" in runs["interrupted"]
+
+
+def test_a_run_on_copies_keeps_its_meaning(old: Path) -> None:
+    assert "through_normalizer: true" in (old / "copies" / "config.yaml").read_text()
+    assert accuracy_of("copies") == pytest.approx(162 / 360)
+    assert document("verify", "copies")["verdict"] in ("equal", "close")
+    rows = (old / "copies" / "metrics.jsonl").read_text().splitlines()
+    result = backprop("train", "--resume", "copies", "--epochs", "3", "--progress", "none")
+    assert result.exit_code == 0, result.stderr
+    assert (old / "copies" / "metrics.jsonl").read_text().splitlines()[:2] == rows
+    assert "kind: copies" in (old / "copies" / "config.yaml").read_text()
+
+
+def test_a_config_of_then_is_answered_with_todays_spelling(old: Path) -> None:
+    told = refusal("train", "-c", old / "copies" / "config.yaml")
+    assert "config.yaml:24: data.augment.through_normalizer: unknown key; say `kind: copies` for `true`" in told

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from backprop_cli.data.augment import AugmentSettings, augment, readable
+from backprop_cli.data.augment import Warps, augment, sampling_points
 from backprop_cli.data.splits import group_folds, split, stratified_folds
 from backprop_cli.engine.activations import ACTIVATIONS
 from backprop_cli.engine.layers import LayerSpec
@@ -151,12 +151,12 @@ def test_augmentation_with_zero_settings_is_the_identity(
 ) -> None:
     rng = np.random.default_rng(seed)
     counts = rng.integers(0, 17, (3, height, width))
-    settings = AugmentSettings(probability=probability, interpolation=interpolation)
-    np.testing.assert_array_equal(augment(readable(counts, settings), settings, rng, 16.0), counts / 16.0)
+    settings = Warps(probability=probability, interpolation=interpolation)
+    np.testing.assert_array_equal(augment(sampling_points(counts, settings), settings, rng, 16.0), counts / 16.0)
 
 
 augmentations = st.builds(
-    AugmentSettings,
+    Warps,
     rotation=st.floats(0, 180),
     log_scale=st.floats(0, 2),
     shear=st.floats(0, 2),
@@ -170,9 +170,9 @@ augmentations = st.builds(
 
 
 @given(augmentations, seeds)
-def test_augmented_pixels_stay_between_0_and_1(settings: AugmentSettings, seed: int) -> None:
+def test_augmented_pixels_stay_between_0_and_1(settings: Warps, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    warped = augment(readable(rng.integers(0, 17, (4, 8, 8)), settings), settings, rng, 16.0)
+    warped = augment(sampling_points(rng.integers(0, 17, (4, 8, 8)), settings), settings, rng, 16.0)
     assert warped.dtype == np.float32
     assert ((warped >= 0.0) & (warped <= 1.0)).all()
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_cli.config.config import Config
-from backprop_cli.data.augment import augment, readable
+from backprop_cli.data.augment import augment, sampling_points
+from backprop_cli.data.copies import Copies, warped_copies
 from backprop_cli.errors import ArgumentError
 from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.files import clean
@@ -138,7 +139,10 @@ def _pictures(experiment: Experiment, rows: Sequence[int], *, augmented: bool) -
     pictures, settings = experiment.split_data.dataset.pictures[rows], experiment.config.data.augment
     if not augmented or settings is None:
         return np.asarray(pictures / experiment.scaling.max_value)
-    points, rng = readable(pictures, settings), np.random.default_rng(experiment.config.seed)
+    rng = np.random.default_rng(experiment.config.seed)
+    if isinstance(settings, Copies):
+        return warped_copies(pictures, settings, rng) / experiment.scaling.max_value
+    points = sampling_points(pictures, settings)
     return np.asarray(augment(points, settings, rng, experiment.scaling.max_value))
 
 

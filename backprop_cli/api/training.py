@@ -436,7 +436,7 @@ def resuming(
         wanted = config
         if config is None and overrides:
             where = str(directory.path / "config.yaml")
-            wanted = read_config(directory.read_config(), where=where, overrides=overrides, option=option)
+            wanted = read_config(directory.read_config(), saved=True, where=where, overrides=overrides, option=option)
         experiment = open_run(directory, wanted, epochs=epochs, progress=progress)
         return Training(experiment, directory, _changed_environment(directory, experiment))
     except BaseException:
@@ -470,7 +470,7 @@ def config_of_run(run: Reference | None = None) -> Config:
         ConfigError: Its config is damaged.
     """
     directory = RunDirectory(find_run(named(run)), None, is_new=False)  # no lock: only read
-    return read_config(directory.read_config(), where=str(directory.path / "config.yaml"))
+    return read_config(directory.read_config(), saved=True, where=str(directory.path / "config.yaml"))
 
 
 def train(

@@ -21,8 +21,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from backprop_cli.config.mistakes import did_you_mean, explain
+from backprop_cli.config.mistakes import did_you_mean, explain, tag_of, value_at
+from backprop_cli.config.older import as_first_written, modernized
 from backprop_cli.config.yaml_reader import MAX_PROBLEMS, Source, as_plain, override, parse, put, write
+from backprop_cli.data.augment import Warps
 from backprop_cli.data.sources import DataSettings, is_path
 from backprop_cli.engine.losses import CrossEntropy, Loss
 from backprop_cli.engine.network import NetworkSettings
@@ -34,7 +36,12 @@ from backprop_cli.files import read_bounded, read_stdin
 
 MAX_BYTES = 2**20
 
-DEFAULT_KINDS: dict[str, Any] = {"loss": CrossEntropy, "optimizer": Adam, "schedule": Constant}
+DEFAULT_KINDS: dict[str, Any] = {  # of the sections that have kinds
+    "loss": CrossEntropy,
+    "optimizer": Adam,
+    "schedule": Constant,
+    "data.augment": Warps,
+}
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
@@ -103,6 +110,7 @@ def read_config(
     option: str = "",
     default_name: str = "run",
     folder: Path | None = None,
+    saved: bool = False,
 ) -> Config:
     """Return the config that a YAML text and changes to it describe.
 
@@ -114,6 +122,7 @@ def read_config(
         option: Stands before each override in messages.
         default_name: `name`, where the text has none.
         folder: What relative paths in the text are relative to; None: the working directory.
+        saved: A run wrote it, perhaps one of an older version.
 
     Raises:
         ConfigError: With a line for every mistake that was found, at most 12.
@@ -123,6 +132,8 @@ def read_config(
         raise ConfigError(f"{where}: empty", advice="template")
     if not isinstance(source.data, dict):
         raise ConfigError(f"{where}:1: a mapping of settings is wanted, such as `seed: 0`")
+    if saved:
+        source.data = modernized(source.data)
     return _completed(source, where, overrides, option, default_name, folder)
 
 
@@ -138,9 +149,9 @@ def _completed(
         for change in overrides:
             override(source, change, option)
     source.data.setdefault("name", default_name if _NAME.fullmatch(default_name) else "run")
-    for key, default in DEFAULT_KINDS.items():
-        if isinstance(section := source.data.get(key), dict):
-            section.setdefault("name", default.name)
+    for path, default in DEFAULT_KINDS.items():
+        if isinstance(section := value_at(source.data, path.split(".")), dict):
+            section.setdefault(tag_of(default), getattr(default, tag_of(default)))
     _resolve_paths(source.data.get("data"), folder)
     return _validated(source, where)
 
@@ -157,12 +168,12 @@ def _validated(source: Source, where: str) -> Config:
 
 
 def config_of(plain: dict[str, Any], *, where: str) -> Config:
-    """Return the config that `to_dict` gave, as a model file holds it.
+    """Return the config that `to_dict` gave, perhaps that of an older version, as a model file holds it.
 
     Raises:
         ConfigError: It is not one of this version.
     """
-    return _validated(Source(plain, {}, {}), where)
+    return _validated(Source(modernized(plain), {}, {}), where)
 
 
 @functools.cache
@@ -194,7 +205,7 @@ def differing_keys(left: Any, right: Any, path: str = "") -> Iterator[str]:
 
 def config_digest(config: Config) -> str:
     """Return a SHA-256 of every setting that a checkpoint must agree with: all but epochs, kernel and the name."""
-    plain = config.to_dict()
+    plain = as_first_written(config.to_dict())
     del plain["training"]["epochs"], plain["training"]["kernel"], plain["name"]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 

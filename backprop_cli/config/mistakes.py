@@ -61,6 +61,10 @@ _ELSEWHERE = {
     "label_smoothing": "loss.label_smoothing",
 }
 
+_FORMER = {  # what older versions said
+    "through_normalizer": "say `kind: copies` for `true`, `kind: warps` for `false`",
+}
+
 
 def explain(error: ValidationError, source: Source, where: str, record: Any) -> Iterator[str]:
     """Give one line for each mistake: where, key, what is wrong, what would be right.
@@ -76,12 +80,13 @@ def explain(error: ValidationError, source: Source, where: str, record: Any) -> 
         if item["type"] == "value_error":  # from a settings class: lines such as "units: 0 is not in 1 to 65,536"
             found = [line.partition(": ")[::2] for line in str(item["ctx"]["error"]).split("\n")]
         else:
-            found = [("name" if item["type"].startswith("union_tag_") else "", _message(item, path, source, record))]
+            tag = item["ctx"]["discriminator"].strip("'") if item["type"].startswith("union_tag_") else ""
+            found = [(tag, _message(item, path, source, record))]
         for key, message in found:
             whole = (*path, *key.split(".")) if key else path
             if item["type"] == "value_error" and "is not one of" in message:
                 names = message.split("is not one of ")[1].split(", ")
-                message += did_you_mean(str(_value_at(source.data, whole)), names)
+                message += did_you_mean(str(value_at(source.data, whole)), names)
             yield f"{_place(source, whole, where)}: {dotted(whole)}: {message}"
 
 
@@ -96,9 +101,9 @@ def _place(source: Source, path: tuple[str | int, ...], where: str) -> str:
 def _without_tags(loc: Sequence[str | int], data: Any) -> tuple[str | int, ...]:
     """Drop the tags of unions that pydantic puts into an error's path: `optimizer.sgd.beta1` is `optimizer.beta1`."""
     path: list[str | int] = []
-    for i, part in enumerate(loc):
-        is_tag = isinstance(data, dict) and part not in data and data.get("name") == part and i == 1
-        if is_tag or part in ("AugmentSettings", "EarlyStopping"):
+    for part in loc:
+        is_tag = isinstance(data, dict) and part not in data and part in (data.get("name"), data.get("kind"))
+        if is_tag or part == "EarlyStopping":
             continue
         path.append(part)
         if isinstance(data, dict) and isinstance(part, str):
@@ -110,7 +115,8 @@ def _without_tags(loc: Sequence[str | int], data: Any) -> tuple[str | int, ...]:
     return tuple(path)
 
 
-def _value_at(data: Any, path: Sequence[str | int]) -> Any:
+def value_at(data: Any, path: Sequence[str | int]) -> Any:
+    """Return what stands at a key path in plain data, None where nothing does."""
     for part in path:
         try:
             data = data[part]
@@ -125,7 +131,9 @@ def _message(item: Any, path: tuple[str | int, ...], source: Source, record: Any
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"unknown key{_nearest_key(path, source.data, record)}"
     if kind.startswith("union_tag_"):
-        names, tag = _names_of(path[0], record), _short(source.texts.get((*path, "name"), json.dumps(value["name"])))
+        key = item["ctx"]["discriminator"].strip("'")
+        names = [getattr(settings, key) for settings in classes_at(path, source.data, record)]
+        tag = _short(source.texts.get((*path, key), json.dumps(value[key])))
         return f'"{tag}" is not one of {", ".join(names)}{did_you_mean(tag, names)}'
     if kind == "literal_error":
         names = re.findall(r"'([^']*)'", item["ctx"]["expected"])
@@ -166,10 +174,17 @@ def did_you_mean(word: str, words: Sequence[str]) -> str:
 
 
 def _nearest_key(path: tuple[str | int, ...], data: Any, record: Any) -> str:
-    """Return a hint at the key that was meant, from its spelling here or in other tools."""
+    """Return a hint at the key that was meant, from its spelling here, in other kinds, or in other tools."""
     *parent, key = path
-    settings = _settings_at(parent, data, record)
+    if key in _FORMER:
+        return f"; {_FORMER[str(key)]}"
+    classes = list(classes_at(parent, data, record))
+    settings = _chosen(classes, value_at(data, parent))
     here = [f.name for f in dataclasses.fields(settings)] if settings else []
+    others = [c for c in classes if key in [f.name for f in dataclasses.fields(c)]]
+    if others:
+        kinds = " or ".join(getattr(other, tag_of(other)) for other in others)
+        return f"; it goes with {tag_of(others[0])}: {kinds}"
     known = _ELSEWHERE.get(str(key).lower())
     if known and known.rpartition(".")[2] in here:
         known = dotted([*parent, known.rpartition(".")[2]])
@@ -180,21 +195,30 @@ def _nearest_key(path: tuple[str | int, ...], data: Any, record: Any) -> str:
     return f"; did you mean {meant}?" if meant else f"; known here: {', '.join(here)}"
 
 
-def _settings_at(path: Sequence[str | int], data: Any, record: Any) -> Any:
-    """Return the settings class that a key path leads to, None where it leads to none."""
-    settings = record
+def classes_at(path: Sequence[str | int], data: Any, record: Any) -> list[Any]:
+    """Return the settings classes that a key path leads to: none, one, or several kinds."""
+    classes = [record]
     for part in path:
+        settings = _chosen(classes, data)
         if isinstance(part, str):
-            hint = typing.get_type_hints(settings).get(part) if dataclasses.is_dataclass(settings) else None
-        else:
-            hint = settings
-        data = _value_at(data, [part])
-        name = data.get("name") if isinstance(data, dict) else None
-        candidates = list(classes_in(hint))
-        settings = next(
-            (c for c in candidates if getattr(c, "name", None) == name), candidates[0] if candidates else None
-        )
-    return settings
+            hint = typing.get_type_hints(settings, include_extras=True).get(part) if settings else None
+            classes = list(classes_in(hint))
+        data = value_at(data, [part])
+    return classes
+
+
+def tag_of(settings: Any) -> str:
+    """Return the key that chooses between a settings class and its siblings: `name` or `kind`."""
+    return "kind" if hasattr(settings, "kind") else "name"
+
+
+def _chosen(classes: list[Any], data: Any) -> Any:
+    """Return the class that plain data names, else the first of them; None where there is none."""
+    for settings in classes:
+        tag = tag_of(settings)
+        if isinstance(data, dict) and tag in data and data[tag] == getattr(settings, tag, None):
+            return settings
+    return classes[0] if classes else None
 
 
 def classes_in(hint: Any) -> Iterator[Any]:
@@ -204,8 +228,3 @@ def classes_in(hint: Any) -> Iterator[Any]:
     elif isinstance(hint, types.UnionType) or typing.get_origin(hint) is not None:
         for part in typing.get_args(hint):
             yield from classes_in(part)
-
-
-def _names_of(key: str | int, record: Any) -> list[str]:
-    """Return the names that `loss`, `optimizer` or `schedule` can take."""
-    return [c.name for c in classes_in(typing.get_type_hints(record)[str(key)])]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from backprop_cli.config.config import DEFAULT_KINDS, Config, adapter
-from backprop_cli.config.mistakes import classes_in
+from backprop_cli.config.mistakes import classes_at, classes_in, tag_of
 from backprop_cli.engine.activations import ACTIVATIONS
 from backprop_cli.engine.layers import INITIALIZERS
 
@@ -27,16 +27,18 @@ def json_schema() -> dict[str, Any]:
     described = [Config, *{c for hint in typing.get_type_hints(Config).values() for c in _reachable(hint)}]
     for settings in described:
         part = schema if settings is Config else schema["$defs"][settings.__name__]
-        docstrings = _docstrings(settings.__module__)
-        part["description"] = docstrings.get(settings.__name__, "").partition("\n")[0]
-        for cls in reversed(settings.__mro__):  # what a class inherits, its base describes
-            for key, text in _attribute_docs(docstrings.get(cls.__name__, "")).items():
+        for cls in reversed(settings.__mro__):  # a base describes what it hands down
+            if "__dataclass_fields__" not in vars(cls):
+                continue
+            docstring = _docstrings(cls.__module__).get(cls.__name__, "")
+            part["description"] = docstring.partition("\n")[0]
+            for key, text in _attribute_docs(docstring).items():
                 if key in part["properties"]:
                     part["properties"][key]["description"] = text
-    for key, default in DEFAULT_KINDS.items():  # the others need their name
-        for settings in classes_in(typing.get_type_hints(Config)[key]):
+    for path, default in DEFAULT_KINDS.items():  # the others need their name
+        for settings in classes_at(path.split("."), {}, Config):
             if settings is not default:
-                schema["$defs"][settings.__name__].setdefault("required", []).append("name")
+                schema["$defs"][settings.__name__].setdefault("required", []).append(tag_of(settings))
     schema["$defs"]["LayerSpec"]["properties"]["activation"]["enum"] = list(ACTIVATIONS)
     schema["$defs"]["NetworkSettings"]["properties"]["initializer"]["enum"] = list(INITIALIZERS)
     return schema

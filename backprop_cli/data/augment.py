@@ -11,9 +11,10 @@ pixel, so that a warped digit is as sharp as a real one; a blend is duller.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,35 +27,25 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]  # of floats
 
-ELASTIC_GRID = 4  # the elastic field is given at 4x4 points and interpolated in between
-FINE_GRID = 6  # a second field, for digits that are warped large
-
 
 @dataclass(frozen=True)
-class AugmentSettings:
-    """How far the warps go; each is drawn from U(-limit, limit) for each picture of each epoch.
+class Limits(ABC):
+    """How far digits may be warped: each number is drawn from U(-limit, limit) for each of them.
 
     Attributes:
         rotation: Degrees, 0 to 180.
         log_scale: Logarithm of the scale, for each axis apart, 0 to 2.
         shear: Pixels sideways per pixel down, 0 to 2.
         shift: Pixels, for each axis apart, 0 to 100.
-        elastic: Pixels, at each point of a 4x4 grid, for each axis apart, 0 to 100.
+        elastic: Pixels, at each point of a coarse grid, for each axis apart, 0 to 100.
         gamma: Logarithm of the exponent that every pixel is raised to, 0 to 3.
         noise: Standard deviation of Gaussian noise on every pixel, as a share of full ink, 0 to 1.
         probability: Share of pictures that are changed at all, 0 to 1.
-        interpolation: What lies between pixels. `bilinear`: the blend of four. `bitmap`: counted anew in a bitmap that
-            has the picture's counts, which must be whole numbers from 0 to 16; it takes 16 bytes a pixel and more.
-        through_normalizer: Warp the digits at 32 pixels high (so `shift` and `elastic` are pixels of those) and bring
-            them back to size as `predict` does with a picture: what reading pictures takes. `elastic` is then the
-            largest standard deviation of two normal fields, at 4x4 and at 6x6 points; each picture has strengths of
-            its own. The copies are made once, before the first epoch.
-        copies: How many of each digit `through_normalizer` makes, beside the digit itself, 1 to 1,000.
-        thickness: Stroke weight, for `through_normalizer` alone, as a share of what is usual, 0 to 1.
 
     Source: Simard et al. 2003, section 2 (affine and elastic distortions of digits).
     """
 
+    kind: str = ""
     rotation: float = 0.0
     log_scale: float = 0.0
     shear: float = 0.0
@@ -63,44 +54,68 @@ class AugmentSettings:
     gamma: float = 0.0
     noise: float = 0.0
     probability: float = 1.0
-    interpolation: Literal["bilinear", "bitmap"] = "bilinear"
-    through_normalizer: bool = False
-    copies: int = 30
-    thickness: float = 0.0
+
+    grids: ClassVar[tuple[int, ...]]  # points along one side, of each elastic field
 
     def __post_init__(self) -> None:
-        limits = {"rotation": 180.0, "log_scale": 2.0, "shear": 2.0, "shift": 100.0, "elastic": 100.0, "gamma": 3.0}
-        found = [
-            (name, getattr(self, name), high)
-            for name, high in {**limits, "noise": 1.0, "probability": 1.0, "thickness": 1.0}.items()
+        highest = {"rotation": 180.0, "log_scale": 2.0, "shear": 2.0, "shift": 100.0, "elastic": 100.0, "gamma": 3.0}
+        limits = [
+            (name, getattr(self, name), high) for name, high in (highest | {"noise": 1.0, "probability": 1.0}).items()
         ]
-        needed = "thickness: needs through_normalizer"
-        require(
-            *((0.0 <= value <= high, f"{name}: {value} is not in 0 to {high:g}") for name, value, high in found),
-            (1 <= self.copies <= 1000, f"copies: {self.copies} is not in 1 to 1,000"),
-            (self.through_normalizer or not self.thickness, needed),
-            (
-                self.interpolation == "bilinear" or not self.through_normalizer,
-                "interpolation: through_normalizer makes its own bitmaps; leave it at bilinear",
-            ),
-        )
+        require(*((0.0 <= value <= high, f"{name}: {value} is not in 0 to {high:g}") for name, value, high in limits))
+
+    @property
+    def points_per_pixel(self) -> int:
+        """How many points along one side of a pixel a warp can look up."""
+        return 1
+
+    @abstractmethod
+    def draw_elastic(self, n: int, n_points: int, rng: Generator) -> Array:
+        """Return how far each point of a grid is moved in n pictures, (2, n, n_points)."""
 
 
-def readable(pictures: NDArray[Any], settings: AugmentSettings) -> NDArray[Any]:
+@dataclass(frozen=True)
+class Warps(Limits):
+    """Random warps of the training part, drawn afresh each epoch.
+
+    Attributes:
+        kind: `warps`.
+        shift: Pixels of the picture, for each axis apart, 0 to 100.
+        elastic: Pixels of the picture, at each point of a 4x4 grid, for each axis apart, 0 to 100.
+        interpolation: What lies between pixels. `bilinear`: the blend of four. `bitmap`: counted anew in a bitmap that
+            has the picture's counts, which must be whole numbers from 0 to 16; it takes 16 bytes a pixel and more.
+    """
+
+    kind: Literal["warps"] = "warps"
+    interpolation: Literal["bilinear", "bitmap"] = "bilinear"
+
+    grids = (4,)
+
+    @property
+    def points_per_pixel(self) -> int:
+        """Four along one side with `bitmap`."""
+        return BLOCK if self.interpolation == "bitmap" else 1
+
+    def draw_elastic(self, n: int, n_points: int, rng: Generator) -> Array:
+        """Return uniform moves, (2, n, n_points)."""
+        return _uniform(rng, self.elastic, (2, n, n_points))
+
+
+def sampling_points(pictures: NDArray[Any], limits: Limits) -> NDArray[Any]:
     """Return the values that warps of these pictures look up, with a margin of one pixel without ink.
 
     Args:
         pictures: (n, height, width), numbers of at least 0.
-        settings: `bitmap` wants whole numbers from 0 to 16.
+        limits: `interpolation: bitmap` wants whole numbers from 0 to 16.
 
     Returns:
-        With `bilinear` a value for each pixel, (n, height + 2, width + 2), float32. With `bitmap` a count for each
-        quarter of a pixel, (n, 4 height + 5, 4 width + 5), uint8: work to be done once, not for every pass.
+        A value for each pixel, (n, height + 2, width + 2), float32. With `bitmap` a count for
+        each quarter of a pixel, (n, 4 height + 5, 4 width + 5), uint8: work to be done once, not for every pass.
 
     Raises:
         ValueError: `bitmap` with other numbers.
     """
-    if settings.interpolation == "bitmap":
+    if limits.points_per_pixel == BLOCK:
         return window_counts(bitmap(pictures, rounds=1), 1)
     n, height, width = pictures.shape
     points = np.zeros((n, height + 2, width + 2), np.float32)
@@ -108,34 +123,33 @@ def readable(pictures: NDArray[Any], settings: AugmentSettings) -> NDArray[Any]:
     return points
 
 
-def augment(points: NDArray[Any], settings: AugmentSettings, rng: Generator, max_value: float = 1.0) -> Array:
+def augment(points: NDArray[Any], limits: Limits, rng: Generator, max_value: float = 1.0) -> Array:
     """Return warped copies.
 
     Args:
-        points: From `readable`, with the same settings.
-        settings: How far the warps go.
+        points: From `sampling_points`, with the same limits.
+        limits: How far the warps go.
         rng: Draws them.
         max_value: Full ink of the pictures, > 0.
 
     Returns:
         (n, height, width), float32, from 0 to 1; what lay outside a picture is 0.
     """
-    per_pixel = BLOCK if settings.interpolation == "bitmap" else 1
-    n = len(points)
+    n, per_pixel = len(points), limits.points_per_pixel
     height, width = ((side - 1) // per_pixel - 1 for side in points.shape[1:])
-    changed = np.less(rng.random(n, dtype=np.float32), settings.probability)
-    coefficients = _draw_coefficients(n, settings, rng)
+    changed = np.less(rng.random(n, dtype=np.float32), limits.probability)
+    coefficients = _draw_coefficients(n, limits, rng)
     coefficients[:, ~changed] = 0.0
-    positions = coefficients.reshape(2 * n, -1) @ _basis(height, width, _grids(settings))
+    positions = coefficients.reshape(2 * n, -1) @ _basis(height, width, limits.grids)
     warped = _look_up(points, positions.reshape(2, n, height * width), per_pixel, width)
     warped *= np.float32(1.0 / max_value)
-    if settings.gamma:
-        exponent = np.exp(_uniform(rng, settings.gamma, (n, 1)))
+    if limits.gamma:
+        exponent = np.exp(_uniform(rng, limits.gamma, (n, 1)))
         exponent[~changed] = 1.0
         np.power(warped, exponent, out=warped)
-    if settings.noise:
+    if limits.noise:
         noise = rng.standard_normal(warped.shape, dtype=np.float32)
-        noise *= settings.noise * changed[:, None]
+        noise *= limits.noise * changed[:, None]
         warped += noise
         np.clip(warped, 0.0, 1.0, out=warped)
     return warped.reshape(n, height, width)
@@ -148,36 +162,24 @@ def _uniform(rng: Generator, limit: float, shape: tuple[int, ...]) -> Array:
     return drawn
 
 
-def _grids(settings: AugmentSettings) -> tuple[int, ...]:
-    return (ELASTIC_GRID, FINE_GRID) if settings.through_normalizer else (ELASTIC_GRID,)
-
-
-def _elastic(n: int, n_points: int, settings: AugmentSettings, rng: Generator) -> Array:
-    """Return how far each point of a grid is moved, (2, n, n_points)."""
-    if not settings.through_normalizer:
-        return _uniform(rng, settings.elastic, (2, n, n_points))
-    strength = settings.elastic * rng.random((n, 1), dtype=np.float32)
-    return np.asarray(strength * rng.standard_normal((2, n, n_points), dtype=np.float32))
-
-
-def _draw_coefficients(n: int, settings: AugmentSettings, rng: Generator) -> Array:
+def _draw_coefficients(n: int, limits: Limits, rng: Generator) -> Array:
     """Return how far each picture's pixels look away from themselves, (2, n, 3 + points of the elastic grids).
 
     First rows (y), then columns (x); each as a constant, times y, times x, and at the points of the elastic grids.
     """
-    angle = _uniform(rng, math.radians(settings.rotation), (n,))
-    scale_y, scale_x = np.exp(_uniform(rng, settings.log_scale, (2, n)))
-    shear = _uniform(rng, settings.shear, (n,))
-    n_points = [grid * grid for grid in _grids(settings)]
+    angle = _uniform(rng, math.radians(limits.rotation), (n,))
+    scale_y, scale_x = np.exp(_uniform(rng, limits.log_scale, (2, n)))
+    shear = _uniform(rng, limits.shear, (n,))
+    n_points = [grid * grid for grid in limits.grids]
     coefficients = np.empty((2, n, 3 + sum(n_points)), np.float32)
-    coefficients[..., 0] = _uniform(rng, settings.shift, (2, n))
+    coefficients[..., 0] = _uniform(rng, limits.shift, (2, n))
     cosine, sine = np.cos(angle), np.sin(angle)
     # [y', x'] = rotation @ shear @ scale @ [y, x]; the identity is taken off, since these are differences
     coefficients[0, :, 1] = (cosine + sine * shear) * scale_y - 1.0
     coefficients[0, :, 2] = sine * scale_x
     coefficients[1, :, 1] = (cosine * shear - sine) * scale_y
     coefficients[1, :, 2] = cosine * scale_x - 1.0
-    np.concatenate([_elastic(n, k, settings, rng) for k in n_points], axis=2, out=coefficients[..., 3:])
+    np.concatenate([limits.draw_elastic(n, k, rng) for k in n_points], axis=2, out=coefficients[..., 3:])
     return coefficients
 
 
@@ -202,7 +204,7 @@ def _look_up(points: NDArray[Any], offsets: Array, per_pixel: int, width: int) -
     """Return each picture read at its pixels plus `offsets` (2, n, height * width), bilinear, zero outside.
 
     Args:
-        points: From `readable`.
+        points: From `sampling_points`.
         offsets: Pixels down and to the right; overwritten.
         per_pixel: Points along one side of a pixel.
         width: Pixels in a row of the picture.

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.data.augment import AugmentSettings, augment, readable
+from backprop_cli.data.augment import Limits, augment, sampling_points
 from backprop_cli.data.normalize import blurred, enlarged, normalize
+from backprop_cli.errors import require
 
 if TYPE_CHECKING:
     from numpy.random import Generator
+
+Array = NDArray[Any]  # of floats
 
 HEIGHT = 32  # pixels, of the digits that are warped
 MARGIN = 8  # pixels around them, for what a warp moves outwards
@@ -22,7 +26,42 @@ _SOFTNESS = 0.7  # levels from no ink to full ink
 _THRESHOLDS = (0.15, 0.8)  # of the blurred strokes: thinner or thicker than these is no stroke any more
 
 
-def warped_copies(counts: NDArray[Any], settings: AugmentSettings, rng: Generator) -> NDArray[np.uint8]:
+@dataclass(frozen=True)
+class Copies(Limits):
+    """Warped copies of the training part, made once, before the first epoch, and trained on beside it.
+
+    The digits are warped at 32 pixels high and brought back to size as `predict` does with a picture: what reading
+    pictures takes.
+
+    Attributes:
+        kind: `copies`.
+        shift: Of 32 pixels, for each axis apart, 0 to 100.
+        elastic: Of 32 pixels: the largest standard deviation of two normal fields, at 4x4 and at 6x6 points; each
+            picture has strengths of its own. 0 to 100.
+        thickness: Stroke weight, as a share of what is usual, 0 to 1.
+        copies: How many of each digit, beside the digit itself, 1 to 1,000.
+    """
+
+    kind: Literal["copies"] = "copies"
+    thickness: float = 0.0
+    copies: int = 30
+
+    grids = (4, 6)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            (0.0 <= self.thickness <= 1.0, f"thickness: {self.thickness} is not in 0 to 1"),
+            (1 <= self.copies <= 1000, f"copies: {self.copies} is not in 1 to 1,000"),
+        )
+
+    def draw_elastic(self, n: int, n_points: int, rng: Generator) -> Array:
+        """Return normal moves of a strength for each picture, (2, n, n_points)."""
+        strength = self.elastic * rng.random((n, 1), dtype=np.float32)
+        return np.asarray(strength * rng.standard_normal((2, n, n_points), dtype=np.float32))
+
+
+def warped_copies(counts: NDArray[Any], settings: Copies, rng: Generator) -> NDArray[np.uint8]:
     """Return one warped copy of each digit.
 
     Args:
@@ -42,10 +81,10 @@ def warped_copies(counts: NDArray[Any], settings: AugmentSettings, rng: Generato
     return copies
 
 
-def _warped(levels: NDArray[np.float32], settings: AugmentSettings, rng: Generator) -> NDArray[np.float32]:
+def _warped(levels: NDArray[np.float32], settings: Copies, rng: Generator) -> NDArray[np.float32]:
     """Return warped digits of another stroke weight, at 32 pixels high with a margin; 0.5 where ink begins."""
     large = np.pad(enlarged(levels, max(1, round(HEIGHT / levels.shape[1]))), ((0, 0), (MARGIN,) * 2, (MARGIN,) * 2))
-    points = readable(blurred(large, _BLUR_BEFORE), settings)
+    points = sampling_points(blurred(large, _BLUR_BEFORE), settings)
     warped = blurred(augment(points, settings, rng), _BLUR_AFTER)
     thickness = rng.uniform(-settings.thickness, settings.thickness, (len(levels), 1, 1)).astype(np.float32)
     peak = warped.max(axis=(1, 2), keepdims=True)

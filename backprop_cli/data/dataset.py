@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.data.augment import AugmentSettings, augment, readable
+from backprop_cli.data.augment import Warps, augment, sampling_points
 from backprop_cli.data.normalize import BLOCK, Slant
 
 if TYPE_CHECKING:
@@ -195,8 +195,8 @@ class ChunkLoader:
         scaling: Fitted on the training part.
         batch_size: All chunks but the last hold a multiple of it.
         shuffle: Given: every pass has an order of its own.
-        augment_settings: Given: every pass has warps of its own.
-        augment_rng: Draws them.
+        warps: Given: every pass has warps of its own.
+        warps_rng: Draws them.
     """
 
     def __init__(
@@ -208,11 +208,11 @@ class ChunkLoader:
         batch_size: int,
         *,
         shuffle: Generator | None = None,
-        augment_settings: AugmentSettings | None = None,
-        augment_rng: Generator | None = None,
+        warps: Warps | None = None,
+        warps_rng: Generator | None = None,
     ) -> None:
         self.pictures, self.labels, self.rows, self.scaling = pictures, labels[rows], rows, scaling
-        self.shuffle, self.augment_settings, self.augment_rng = shuffle, augment_settings, augment_rng
+        self.shuffle, self.warps, self.warps_rng = shuffle, warps, warps_rng
         self.n_rows = len(rows)
         n_inputs = int(np.prod(pictures.shape[1:]))
         chunk = batch_size * max(1, CHUNK_FLOATS // (batch_size * (n_inputs + 1)))
@@ -222,14 +222,14 @@ class ChunkLoader:
         self.chunk_size = len(buffer)
         self.flat = pictures.reshape(len(pictures), -1)
         self.points: NDArray[Any] | None = None  # what warps look up, where it is made once for all passes
-        if augment_settings is not None and augment_settings.interpolation == "bitmap":
-            self.points = readable(pictures[rows], augment_settings)
+        if warps is not None and warps.points_per_pixel > 1:
+            self.points = sampling_points(pictures[rows], warps)
         self.scaled: Array | None = None  # every row of this part as inputs, where they are few and stay as they are
-        if augment_settings is None and self.n_rows * n_inputs <= PRESCALED_FLOATS:
+        if warps is None and self.n_rows * n_inputs <= PRESCALED_FLOATS:
             self.scaled = np.ones((self.n_rows, n_inputs + 1), np.float32)
             scaling.apply(pictures[rows], self.scaled[:, :-1])
-        else:
-            self.raw = np.empty((len(buffer), n_inputs), pictures.dtype)  # a chunk before it is scaled
+        n_raw = len(buffer) if self.scaled is None else 0
+        self.raw = np.empty((n_raw, n_inputs), pictures.dtype)  # a chunk before it is scaled
 
     def __iter__(self) -> Iterator[tuple[Array, Labels]]:
         order = self.shuffle.permutation(self.n_rows) if self.shuffle else np.arange(self.n_rows)
@@ -244,15 +244,15 @@ class ChunkLoader:
 
     def _fill(self, inputs: Array, picked: Rows) -> None:
         """Write the picked ones of `rows` as inputs, augmented where that is asked for."""
-        settings, rng = self.augment_settings, self.augment_rng
-        if settings is None or rng is None:
+        warps, rng = self.warps, self.warps_rng
+        if warps is None or rng is None:
             self.scaling.apply(self._raw(picked), inputs)
             return
         if self.points is not None:
             points = self.points[picked]
         else:
-            points = readable(self._raw(picked).reshape(-1, *self.pictures.shape[1:]), settings)
-        self.scaling.apply(augment(points, settings, rng, self.scaling.max_value), inputs, unit=True)
+            points = sampling_points(self._raw(picked).reshape(-1, *self.pictures.shape[1:]), warps)
+        self.scaling.apply(augment(points, warps, rng, self.scaling.max_value), inputs, unit=True)
 
     def _raw(self, picked: Rows) -> NDArray[Any]:
         """Return the picked ones of `rows` as they are, (., height * width)."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Literal
+from typing import Annotated, Literal
 
-from backprop_cli.data.augment import AugmentSettings
+from pydantic import Field
+
+from backprop_cli.data.augment import Warps
+from backprop_cli.data.copies import Copies
 from backprop_cli.data.dataset import Dataset
 from backprop_cli.data.normalize import Slant
 from backprop_cli.data.readers.shared import LEAST_INK, Told, Wanted
@@ -41,7 +44,7 @@ class DataSettings:
             blocks, as the digits were (which themselves reach other sizes by deconvolution); counts from 0 to 16 of
             this size are taken as they are. null or `raw`: arrays stay as they are, picture files become 8x8.
         skip_bad: Leave out bad rows and unreadable pictures instead of refusing the run.
-        augment: Random warps of the training part, drawn afresh each epoch; null: none.
+        augment: `kind: warps`, drawn afresh each epoch, or `kind: copies`, made once; null: the digits as they are.
     """
 
     source: str = "digits"
@@ -54,7 +57,7 @@ class DataSettings:
     max_value: float | None = None
     picture: str | None = None
     skip_bad: bool = False
-    augment: AugmentSettings | None = None
+    augment: Annotated[Warps | Copies, Field(discriminator="kind")] | None = None
 
     def __post_init__(self) -> None:
         val, test, full = self.validation_size, self.test_size, self.max_value or 1.0
@@ -71,14 +74,12 @@ class DataSettings:
                 min(shape) >= 4 and max(shape) <= 64,
                 f"picture: {quoted(self.picture)} is not HxW from 4x4 to 64x64, or raw",
             ),
-            (self.picture_shape is not None or not self.makes_copies, "augment.through_normalizer: needs data.picture"),
+            (
+                self.picture_shape is not None or not isinstance(self.augment, Copies),
+                "augment.kind: copies need data.picture",
+            ),
             (self.max_value != 0 and LEAST_INK <= full <= 1e9, f"max_value: {self.max_value} is not in 1e-9 to 1e9"),
         )
-
-    @property
-    def makes_copies(self) -> bool:
-        """Whether training sees copies that went through the normaliser, instead of fresh warps each epoch."""
-        return self.augment is not None and self.augment.through_normalizer
 
     @property
     def picture_shape(self) -> tuple[int, int] | None:
@@ -104,7 +105,7 @@ def is_path(source: str) -> bool:
 
 def load_data(settings: DataSettings, progress: Told = None) -> Dataset:
     """Return the data set of `data.source`, its pictures of the size that `data.picture` says; see `load_source`."""
-    slant: Slant | None = "moments" if settings.makes_copies else None
+    slant: Slant | None = "moments" if isinstance(settings.augment, Copies) else None
     picture, skip_bad = settings.picture_shape, settings.skip_bad
     return load_source(settings.source, picture=picture, slant=slant, skip_bad=skip_bad, progress=progress)
 

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from backprop_cli import __version__
 from backprop_cli.blas import blas_threads, in_blas_threads, require_portable
 from backprop_cli.config.config import Config
+from backprop_cli.data.augment import Warps
+from backprop_cli.data.copies import Copies, warped_copies
 from backprop_cli.data.dataset import ChunkLoader, Dataset, Rows, Scaling, are_counts, largest
 from backprop_cli.engine.network import Network, count_params
 from backprop_cli.engine.training import EpochResult, LayerFigures, Progress, train
@@ -37,7 +39,7 @@ CHECKPOINT_SECONDS = 1.0
 def _check_interpolation(config: Config, dataset: Dataset, train_rows: Rows) -> None:
     """Refuse `interpolation: bitmap` for pictures that are no counts, or that it takes too much memory for."""
     augment = config.data.augment
-    if augment is None or augment.interpolation == "bilinear":
+    if not isinstance(augment, Warps) or augment.interpolation == "bilinear":
         return
     height, width = dataset.picture_size
     n_bytes = len(train_rows) * (4 * height + 5) * (4 * width + 5)
@@ -165,8 +167,8 @@ class Experiment:
             self.scaling,
             batch_size,
             shuffle=state.rngs["shuffle"],
-            augment_settings=None if config.data.makes_copies else config.data.augment,
-            augment_rng=state.rngs["augment"],
+            warps=config.data.augment if isinstance(config.data.augment, Warps) else None,
+            warps_rng=state.rngs["augment"],
         )
         validation = None
         if len(splits.val):
@@ -191,10 +193,8 @@ class Experiment:
         The copies of each member have a generator of their own, which no checkpoint needs: they are the same each time.
         """
         dataset, rows, settings = self.split_data.dataset, self.split_data.splits.train, self.config.data.augment
-        if settings is None or not self.config.data.makes_copies:
+        if not isinstance(settings, Copies):
             return dataset.pictures, dataset.labels, rows
-        from backprop_cli.data.copies import warped_copies
-
         rng = np.random.default_rng([self.config.seed, self.member, 1])
         pictures, labels = dataset.pictures[rows], dataset.labels[rows]
         copies = [warped_copies(pictures, settings, rng) for _ in range(settings.copies)]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backprop_cli.config.config import Config
+from backprop_cli.data.copies import Copies
 from backprop_cli.experiment.split_data import SplitData
 from backprop_cli.insight.diagnosis import Finding, Sizes, diagnose
 
@@ -22,7 +23,7 @@ def findings_of(
         diverged: It left the finite numbers after these rows.
     """
     augment = config.data.augment
-    n_copies = augment.copies if augment and config.data.makes_copies else 0
+    n_copies = augment.copies if isinstance(augment, Copies) else 0
     sizes = Sizes(
         n_rows=len(split_data.dataset),
         n_train=len(split_data.splits.train) * (1 + n_copies),

@@ -32,7 +32,7 @@ def open_run(
         ModelFileError: The checkpoint is damaged.
     """
     path = directory.path / "config.yaml"
-    config = read_config(directory.read_config(), where=str(path))
+    config = read_config(directory.read_config(), saved=True, where=str(path))
     if wanted is not None:
         epochs = wanted.training.epochs if epochs is None else epochs
         differing = sorted(differing_keys(config.to_dict(), wanted.to_dict()))

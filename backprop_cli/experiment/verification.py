@@ -85,7 +85,7 @@ class Retraining:
         self._saved = load_model(directory.model_path)
         self._bytes = read_bounded(directory.model_path, MAX_BYTES["model"])
         self._rows = directory.read_metrics()
-        config = read_config(directory.read_config(), where=str(path / "config.yaml"))
+        config = read_config(directory.read_config(), saved=True, where=str(path / "config.yaml"))
         ends = {row["epoch"] for row in self._rows if row.get("stop_reason") == "completed"}
         raised = {end for end in ends if isinstance(end, int) and 0 < end < config.training.epochs}
         self._totals = [*sorted(raised), config.training.epochs]  # a schedule depends on the total of its time
@@ -179,7 +179,7 @@ class Retraining:
             ):
                 if found is not None and not found <= TOLERANCE[name]:
                     reasons.append(f"{name.replace('_', ' ')}: {found:.2g} apart, over the {TOLERANCE[name]:g} allowed")
-        if not self.environment:
+        if not self.environment and config.to_dict() == saved.config:
             reasons.append("the environment is the same, so the bytes should be")
         return replace(now, verdict="different" if reasons else "close", reasons=tuple(reasons))
 

@@ -282,7 +282,7 @@ def test_a_run_goes_on_to_a_new_total_and_not_to_a_lower_one(work: Path) -> None
 
 def test_old_runs_are_read_by_the_same_calls(work: Path) -> None:
     shutil.copytree(CHECKOUT / "tests" / "old", work / "runs")
-    assert [run.name for run in backprop.runs()] == ["finished", "interrupted"]
+    assert [run.name for run in backprop.runs()] == ["copies", "finished", "interrupted"]
     assert backprop.load("finished").evaluate().accuracy == pytest.approx(303 / 360)
     assert backprop.verify("finished").verdict == "close"
     assert len(backprop.resume("interrupted").history) == 3

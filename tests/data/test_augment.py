@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from backprop_cli.data.augment import AugmentSettings, augment, readable
+from backprop_cli.data.augment import Warps, augment, sampling_points
+from backprop_cli.data.copies import Copies
 from backprop_cli.data.dataset import load_digits
 from backprop_cli.data.normalize import bitmap, window_counts
 
 Array = NDArray[Any]
 
 PICTURES = (load_digits().pictures[:200] / np.float32(16.0)).astype(np.float32)
-EVERYTHING = AugmentSettings(rotation=20, log_scale=0.2, shear=0.2, shift=1, elastic=0.7, gamma=0.5, noise=0.1)
+EVERYTHING = Warps(rotation=20, log_scale=0.2, shear=0.2, shift=1, elastic=0.7, gamma=0.5, noise=0.1)
 
 
 class ChosenRng:
@@ -37,13 +38,13 @@ def dot(*places: tuple[int, int], size: int = 9) -> Array:
     return picture
 
 
-def augmented(pictures: Array, settings: AugmentSettings, rng: Any) -> Array:
-    return np.asarray(augment(readable(pictures, settings), settings, rng))
+def augmented(pictures: Array, settings: Warps, rng: Any) -> Array:
+    return np.asarray(augment(sampling_points(pictures, settings), settings, rng))
 
 
 def warped(picture: Array, *, low: bool = False, normal: float = 0.0, **settings: float) -> Array:
     rng: Any = ChosenRng(low=low, normal=normal)
-    return np.asarray(augmented(picture[None], AugmentSettings(**settings), rng)[0])
+    return np.asarray(augmented(picture[None], Warps(**settings), rng)[0])
 
 
 @pytest.mark.parametrize("low", [False, True])
@@ -109,7 +110,7 @@ def test_an_elastic_field_that_is_the_same_everywhere_is_a_shift() -> None:
 
 
 def test_an_elastic_field_bends() -> None:
-    bent = augmented(PICTURES[:1], AugmentSettings(elastic=1.0), np.random.default_rng(0))
+    bent = augmented(PICTURES[:1], Warps(elastic=1.0), np.random.default_rng(0))
     assert np.abs(bent - PICTURES[:1]).max() > 0.1
 
 
@@ -127,14 +128,14 @@ def test_noise_is_added_to_every_pixel_and_cut_off_at_both_ends(normal: float, e
 
 def test_noise_has_its_standard_deviation() -> None:
     grey = np.full((200, 8, 8), 0.5, np.float32)
-    noise = augmented(grey, AugmentSettings(noise=0.1), np.random.default_rng(0)) - grey
+    noise = augmented(grey, Warps(noise=0.1), np.random.default_rng(0)) - grey
     assert noise.std() == pytest.approx(0.1, rel=0.02)
     assert abs(noise.mean()) < 0.005
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
 def test_a_share_of_the_pictures_is_changed_and_the_others_are_left_alone(probability: float) -> None:
-    settings = AugmentSettings(**{**vars(EVERYTHING), "probability": probability})
+    settings = Warps(**{**vars(EVERYTHING), "probability": probability})
     changed = (augmented(PICTURES, settings, np.random.default_rng(0)) != PICTURES).any(axis=(1, 2))
     assert changed.mean() == pytest.approx(probability, abs=0.08)
 
@@ -156,7 +157,7 @@ def test_the_generator_decides_everything() -> None:
 
 def test_every_picture_is_warped_in_its_own_way() -> None:
     same = np.repeat(PICTURES[:1], 20, axis=0)
-    changed = augmented(same, AugmentSettings(rotation=20.0), np.random.default_rng(0))
+    changed = augmented(same, Warps(rotation=20.0), np.random.default_rng(0))
     assert len({picture.tobytes() for picture in changed}) == 20
 
 
@@ -176,15 +177,13 @@ def test_a_picture_need_not_be_square() -> None:
         ({"gamma": 4.0}, "gamma: 4.0 is not in 0 to 3"),
         ({"noise": 1.5}, "noise: 1.5 is not in 0 to 1"),
         ({"probability": 1.5}, "probability: 1.5 is not in 0 to 1"),
-        (
-            {"interpolation": "bitmap", "through_normalizer": True},
-            "interpolation: through_normalizer makes its own bitmaps; leave it at bilinear",
-        ),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
-        AugmentSettings(**settings)
+        Warps(**settings)
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Copies(**settings)
 
 
 # ---- read in bitmaps -----------------------------------------------------------------------------------------------
@@ -193,8 +192,8 @@ COUNTS = load_digits().pictures[:200]
 
 
 def recounted(rng: Any, **settings: Any) -> Array:
-    chosen = AugmentSettings(interpolation="bitmap", **settings)
-    return np.asarray(augment(readable(COUNTS, chosen), chosen, rng, 16.0))
+    chosen = Warps(interpolation="bitmap", **settings)
+    return np.asarray(augment(sampling_points(COUNTS, chosen), chosen, rng, 16.0))
 
 
 def test_a_bitmap_read_where_nothing_moves_has_the_pictures_own_counts() -> None:
@@ -216,7 +215,7 @@ def test_a_digit_read_in_its_bitmap_stays_sharper_than_a_blend() -> None:
         return float((np.diff(pictures, axis=1) ** 2).mean() + (np.diff(pictures, axis=2) ** 2).mean())
 
     settings = {"shift": 0.5, "rotation": 10.0}
-    blended = augmented(PICTURES, AugmentSettings(**settings), np.random.default_rng(0))
+    blended = augmented(PICTURES, Warps(**settings), np.random.default_rng(0))
     read = recounted(np.random.default_rng(0), **settings)
     assert contrast(blended) < 0.75 * contrast(PICTURES)
     assert contrast(read) == pytest.approx(contrast(PICTURES), rel=0.15)
@@ -225,8 +224,8 @@ def test_a_digit_read_in_its_bitmap_stays_sharper_than_a_blend() -> None:
 
 def test_gamma_noise_and_probability_hold_for_bitmaps_too() -> None:
     everything = {**vars(EVERYTHING), "interpolation": "bitmap", "probability": 0.3}
-    settings = AugmentSettings(**everything)
-    read = augment(readable(COUNTS, settings), settings, np.random.default_rng(0), 16.0)
+    settings = Warps(**everything)
+    read = augment(sampling_points(COUNTS, settings), settings, np.random.default_rng(0), 16.0)
     assert (read != PICTURES).any(axis=(1, 2)).mean() == pytest.approx(0.3, abs=0.08)
     assert ((read >= 0.0) & (read <= 1.0)).all()
 
@@ -234,7 +233,7 @@ def test_gamma_noise_and_probability_hold_for_bitmaps_too() -> None:
 @pytest.mark.parametrize("counts", [COUNTS / 16.0, COUNTS + 1])
 def test_a_bitmap_needs_counts(counts: Array) -> None:
     with pytest.raises(ValueError, match="expected whole numbers"):
-        readable(counts, AugmentSettings(interpolation="bitmap"))
+        sampling_points(counts, Warps(interpolation="bitmap"))
 
 
 @pytest.mark.parametrize("margin", [0, 1, 2])

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from backprop_cli.config.config import load_config
-from backprop_cli.data.augment import AugmentSettings
-from backprop_cli.data.copies import warped_copies
+from backprop_cli.data.copies import Copies, warped_copies
 from backprop_cli.data.dataset import load_digits
 from backprop_cli.data.normalize import bitmap, normalize
 from backprop_cli.data.sources import DataSettings, load_data, load_source, load_test_data
@@ -20,8 +19,8 @@ from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.predictor import Predictor
 
 FEW = load_digits().pictures[:60]
-STILL = AugmentSettings(through_normalizer=True)
-WARPS = AugmentSettings(rotation=12, log_scale=0.15, shear=0.3, elastic=3.5, thickness=0.4, through_normalizer=True)
+STILL = Copies()
+WARPS = Copies(rotation=12, log_scale=0.15, shear=0.3, elastic=3.5, thickness=0.4)
 
 
 def at_16(pictures: np.ndarray) -> np.ndarray:
@@ -98,9 +97,10 @@ def test_arrays_of_pictures_are_normalised_and_a_test_source_takes_the_same_form
         ("picture=8by8", "not HxW from 4x4 to 64x64, or raw"),
         ("picture=3x8", "not HxW"),
         ("picture=8x65", "not HxW"),
-        ("augment={through_normalizer: true}", "needs data.picture"),
-        ("augment={thickness: 0.5}", "thickness: needs through_normalizer"),
-        ("augment={through_normalizer: true, copies: 0}", "copies: 0 is not in 1 to 1,000"),
+        ("augment={kind: copies}", "data.augment.kind: copies need data.picture"),
+        ("augment={kind: copies, thickness: 2}", "data.augment.thickness: 2.0 is not in 0 to 1"),
+        ("augment={thickness: 0.5}", "data.augment.thickness: unknown key; it goes with kind: copies"),
+        ("augment={kind: copies, copies: 0}", "copies: 0 is not in 1 to 1,000"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: str, words: str) -> None:

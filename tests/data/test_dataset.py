@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits as sklearn_digits
 
 from backprop_cli.data import dataset
-from backprop_cli.data.augment import AugmentSettings
+from backprop_cli.data.augment import Warps
 from backprop_cli.data.dataset import ChunkLoader, Dataset, Scaling, are_counts, load_digits
 
 Array = NDArray[Any]
@@ -169,15 +169,15 @@ def test_augmentation_draws_anew_in_each_pass_and_the_same_for_the_same_seed() -
     scaling = Scaling.fit("centered", digits.pictures, 16.0)
 
     def passes(seed: int) -> list[Array]:
-        settings = AugmentSettings(rotation=20.0, shift=1.0)
+        settings = Warps(rotation=20.0, shift=1.0)
         batches = ChunkLoader(
             digits.pictures,
             digits.labels,
             rows,
             scaling,
             32,
-            augment_settings=settings,
-            augment_rng=np.random.default_rng(seed),
+            warps=settings,
+            warps_rng=np.random.default_rng(seed),
         )
         return [np.concatenate([inputs.copy() for inputs, _ in batches]) for _ in range(2)]
 
@@ -197,8 +197,8 @@ def test_an_augmentation_that_changes_nothing_gives_the_plain_inputs() -> None:
         rows,
         scaling,
         32,
-        augment_settings=AugmentSettings(),
-        augment_rng=np.random.default_rng(0),
+        warps=Warps(),
+        warps_rng=np.random.default_rng(0),
     )
     for (one, _), (other, _) in zip(plain, augmented, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
@@ -214,8 +214,8 @@ def test_rows_that_are_read_in_bitmaps_keep_their_labels() -> None:
         Scaling.fit("unit", digits.pictures, 16.0),
         32,
         shuffle=np.random.default_rng(1),
-        augment_settings=AugmentSettings(interpolation="bitmap"),
-        augment_rng=np.random.default_rng(0),
+        warps=Warps(interpolation="bitmap"),
+        warps_rng=np.random.default_rng(0),
     )
     order = np.random.default_rng(1).permutation(70)
     chunks = [(inputs.copy(), labels) for inputs, labels in batches]

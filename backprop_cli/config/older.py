@@ -1,0 +1,27 @@
+"""What the configs of older versions said otherwise: runs and models that carry it keep their meaning.
+
+Version 0.1 had one record of augmentation, in which `through_normalizer` chose between warps and copies.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def modernized(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return a resolved config as this version says it; `plain` stays as it is."""
+    match plain:
+        case {"data": {"augment": {"through_normalizer": bool(makes_copies), **augment}, **data}}:
+            for key in ["interpolation"] if makes_copies else ["copies", "thickness"]:
+                augment.pop(key, None)
+            return {**plain, "data": {**data, "augment": {"kind": "copies" if makes_copies else "warps", **augment}}}
+    return plain
+
+
+def as_first_written(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return a resolved config as version 0.1 said it: what a digest is taken of, then and now."""
+    match plain:
+        case {"data": {"augment": {"kind": kind, **augment}, **data}}:
+            first = {"interpolation": "bilinear", "thickness": 0.0, "copies": 30, **augment}
+            return {**plain, "data": {**data, "augment": {"through_normalizer": kind == "copies", **first}}}
+    return plain
