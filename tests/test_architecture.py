@@ -26,7 +26,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "insight": ({"engine", "errors"}, {"numpy"}),
     "data": ({"errors", "files"}, {"numpy", "PIL", "scipy", "sklearn"}),
     "data/sources": ({"errors"}, {"pydantic"}),  # which kind of augmentation a section is, pydantic is told here
-    "store": ({"errors", "files"}, {"numpy", "safetensors"}),
+    "store": ({"errors", "files"}, {"numpy", "safetensors", "pydantic_core"}),
     "config": ({"engine", "data", "files", "errors"}, {"yaml", "pydantic"}),
     "experiment": (
         {"config", "predictor", "engine", "data", "store", "insight", "blas", "files", "errors"},

@@ -20,8 +20,9 @@ from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.experiment.split_data import SplitData
 from backprop_cli.files import read_bounded
 from backprop_cli.predictor import Predictor
-from backprop_cli.store.model_file import MAX_BYTES, Model, load_model, model_bytes
+from backprop_cli.store.model_file import Model, load_model, model_bytes
 from backprop_cli.store.run_directory import RunDirectory
+from backprop_cli.store.tensor_file import MAX_BYTES
 
 # Where environments differ, roundings do. Trained with BLAS kernels made for other processors, `quick`, `digits`,
 # `deep` and `textbook` came out with parameters 2e-7 to 4e-2 apart (the most in the deep one) and probabilities up to

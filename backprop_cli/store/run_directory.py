@@ -214,10 +214,10 @@ class RunDirectory:
 
     def save_checkpoint(self, tensors: "Mapping[str, NDArray[Any]]", metadata: Mapping[str, Any]) -> None:
         """Write the checkpoint, after making sure that no metrics row it counts on can get lost."""
-        from backprop_cli.store import model_file
+        from backprop_cli.store import tensor_file
 
         self.sync_metrics()
-        model_file.save_checkpoint(self.checkpoint_path, tensors, metadata)
+        tensor_file.save_checkpoint(self.checkpoint_path, tensors, metadata)
 
     def load_checkpoint(self) -> "tuple[dict[str, NDArray[Any]], dict[str, Any]] | None":
         """Return the checkpoint's tensors and metadata, or None when the run was stopped before its first one.
@@ -225,14 +225,14 @@ class RunDirectory:
         Raises:
             ModelFileError: When it is damaged, with the ways out.
         """
-        from backprop_cli.store import model_file
+        from backprop_cli.store import tensor_file
 
         try:
             self.checkpoint_path.lstat()  # not where a link leads: training anew in silence loses the old run
         except FileNotFoundError:
             return None
         try:
-            return model_file.load_checkpoint(self.checkpoint_path)
+            return tensor_file.load_checkpoint(self.checkpoint_path)
         except ModelFileError as error:
             raise ModelFileError(f"{error}; {CHECKPOINT_WAY_OUT}") from error
 

@@ -18,14 +18,14 @@ TRIALS = 400  # in which a fault may show itself; the first that does ends them
 TORN = """
 import os, time
 from backprop_cli import files
-from backprop_cli.store import model_file, run_directory
+from backprop_cli.store import run_directory, tensor_file
 def write_in_place(path, data):
     with open(path, "wb") as file:
         for start in range(0, len(data), 20_000):
             file.write(data[start:start + 20_000])
             file.flush()
             time.sleep(0.005)
-for module in (files, model_file, run_directory):
+for module in (files, tensor_file, run_directory):
     module.write_atomic = write_in_place
 """
 SAME_ORDER = """

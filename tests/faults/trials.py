@@ -18,7 +18,7 @@ from typing import Any
 from command_line import contents, process, started
 
 from backprop_cli.files import list_litter
-from backprop_cli.store.model_file import load_checkpoint
+from backprop_cli.store.tensor_file import load_checkpoint
 
 MAX_FAILURES = 20  # of one check: more tell nothing new
 TRAINING = (
