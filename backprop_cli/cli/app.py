@@ -82,10 +82,10 @@ class BackpropGroup(TyperGroup):
         """Take the global flags from wherever they stand: before or after the command."""
         end = args.index("--") if "--" in args else len(args)
         if "--version" in args[:end]:
-            console.answer(f"backprop {__version__}")
+            console.print_result(f"backprop {__version__}")
             raise typer.Exit
         for name in ("verbose", "quiet", "debug"):
-            setattr(console.Voice, name, any(_GLOBAL_FLAGS.get(arg) == name for arg in args[:end]))
+            setattr(console.Verbosity, name, any(_GLOBAL_FLAGS.get(arg) == name for arg in args[:end]))
         args = [arg for arg in args[:end] if arg not in _GLOBAL_FLAGS] + args[end:]
         return super().parse_args(ctx, args)
 
@@ -130,7 +130,7 @@ def _errors_as_exit_codes() -> Iterator[None]:
             message = problem.format_message().rstrip(".").replace("Value error, ", "")  # pydantic's words, not Typer's
             console.error(f"{message}; see {command} --help")
             raise typer.Exit(2) from problem
-        if console.Voice.debug or _is_typers(problem):
+        if console.Verbosity.debug or _is_typers(problem):
             raise
         console.error(f"a bug in backprop: {type(problem).__name__}: {problem}; --debug shows where")
         raise typer.Exit(70) from problem
@@ -179,7 +179,7 @@ def _root(
     These options may stand before or after the command. Each command has its own --help.
     """
     if ctx.invoked_subcommand is None:
-        console.answer(ctx.get_help())
+        console.print_result(ctx.get_help())
 
 
 def main() -> None:

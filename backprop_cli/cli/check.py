@@ -47,15 +47,15 @@ def check(
     for warning in found.warnings:
         console.warn(warning)
     if as_json:
-        console.answer_json(found.to_dict())
+        console.print_json(found.to_dict())
     else:
-        console.show(format_check(found))
+        console.print_lines(format_check(found))
     for problem in found.problems:
         console.error(problem)
     if not found.passed:
         raise typer.Exit(1)
     if not as_json:
-        console.answer("passed")
+        console.print_result("passed")
 
 
 def format_check(found: NetworkCheck) -> list[Line]:

@@ -40,20 +40,20 @@ def list_configs() -> None:
 
     names = bundled_names()
     width = max(map(len, names))
-    console.show(f"{name:<{width}}  {bundled_text(name).partition(chr(10))[0].lstrip('# ')}" for name in names)
+    console.print_lines(f"{name:<{width}}  {bundled_text(name).partition(chr(10))[0].lstrip('# ')}" for name in names)
 
 
 @app.command()
 def show(config: Reference, overrides: Overrides = None) -> None:
     """Print a config with every default written out, as a run saves it."""
-    console.answer(load_config(config, overrides).to_yaml().rstrip("\n"))
+    console.print_result(load_config(config, overrides).to_yaml().rstrip("\n"))
 
 
 @app.command()
 def validate(config: Reference, overrides: Overrides = None) -> None:
     """Check a config: all mistakes at once, each with its line and key; exit code 2 if there is one."""
     load_config(config, overrides)
-    console.answer(f"{clean(config)}: valid")
+    console.print_result(f"{clean(config)}: valid")
 
 
 @app.command()
@@ -61,4 +61,4 @@ def schema() -> None:
     """Print the JSON Schema (2020-12) of a config, for editors."""
     from backprop_cli.config.schema import json_schema
 
-    console.answer(json.dumps(json_schema(), indent=2))
+    console.print_result(json.dumps(json_schema(), indent=2))

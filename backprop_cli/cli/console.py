@@ -1,4 +1,4 @@
-"""How this program speaks: answers on stdout, the story on stderr; every outside text as text, never as markup."""
+"""How this program speaks: results on stdout, status on stderr; every outside text as text, never as markup."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ADVICE = {
 """What to do, in words of the command line: see `errors.ADVICE`."""
 
 
-class Voice:
+class Verbosity:
     """What the global options have set."""
 
     verbose = False
@@ -43,36 +43,36 @@ class Voice:
     debug = False
 
 
-def answer(text: str = "") -> None:
+def print_result(text: str = "") -> None:
     """Print a line of the result, or several; names in it that may hold a line's end are cleaned by the caller."""
     _write(sys.stdout, _cleaned(text))
 
 
-def show(lines: Iterable[Line]) -> None:
+def print_lines(lines: Iterable[Line]) -> None:
     """Print the lines of a result."""
     screen: Console | None = None
     for line in lines:
         if isinstance(line, str):
-            answer(line)
+            print_result(line)
         else:
             screen = screen or rich_console(sys.stdout)
             screen.print(line)
 
 
-def answer_json(document: dict[str, Any]) -> None:
+def print_json(document: dict[str, Any]) -> None:
     """Print the result as the one JSON document on stdout: finite numbers, text, lists and mappings."""
     _write(sys.stdout, json.dumps(document, allow_nan=False))  # in ASCII: no locale breaks it, it steers no terminal
 
 
-def story(text: str, *, detail: bool = False) -> None:
+def print_status(text: str, *, detail: bool = False) -> None:
     """Print a line about what goes on; not with `-q`, and a `detail` only with `-v`."""
-    if not Voice.quiet and (Voice.verbose or not detail):
+    if not Verbosity.quiet and (Verbosity.verbose or not detail):
         _write(sys.stderr, _cleaned(text))
 
 
 def warn(text: str) -> None:
     """Print a warning."""
-    if not Voice.quiet:
+    if not Verbosity.quiet:
         _write(sys.stderr, f"{_painted('warning:', WARNING)} {clean(text)}")
 
 
@@ -156,7 +156,7 @@ def _painted(word: str, colour: str) -> str:
 def _write(stream: TextIO | None, text: str) -> None:
     """Write a line; a reader that has left (`| head`), or was never there, is no reason to stop working.
 
-    Neither is a full disk under the story; under the answer it is.
+    Neither is a full disk under the status; under the result it is.
     """
     if stream is None:
         return

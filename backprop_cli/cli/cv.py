@@ -51,9 +51,9 @@ def cv(
     hold_portable(wanted, from_stdin=config == "-")
     found = _validated(wanted, folds, seeds, jobs)
     if as_json:
-        console.answer_json(found.to_dict())
+        console.print_json(found.to_dict())
     else:
-        console.show(format_folds(found))
+        console.print_lines(format_folds(found))
 
 
 def _validated(config: Config, folds: str, seeds: int, jobs: int | None) -> CrossValidation:
@@ -86,7 +86,7 @@ class _Teller:
     def __init__(self, config: Config, interrupt: Interrupt) -> None:
         self.bar, self.n_done, self.n_all = ExitStack(), 0, 0
         self._config, self._interrupt = config, interrupt
-        self._advance: Callable[[str], object] = console.story
+        self._advance: Callable[[str], object] = console.print_status
 
     def __call__(self, one: FoldDone | None, total: int) -> None:
         if not self.n_all:
@@ -101,7 +101,7 @@ class _Teller:
         from backprop_cli.api.cross_validation import notes
 
         for note in notes(self._config):
-            console.story(note)
+            console.print_status(note)
         self.n_all = total
         self._advance = self.bar.enter_context(_bar(total))
 
@@ -109,9 +109,9 @@ class _Teller:
 @contextmanager
 def _bar(total: int) -> Iterator[Callable[[str], object]]:
     """Give a function that tells of one training more: a bar on a terminal, else a line each."""
-    if console.Voice.quiet or not console.is_terminal(sys.stderr):
+    if console.Verbosity.quiet or not console.is_terminal(sys.stderr):
         count = iter(range(1, total + 1))
-        yield lambda text: console.story(f"{next(count)}/{total}  {text}")
+        yield lambda text: console.print_status(f"{next(count)}/{total}  {text}")
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

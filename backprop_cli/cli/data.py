@@ -45,9 +45,9 @@ def show(
 
     settings = load_config(config, overrides)
     if index is not None:
-        console.show(format_row(data_row(settings, index, augmented=augmented), with_counts=not augmented))
+        console.print_lines(format_row(data_row(settings, index, augmented=augmented), with_counts=not augmented))
     else:
-        console.show(format_overview(data_overview(settings, augmented=augmented)))
+        console.print_lines(format_overview(data_overview(settings, augmented=augmented)))
 
 
 def format_row(row: DataRow, *, with_counts: bool) -> list[str]:

@@ -55,16 +55,16 @@ def evaluate(
     """Measure a model on a part of its data that it was not trained on."""
     found = load_model(model).evaluate(split, data=source, n_worst=errors, diagnose=diagnose)
     for note in found.notes:
-        console.story(note)
+        console.print_status(note)
     for warning in found.warnings:
         console.warn(warning)
     if as_json:
-        console.answer_json(found.to_dict())
+        console.print_json(found.to_dict())
     else:
-        console.show([*format_figures(found), *format_worst(found.worst_answers)])
+        console.print_lines([*format_figures(found), *format_worst(found.worst_answers)])
         if found.findings is not None:
-            console.show(["", "What went wrong in training:" if found.findings else _HEALTHY])
-            console.show(format_findings(found.findings))
+            console.print_lines(["", "What went wrong in training:" if found.findings else _HEALTHY])
+            console.print_lines(format_findings(found.findings))
     if min_accuracy is not None and found.accuracy < min_accuracy:
         console.error(f"accuracy {found.accuracy:.4f} is below --min-accuracy {min_accuracy:g}")
         raise typer.Exit(1)

@@ -84,13 +84,13 @@ def explain(
     if worksheet is not None:
         _write_worksheet(worksheet, path, found)
     if as_json:
-        console.answer_json(found.to_dict())
+        console.print_json(found.to_dict())
     else:
         screen = console.rich_console(sys.stdout)
         is_coloured = screen.color_system is not None and not screen.no_color
-        console.show(format_explanation(found, Screen(screen.width, is_coloured)))
+        console.print_lines(format_explanation(found, Screen(screen.width, is_coloured)))
         if found.label_source == "guess":
-            console.story("--label D tells what the picture shows: then the blame is about the truth")
+            console.print_status("--label D tells what the picture shows: then the blame is about the truth")
     if not found.check.passed:
         console.error(f"the gradients are wrong; backprop check -m {clean(found.model)} says where")
         raise typer.Exit(1)
@@ -110,7 +110,7 @@ def _rates(text: str) -> tuple[float, ...]:
 def _write_worksheet(file: Path, path: str | None, found: Explanation) -> None:
     sheet = found.worksheet(None if path is None else path.split(","))
     write_atomic(file, sheet.text.encode())
-    console.story(f"worksheet: {clean(file)} (--path {','.join(map(str, sheet.path))})")
+    console.print_status(f"worksheet: {clean(file)} (--path {','.join(map(str, sheet.path))})")
 
 
 # ---- in words ------------------------------------------------------------------------------------------------------

@@ -39,5 +39,5 @@ def init(
     if target.exists() and not force:
         raise UsageError(f"{target}: is there already; --force overwrites it")
     write_atomic(target, bundled_text(template).encode())
-    console.answer(clean(target))
-    console.story(f"next: backprop train -c {clean(target)}")
+    console.print_result(clean(target))
+    console.print_status(f"next: backprop train -c {clean(target)}")

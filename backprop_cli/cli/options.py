@@ -38,5 +38,5 @@ def load_model(reference: str | None, *, or_pretrained: bool = False) -> Model:
 
     model = Model.load(reference, or_pretrained=or_pretrained)
     if reference is None:
-        console.story(f"model: {clean(model.path)}")
+        console.print_status(f"model: {clean(model.path)}")
     return model

@@ -66,7 +66,7 @@ def predict(
         _save_input(save_input, guesses)
     answers: list[Prediction | Number] = [*numbers, *guesses]
     if as_json:
-        console.answer_json(document(found, answers))
+        console.print_json(document(found, answers))
     else:
         draw, named = show or (len(answers) == 1 and console.is_terminal(sys.stdout)), len(answers) > 1
         for number in numbers:
@@ -108,10 +108,10 @@ def _show(answer: Prediction | Number, lines: list[str], *, named: bool) -> None
         console.error(answer.error)
         return
     first, *drawing = lines
-    console.answer(f"{clean(answer.path)}: {first}" if named else first)
+    console.print_result(f"{clean(answer.path)}: {first}" if named else first)
     for warning in answer.warnings:
         console.warn(f"{answer.path}: {warning}")
-    console.show(drawing)
+    console.print_lines(drawing)
 
 
 def _save_input(path: Path, predictions: list[Prediction]) -> None:

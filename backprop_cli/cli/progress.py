@@ -56,7 +56,7 @@ class PlainView(View):
         now = self.clock()
         if now >= self.next_line or event.stop_reason:
             self.next_line = now + LINE_SECONDS
-            console.story(f"{self._network()}epoch {event.epoch}/{event.n_epochs}  {figures_of(event)}")
+            console.print_status(f"{self._network()}epoch {event.epoch}/{event.n_epochs}  {figures_of(event)}")
 
     def _network(self) -> str:
         n_networks = self.training.config.ensemble
@@ -146,7 +146,7 @@ def figures_of(event: EpochResult, *, wide: bool = True) -> str:
 
 def view_of(display: Literal["auto", "rich", "plain", "none"], training: Events) -> View:
     """Return the view that `--progress` asks for."""
-    if display == "none" or console.Voice.quiet:
+    if display == "none" or console.Verbosity.quiet:
         return View(training)
     rich = display == "rich" or (display == "auto" and console.is_terminal(sys.stderr))
     kinds: dict[bool, Any] = {True: RichView, False: PlainView}

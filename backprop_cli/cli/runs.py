@@ -29,11 +29,11 @@ def runs(as_json: AsJson = False) -> None:
 
     found = api.runs()
     if as_json:
-        console.answer_json(api.document(found))
+        console.print_json(api.document(found))
     elif found:
-        console.show(format_runs(found))
+        console.print_lines(format_runs(found))
     else:
-        console.story("no runs here yet; `backprop train` makes one")
+        console.print_status("no runs here yet; `backprop train` makes one")
 
 
 def format_runs(found: list[RunInfo]) -> list[str]:

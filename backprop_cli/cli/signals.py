@@ -52,6 +52,6 @@ def reading(interrupt: Interrupt) -> Callable[[int, int], None]:
             raise typer.Exit(interrupt.exit_code)
         if time.monotonic() - told >= 1.0:
             told = time.monotonic()
-            console.story(f"read {n_done:,} of {n_all:,} pictures")
+            console.print_status(f"read {n_done:,} of {n_all:,} pictures")
 
     return tell

@@ -92,9 +92,9 @@ def _resumed(reference: str, config: str | None, settings: list[str], interrupt:
     wanted = None if config is None else load_config(config, settings)
     training = resuming(reference, config=wanted, overrides=settings, option=SET, progress=reading(interrupt))
     if training.is_finished:
-        console.story(f"{clean(training.path)} was finished; it stays as it is (more --epochs would go on)")
+        console.print_status(f"{clean(training.path)} was finished; it stays as it is (more --epochs would go on)")
     else:
-        console.story(f"going on after epoch {training.epoch} of {clean(training.path)}")
+        console.print_status(f"going on after epoch {training.epoch} of {clean(training.path)}")
     return training
 
 
@@ -118,13 +118,13 @@ def _report(run: Run, as_json: bool, interrupt: Interrupt) -> None:
     if run.latest_problem is not None:
         console.warn(f"{run.latest_problem}; the next commands need -m {path}")
     if as_json:
-        console.answer_json(run.to_dict())
+        console.print_json(run.to_dict())
     elif run.has_model:
-        console.show(format_run(run))
+        console.print_lines(format_run(run))
     if run.divergence is not None:
         raise DivergenceError(f"{run.divergence}: {change_of(run.findings[0])}")
     if run.stop_reason == "interrupted":
-        console.story(f"interrupted; go on with: backprop train --resume {path}")
+        console.print_status(f"interrupted; go on with: backprop train --resume {path}")
         raise typer.Exit(interrupt.exit_code)
 
 
@@ -149,10 +149,10 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
     for warning in plan.warnings:
         console.warn(warning)
     if as_json:
-        console.answer_json(plan.to_dict())
+        console.print_json(plan.to_dict())
         return
-    console.show(format_plan(plan))
-    console.story("a dry run: nothing was written", detail=True)
+    console.print_lines(format_plan(plan))
+    console.print_status("a dry run: nothing was written", detail=True)
 
 
 def format_plan(plan: Plan) -> list[str]:

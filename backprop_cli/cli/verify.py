@@ -41,9 +41,9 @@ def verify(
     finally:
         interrupt.restore()
     if as_json:
-        console.answer_json(found.to_dict())
+        console.print_json(found.to_dict())
     else:
-        console.show(format_verification(found))
+        console.print_lines(format_verification(found))
     if found.verdict == "different":
         for reason in found.reasons:
             console.error(f"{found.run}: {reason}")
@@ -56,7 +56,7 @@ def _retrained(run: str | None, interrupt: Interrupt) -> Verification:
 
     training = Verifying(run, progress=reading(interrupt))
     if run is None:
-        console.story(f"run: {clean(training.path)}")
+        console.print_status(f"run: {clean(training.path)}")
     with training, view_of("auto", training) as view:
         for event in training:
             view.update(event)

@@ -76,7 +76,7 @@ def test_an_explanation_is_lines_for_any_width(trained: Path) -> None:
 def test_lines_are_printed_as_text_and_tables_by_rich(capsys: pytest.CaptureFixture[str]) -> None:
     table = console.table("a", "b")
     table.add_row("[red]x[/red]", "1")
-    console.show(["[bold]y[/bold] \x1b[2J", table])
+    console.print_lines(["[bold]y[/bold] \x1b[2J", table])
     printed = capsys.readouterr().out
     assert r"[bold]y[/bold] \x1b[2J" in printed
     assert "b" in printed.splitlines()[1]
