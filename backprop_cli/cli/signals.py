@@ -42,16 +42,16 @@ class Interrupt:
             signal.signal(number, handler)
 
 
-def reading(interrupt: Interrupt) -> Callable[[int, int], None]:
+def progress_printer(interrupt: Interrupt) -> Callable[[int, int], None]:
     """Return what tells, at most once a second, how far the reading of pictures is, and leaves on a signal."""
-    told = time.monotonic()
+    last_time = time.monotonic()
 
-    def tell(n_done: int, n_all: int) -> None:
-        nonlocal told
+    def print_progress(n_done: int, n_all: int) -> None:
+        nonlocal last_time
         if interrupt.signum:
             raise typer.Exit(interrupt.exit_code)
-        if time.monotonic() - told >= 1.0:
-            told = time.monotonic()
+        if time.monotonic() - last_time >= 1.0:
+            last_time = time.monotonic()
             console.print_status(f"read {n_done:,} of {n_all:,} pictures")
 
-    return tell
+    return print_progress

@@ -14,7 +14,7 @@ from backprop_cli.cli.app import command_app
 from backprop_cli.cli.findings import change_of, format_findings
 from backprop_cli.cli.kernel import hold_portable
 from backprop_cli.cli.options import SET, AsJson, ConfigName, Overrides, load_config
-from backprop_cli.cli.signals import Interrupt, reading
+from backprop_cli.cli.signals import Interrupt, progress_printer
 from backprop_cli.errors import DivergenceError, UsageError
 from backprop_cli.files import clean
 
@@ -74,11 +74,11 @@ def train(
             hold_portable(wanted, from_stdin=config == "-")
             from backprop_cli.api import training
 
-            told = reading(interrupt)
+            on_read = progress_printer(interrupt)
             if dry_run:
-                _show_plan(training.plan(wanted, progress=told), as_json)
+                _show_plan(training.plan(wanted, progress=on_read), as_json)
                 return
-            run = _follow(training.training(wanted, run_dir=run_dir, progress=told), progress, interrupt)
+            run = _follow(training.training(wanted, run_dir=run_dir, progress=on_read), progress, interrupt)
         _report(run, as_json, interrupt)
     finally:
         interrupt.restore()
@@ -90,7 +90,7 @@ def _resumed(reference: str, config: str | None, settings: list[str], interrupt:
 
     hold_portable(config_of_run(reference))
     wanted = None if config is None else load_config(config, settings)
-    training = resuming(reference, config=wanted, overrides=settings, option=SET, progress=reading(interrupt))
+    training = resuming(reference, config=wanted, overrides=settings, option=SET, progress=progress_printer(interrupt))
     if training.is_finished:
         console.print_status(f"{clean(training.path)} was finished; it stays as it is (more --epochs would go on)")
     else:

@@ -10,7 +10,7 @@ from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
 from backprop_cli.cli.kernel import hold_recorded
 from backprop_cli.cli.options import AsJson
-from backprop_cli.cli.signals import Interrupt, reading
+from backprop_cli.cli.signals import Interrupt, progress_printer
 from backprop_cli.files import clean
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _retrained(run: str | None, interrupt: Interrupt) -> Verification:
     from backprop_cli.api.verification import Verifying
     from backprop_cli.cli.progress import view_of
 
-    training = Verifying(run, progress=reading(interrupt))
+    training = Verifying(run, progress=progress_printer(interrupt))
     if run is None:
         console.print_status(f"run: {clean(training.path)}")
     with training, view_of("auto", training) as view:
