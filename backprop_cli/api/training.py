@@ -15,7 +15,7 @@ from backprop_cli.api.models import Model
 from backprop_cli.api.words import percent
 from backprop_cli.blas import require_portable
 from backprop_cli.config.config import Config, Overrides, read_config
-from backprop_cli.data.readers.shared import Told
+from backprop_cli.data.readers.shared import ProgressCallback
 from backprop_cli.engine.training import EpochResult, Progress
 from backprop_cli.errors import DivergenceError, ModelFileError
 from backprop_cli.experiment.environment import environment
@@ -336,7 +336,7 @@ class Training(Events):
         )
 
 
-def plan(config: Config, *, progress: Told = None) -> Plan:
+def plan(config: Config, *, progress: ProgressCallback = None) -> Plan:
     """Check a config and its data, and return what they come to; nothing is written.
 
     Args:
@@ -373,7 +373,7 @@ def training(
     config: Config | Reference | Mapping[str, Any] = "digits",
     *,
     run_dir: Reference | Literal[False] | None = None,
-    progress: Told = None,
+    progress: ProgressCallback = None,
 ) -> Training:
     """Begin to train, and return the events.
 
@@ -411,7 +411,7 @@ def resuming(
     config: Config | None = None,
     overrides: Overrides = (),
     option: str = "",
-    progress: Told = None,
+    progress: ProgressCallback = None,
 ) -> Training:
     """Begin to go on with a run from its last checkpoint, in its own directory, and return the events.
 

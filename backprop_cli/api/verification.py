@@ -8,7 +8,7 @@ from typing import Any
 
 from backprop_cli.api.arguments import Reference, named
 from backprop_cli.api.training import Events
-from backprop_cli.data.readers.shared import Told
+from backprop_cli.data.readers.shared import ProgressCallback
 from backprop_cli.experiment.verification import TOLERANCE, Comparison, Retraining
 from backprop_cli.files import clean
 from backprop_cli.store.runs import find_run
@@ -56,7 +56,7 @@ class Verifying(Events):
         path: The run's directory.
     """
 
-    def __init__(self, run: Reference | None = None, *, progress: Told = None) -> None:
+    def __init__(self, run: Reference | None = None, *, progress: ProgressCallback = None) -> None:
         """Read the run; see `verify`.
 
         Args:

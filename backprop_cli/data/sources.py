@@ -13,7 +13,7 @@ from backprop_cli.data.augment import Warps
 from backprop_cli.data.copies import Copies
 from backprop_cli.data.dataset import Dataset
 from backprop_cli.data.normalize import Slant
-from backprop_cli.data.readers.shared import LEAST_INK, Told, Wanted
+from backprop_cli.data.readers.shared import LEAST_INK, ProgressCallback, Wanted
 from backprop_cli.data.resize import resized
 from backprop_cli.data.splits import SplitKind, Splits, split
 from backprop_cli.errors import DataError, quoted, require
@@ -103,14 +103,14 @@ def is_path(source: str) -> bool:
     return source not in ("", "digits") and not source.startswith("openml:")
 
 
-def load_data(settings: DataSettings, progress: Told = None) -> Dataset:
+def load_data(settings: DataSettings, progress: ProgressCallback = None) -> Dataset:
     """Return the data set of `data.source`, its pictures of the size that `data.picture` says; see `load_source`."""
     slant: Slant | None = "moments" if isinstance(settings.augment, Copies) else None
     picture, skip_bad = settings.picture_shape, settings.skip_bad
     return load_source(settings.source, picture=picture, slant=slant, skip_bad=skip_bad, progress=progress)
 
 
-def load_test_data(settings: DataSettings, dataset: Dataset, progress: Told = None) -> Dataset:
+def load_test_data(settings: DataSettings, dataset: Dataset, progress: ProgressCallback = None) -> Dataset:
     """Return the data set of `data.test_source`, brought to the form of `dataset`, which is trained on."""
     picture, source = settings.picture_shape, settings.test_source or ""
     return load_source(source, picture=picture, slant=dataset.slant, skip_bad=settings.skip_bad, progress=progress)
@@ -122,7 +122,7 @@ def load_source(
     picture: tuple[int, int] | None = None,
     slant: Slant | None = None,
     skip_bad: bool = False,
-    progress: Told = None,
+    progress: ProgressCallback = None,
 ) -> Dataset:
     """Return the data set that `data.source` names, its pictures brought to size.
 

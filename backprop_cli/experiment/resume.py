@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from backprop_cli.config.config import Config, differing_keys, read_config
+from backprop_cli.data.readers.shared import ProgressCallback
 from backprop_cli.errors import ConfigError
 from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.experiment.split_data import SplitData
@@ -17,7 +17,7 @@ def open_run(
     wanted: Config | None = None,
     *,
     epochs: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback = None,
 ) -> Experiment:
     """Return the experiment of a run directory, as its checkpoint left it.
 

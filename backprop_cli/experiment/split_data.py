@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from backprop_cli.config.config import Config, config_of
 from backprop_cli.data.dataset import Dataset, Rows
+from backprop_cli.data.readers.shared import ProgressCallback
 from backprop_cli.data.sources import load_data, load_test_data, split_dataset
 from backprop_cli.data.splits import Splits
 from backprop_cli.errors import DataError
@@ -33,7 +33,7 @@ class SplitData:
     splits: Splits
 
     @classmethod
-    def load(cls, config: Config, progress: Callable[[int, int], None] | None = None) -> Self:
+    def load(cls, config: Config, progress: ProgressCallback = None) -> Self:
         """Read the data that a config names, and split it.
 
         Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_cli.config.config import config_of, differing_keys, read_config
+from backprop_cli.data.readers.shared import ProgressCallback
 from backprop_cli.engine.training import EpochResult, Progress
 from backprop_cli.errors import DataError
 from backprop_cli.experiment.environment import environment
@@ -71,7 +72,7 @@ class Retraining:
         environment: What is not as it was: name -> (then, now).
     """
 
-    def __init__(self, path: Path, progress: Callable[[int, int], None] | None = None) -> None:
+    def __init__(self, path: Path, progress: ProgressCallback = None) -> None:
         """Read the run.
 
         Args:

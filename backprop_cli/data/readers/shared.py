@@ -29,7 +29,7 @@ A_PIXEL = "a finite number of at least 0 is wanted"
 LEAST_INK = 1e-9  # full ink that inputs can be divided by
 
 
-Told = Callable[[int, int], None] | None  # is told how many picture files of how many have been read
+ProgressCallback = Callable[[int, int], None] | None  # is told how many picture files of how many have been read
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,7 +46,7 @@ class Wanted:
     picture: tuple[int, int] = (8, 8)
     slant: Slant = "moments"
     skip_bad: bool = False
-    progress: Told = None
+    progress: ProgressCallback = None
 
 
 class BadRows:
