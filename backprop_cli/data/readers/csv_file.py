@@ -22,7 +22,7 @@ from backprop_cli.data.readers.shared import (
     MAX_UNPACKED,
     BadRows,
     Wanted,
-    compact,
+    as_bytes_if_exact,
     dataset_of,
     is_name,
     square_side,
@@ -74,7 +74,7 @@ def load(source: str, wanted: Wanted) -> Dataset:
                 continue
             labels.append(label)
             pictures.append(pixels)
-    bad.settle(len(labels), skip=wanted.skip_bad)
+    bad.raise_if_bad(len(labels), skip=wanted.skip_bad)
     side = square_side(str(path), n_pixels)
     return dataset_of(str(path), np.stack(pictures).reshape(-1, side, side), np.array(labels), n_skipped=bad.n)
 
@@ -125,7 +125,7 @@ def _read_row(cells: list[str], at: int, n_pixels: int) -> tuple[str, NDArray[An
     if not good.all():
         worst = int(good.argmin())
         raise ValueError(f'pixel {worst + 1:,} is "{cells[worst][:20]}"; {A_PIXEL}')
-    return label, compact(pixels)
+    return label, as_bytes_if_exact(pixels)
 
 
 def _label(text: str) -> str:

@@ -21,7 +21,7 @@ from backprop_cli.data.readers.shared import (
     LARGEST,
     BadRows,
     Wanted,
-    compact,
+    as_bytes_if_exact,
     dataset_of,
     is_name,
     square_side,
@@ -94,7 +94,7 @@ def _patience(seconds: float) -> Iterator[None]:
 
 
 def _small(pixels: NDArray[Any]) -> NDArray[Any]:
-    return compact(pixels) if np.isfinite(pixels).all() and pixels.min(initial=0) >= 0 else pixels
+    return as_bytes_if_exact(pixels) if np.isfinite(pixels).all() and pixels.min(initial=0) >= 0 else pixels
 
 
 def _keep(path: Path, **arrays: NDArray[Any]) -> None:
@@ -114,6 +114,6 @@ def _dataset_of_table(source: str, pixels: NDArray[Any], labels: NDArray[Any], *
     for row in np.flatnonzero(~(numbers & named)):
         bad.add(f"{source}:{row}", "no label" if not named[row] else f"not all pixels are fit; {A_PIXEL} for each")
     good = numbers & named
-    bad.settle(int(good.sum()), skip=skip_bad)
-    pictures = pixels if good.all() else compact(pixels[good])
+    bad.raise_if_bad(int(good.sum()), skip=skip_bad)
+    pictures = pixels if good.all() else as_bytes_if_exact(pixels[good])
     return dataset_of(source, pictures.reshape(-1, side, side), labels[good], n_skipped=bad.n)

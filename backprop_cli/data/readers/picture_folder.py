@@ -60,7 +60,7 @@ def load(source: str, wanted: Wanted) -> Dataset:
                 bad.add(paths[start + index], problem)
             if wanted.progress is not None:
                 wanted.progress(start + len(part), len(files))
-    bad.settle(int(good.sum()), skip=wanted.skip_bad)
+    bad.raise_if_bad(int(good.sum()), skip=wanted.skip_bad)
     labels = np.array([label for label, _ in files])
     dataset = dataset_of(str(folder), counts[good], labels[good], max_value=16.0, n_skipped=bad.n)
     return replace(dataset, slant=slant)

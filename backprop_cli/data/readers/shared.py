@@ -72,7 +72,7 @@ class BadRows:
         if self.n <= MAX_TOLD:
             self._told.append(f"{where}: {problem}")
 
-    def settle(self, n_good: int, *, skip: bool) -> None:
+    def raise_if_bad(self, n_good: int, *, skip: bool) -> None:
         """Refuse the source unless there are no bad rows, or they are to be skipped and good ones are left.
 
         Raises:
@@ -142,7 +142,7 @@ def is_name(text: str) -> bool:
     return 0 < len(text) <= MAX_NAME and text.isprintable()
 
 
-def compact(pixels: NDArray[Any]) -> NDArray[Any]:
+def as_bytes_if_exact(pixels: NDArray[Any]) -> NDArray[Any]:
     """Return pixels, any shape, each at least 0, as bytes where that loses nothing, else as float32."""
     if pixels.max(initial=0) <= 255:
         small = pixels.astype(np.uint8)
