@@ -151,10 +151,10 @@ class Explanation(insight.Explanation):
         Raises:
             ArgumentError: There is no such path.
         """
-        way = most_blamed_path(self.trace) if path is None else self._indices(path)
+        indices = most_blamed_path(self.trace) if path is None else self._indices(path)
         names = [clean(name) for name in self.classes]
-        text = worksheet(self.trace, way, self.steps[0], classes=names, title=clean(self.path))
-        return Worksheet(text, (*way[:-1], names[way[-1]]))
+        text = worksheet(self.trace, indices, self.steps[0], classes=names, title=clean(self.path))
+        return Worksheet(text, (*indices[:-1], names[indices[-1]]))
 
     def _indices(self, path: Sequence[int | str]) -> tuple[int, ...]:
         """Return a path as indices: of a pixel, a unit of each hidden layer, and a class."""

@@ -97,7 +97,7 @@ def rich_console(stream: TextIO) -> Console:
     return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=False)
 
 
-def drawn(grid: Iterable[Sequence[float]]) -> list[str]:
+def shade_lines(grid: Iterable[Sequence[float]]) -> list[str]:
     """Return a picture as lines of text, two characters a pixel.
 
     Args:
@@ -130,7 +130,7 @@ def drawn_signed(grid: Iterable[Sequence[float]], *, coloured: bool) -> list[Tex
     for row in grid:
         line = Text()
         for value in row:
-            cell = drawn([[abs(value)]])[0]
+            cell = shade_lines([[abs(value)]])[0]
             if not coloured:
                 sign = "+" if value > 0.0 else "-"
                 cell = " ·" if abs(value) < 0.125 else f" {sign}" if abs(value) < 0.5 else sign * 2

@@ -52,7 +52,7 @@ def show(
 
 def format_row(row: DataRow, *, with_counts: bool) -> list[str]:
     """Return one row of the data as lines: its picture beside its counts, or warps of it."""
-    drawings = [console.drawn(picture) for picture in row.pictures]
+    drawings = [console.shade_lines(picture) for picture in row.pictures]
     place = f"in the {row.part} part" if row.part else "in no part"
     lines = [f"{clean(row.name)} is {with_article(row.label)}, {place}"]
     if not with_counts:
@@ -69,6 +69,6 @@ def format_overview(found: DataOverview) -> list[str]:
         f"{found.n_test:,} test"
     ]
     for start in range(0, len(found.pictures), A_LINE):
-        drawings = [console.drawn(picture) for picture in found.pictures[start : start + A_LINE]]
+        drawings = [console.shade_lines(picture) for picture in found.pictures[start : start + A_LINE]]
         lines += ["", *console.side_by_side(drawings)]
     return lines

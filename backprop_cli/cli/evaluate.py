@@ -116,7 +116,7 @@ def format_worst(worst: tuple[WorstAnswer, ...]) -> list[str]:
     lines = ["", "The digits whose truth was thought least likely:"]
     width = worst[0].pixels.shape[1]
     if width <= WIDEST:
-        drawings = [[line.ljust(2 * width) for line in console.drawn(one.pixels)] for one in worst[:4]]
+        drawings = [[line.ljust(2 * width) for line in console.shade_lines(one.pixels)] for one in worst[:4]]
         lines += console.side_by_side(drawings)
     for one in worst:
         verdict = "right, but" if one.label == one.predicted else f"it is {with_article(one.label)};"

@@ -147,7 +147,7 @@ def format_guess(found: Explanation, screen: Screen) -> list[Line]:
         lines += _paragraph(screen, "", about)
     lines.append("")
     if found.pixels.shape[1] <= WIDEST:
-        lines += [f"  {line}".rstrip() for line in console.drawn(found.pixels)]
+        lines += [f"  {line}".rstrip() for line in console.shade_lines(found.pixels)]
     else:
         lines.append(f"  ({'x'.join(map(str, found.pixels.shape))}: too wide to draw)")
     return [*lines, "", _activation_table(found)]
@@ -261,7 +261,7 @@ def format_input_blame(found: Explanation, screen: Screen) -> list[Line]:
     beside = 4 * width + 5 <= screen.width
     picture = "; beside it the picture" if beside else ""
     lines: list[Line] = [f"More ink here would make it worse ({worse}) or better ({better}){picture}:"]
-    for blame, ink in zip(signed, console.drawn(found.pixels), strict=True):
+    for blame, ink in zip(signed, console.shade_lines(found.pixels), strict=True):
         line = Text("  ").append_text(blame)
         lines.append(line.append(f"   {ink}") if beside else line)
     return lines

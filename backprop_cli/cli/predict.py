@@ -92,7 +92,7 @@ def format_guess(answer: Prediction, top: int, *, draw: bool) -> list[str]:
         top: How many guesses to give.
         draw: Whether to draw what the network saw.
     """
-    drawing = console.drawn(answer.pixels) if draw and answer.pixels is not None else []
+    drawing = console.shade_lines(answer.pixels) if draw and answer.pixels is not None else []
     return [answer.sentence(top), *(f"  {line}" for line in drawing)]
 
 

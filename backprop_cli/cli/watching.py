@@ -169,7 +169,7 @@ def digit_panel(history: History) -> Panel:
     if watched is None:
         return [Text() for _ in range(HEIGHT)]
     panel = [Text(f"{watched.name}: {with_article(watched.label)}")]
-    panel += [Text(line) for line in console.drawn(smaller(watched.picture))]
+    panel += [Text(line) for line in console.shade_lines(smaller(watched.picture))]
     panel += [Text() for _ in range(HEIGHT - 2 - len(panel))]
     right = history.guesses[-1] == watched.label
     panel.append(Text("says ").append(f"{history.guesses[-1]}, {percent(history.probability)}", _verdict(right=right)))

@@ -338,8 +338,8 @@ def _centred(ink: NDArray[np.bool_], *, straighten: bool) -> NDArray[np.bool_]:
         bottom = top + tall - 1
         pictures = np.arange(n)
         ends = left[pictures, top], left[pictures, bottom]
-        lean = (ends[1] - ends[0]) / np.maximum(tall - 1, 1)
-        shift = np.rint(lean[:, None] * (np.arange(height) - top[:, None])).astype(np.int64)
+        slope = (ends[1] - ends[0]) / np.maximum(tall - 1, 1)
+        shift = np.rint(slope[:, None] * (np.arange(height) - top[:, None])).astype(np.int64)
     first = np.where(has_ink, left - shift, width).min(axis=1)
     behind = np.where(has_ink, left + wide - shift, -width).max(axis=1)
     offset = (first + behind - width) // 2
