@@ -114,7 +114,7 @@ def cross_validate(
         BackpropError: A process was killed.
     """
     started = time.perf_counter()
-    config, n_folds, seeds = as_config(config), _n_folds(folds), whole_number("seeds", seeds, 1, 1000)
+    config, n_folds, seeds = as_config(config), _parse_folds(folds), whole_number("seeds", seeds, 1, 1000)
     n_jobs = n_cores() if jobs is None else whole_number("jobs", jobs, 1, 256)
     if config.data.test_source is not None:
         raise UsageError("data.test_source: cross-validation cuts its own test parts; set it to null")
@@ -141,7 +141,7 @@ def _done(one: FoldPredictions, parts: list[Fold], number: int, total: int) -> F
     return FoldDone(number, total, parts[one.fold].name, one.seed, right, len(one.labels))
 
 
-def _n_folds(folds: int | Literal["writers"] | str) -> int | None:
+def _parse_folds(folds: int | Literal["writers"] | str) -> int | None:
     """Return how many folds, None for writers."""
     if folds == "writers":
         return None

@@ -193,13 +193,13 @@ class Explanation(insight.Explanation):
 
     def _layer_dicts(self) -> list[dict[str, Any]]:
         keys = ("name", "n_weights", "blame_share", "mean_abs_gradient", "activation")
-        counts = ("half_blame_count", "zero_gradient_count", "zero_inputs", "zero_deltas")
+        keys_after = ("half_blame_count", "zero_gradient_count", "zero_inputs", "zero_deltas")
         return [
             {
                 **{key: getattr(layer, key) for key in keys},
                 "units": layer.fan_out,
                 "fired": layer.n_fired,
-                **{key: getattr(layer, key) for key in counts},
+                **{key: getattr(layer, key) for key in keys_after},
                 "max_relative_error": check.max_relative_error,
             }
             for layer, check in zip(self.layers, self.check.layers, strict=True)

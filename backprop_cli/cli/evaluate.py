@@ -101,11 +101,11 @@ def _class_table(found: Evaluation) -> Table:
         table.add_column(Text(clean(name)), justify="right")
     for k, figures in enumerate(found.per_class):
         shares = [f"{share:.3f}" for share in (figures.precision, figures.recall, figures.f1)]
-        counts = [
+        confusions = [
             Text(str(n) if n else "·", console.FAINT if not n else console.GOOD if j == k else console.BAD)
             for j, n in enumerate(found.confusion_matrix[k])
         ]
-        table.add_row(Text(clean(figures.label)), *shares, str(figures.support), "", *counts)
+        table.add_row(Text(clean(figures.label)), *shares, str(figures.support), "", *confusions)
     return table
 
 

@@ -61,10 +61,10 @@ def split(
         train, val = _last_groups(rows, groups, validation_size, n_all=len(labels))
     elif kind == "stratified":
         rng = np.random.default_rng(seed)
-        rows, test = _stratified(rows, labels, _count(test_size, len(labels)), rng)
-        train, val = _stratified(rows, labels, _count(validation_size, len(labels)), rng)
+        rows, test = _stratified(rows, labels, _n_rows(test_size, len(labels)), rng)
+        train, val = _stratified(rows, labels, _n_rows(validation_size, len(labels)), rng)
     else:
-        n_test, n_val = _count(test_size, len(rows)), _count(validation_size, len(rows))
+        n_test, n_val = _n_rows(test_size, len(rows)), _n_rows(validation_size, len(rows))
         stop = len(rows) - n_test
         train, val, test = rows[: max(0, stop - n_val)], rows[max(0, stop - n_val) : stop], rows[stop:]
     if len(train) == 0:
@@ -72,8 +72,8 @@ def split(
     return Splits(train, val, test)
 
 
-def _count(size: float, n_rows: int) -> int:
-    return math.ceil(round(size * n_rows, 9))  # 0.07 * 100 is 7.000000000000001
+def _n_rows(size: float, n_all: int) -> int:
+    return math.ceil(round(size * n_all, 9))  # 0.07 * 100 is 7.000000000000001
 
 
 def _last_groups(rows: Rows, groups: Rows, size: float, n_all: int | None = None) -> tuple[Rows, Rows]:
@@ -93,8 +93,8 @@ def _last_groups(rows: Rows, groups: Rows, size: float, n_all: int | None = None
 
 def _stratified(rows: Rows, labels: Rows, n_wanted: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
     """Draw `n_wanted` rows, each class in proportion (largest remainders get the odd ones), and what is left."""
-    classes, counts = np.unique(labels[rows], return_counts=True)
-    exact = counts * (n_wanted / max(1, len(rows)))
+    classes, n_of_each = np.unique(labels[rows], return_counts=True)
+    exact = n_of_each * (n_wanted / max(1, len(rows)))
     take = np.floor(exact).astype(int)
     odd = min(n_wanted, len(rows)) - take.sum()
     take[np.argsort(take - exact, kind="stable")[:odd]] += 1

@@ -80,10 +80,10 @@ class TrainingState:
         figures = {
             name: None if (value := getattr(self, name)) is None or math.isinf(value) else value for name in _FIGURES
         }
-        counts = {name: getattr(self, name) for name in _INTEGER_FIELDS}
+        integers = {name: getattr(self, name) for name in _INTEGER_FIELDS}
         return {
             **figures,
-            **counts,
+            **integers,
             "step": self.optimizer.step,
             "stop_reason": None if self.stop_reason == "diverged" else self.stop_reason,
             "rng_states": self.rng_states,
