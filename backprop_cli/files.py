@@ -38,7 +38,7 @@ def write_atomic(path: Path, data: bytes) -> None:
             have dropped the data and call the second one a success.
     """
     temporary = path.parent / f".{path.name[:40]}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
-    with naming(path):
+    with naming_errors(path):
         try:
             _refuse_odd_target(path)
             _write_durably(temporary, data)
@@ -51,7 +51,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def naming_errors(path: Path) -> Iterator[None]:
     """Let every OSError inside the block name `path`: calls on descriptors know no file, temporaries are no one's."""
     try:
         yield

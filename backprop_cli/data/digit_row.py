@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.data.image import decode, naming, where_of
+from backprop_cli.data.image import as_picture_errors, decode, where_of
 from backprop_cli.data.ink import EDGE_CONTACT, Array, Invert, contrast_in, otsu_threshold, ruled_lines, stretched
 from backprop_cli.data.regions import Regions, edge_contact, regions_of
 from backprop_cli.errors import PictureError
@@ -57,7 +57,7 @@ def digits_in_row(source: Path | bytes | Image, invert: Invert = "auto", *, wher
     """
     where = where_of(source) if where is None else where
     grey = decode(source, where)
-    with naming(where):
+    with as_picture_errors(where):
         contrast = contrast_in(grey, invert)
         threshold = otsu_threshold(contrast)
         drawn = contrast > threshold

@@ -85,7 +85,7 @@ def read_picture(source: "Path | bytes | Image", *, invert: Invert = "auto", whe
     """
     where = where_of(source) if where is None else where
     grey = decode(source, where)
-    with naming(where):
+    with as_picture_errors(where):
         return ink_of(grey, invert)
 
 
@@ -118,7 +118,7 @@ def decode(source: "Path | bytes | Image", where: str | None = None) -> Array:
 
 
 @contextmanager
-def naming(where: str) -> Iterator[None]:
+def as_picture_errors(where: str) -> Iterator[None]:
     """Put a picture's name in front of what work on its grey levels complains of."""
     try:
         yield

@@ -19,7 +19,7 @@ from backprop_cli.errors import ModelFileError, RunDirectoryError
 from backprop_cli.files import (
     clean,
     list_litter,
-    naming,
+    naming_errors,
     parse_json,
     read_bounded,
     remove_litter,
@@ -85,7 +85,7 @@ class RunDirectory:
         try:
             _refuse_used(path)
             remove_litter(path, locked=True)
-            with naming(path):
+            with naming_errors(path):
                 sync_directory(path.parent)
         except BaseException:
             run.close()
@@ -184,19 +184,19 @@ class RunDirectory:
         path = self.path / METRICS
         if self._metrics is None:
             self._metrics = _open_to_append(path)
-        with naming(path):
+        with naming_errors(path):
             write_all(self._metrics, line.encode())
 
     def sync_metrics(self) -> None:
         """Wait until the lines written so far are on the disk; `save_checkpoint` does this by itself."""
         if self._metrics is not None:
-            with naming(self.path / METRICS):
+            with naming_errors(self.path / METRICS):
                 os.fsync(self._metrics)
 
     def _close_metrics(self) -> None:
         if self._metrics is not None:
             descriptor, self._metrics = self._metrics, None  # closed, whatever close says
-            with naming(self.path / METRICS):
+            with naming_errors(self.path / METRICS):
                 os.close(descriptor)
 
     def cut_metrics(self, n_rows: int) -> None:
