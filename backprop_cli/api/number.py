@@ -70,7 +70,7 @@ class Number:
 
 def predict_number(predictor: Predictor, source: Source, invert: Invert = "auto") -> Number:
     """Return the digits of one picture; see `Model.predict_number`."""
-    found = _number(source, predictor, invert)
+    found = _read_number(source, predictor, invert)
     if found.error is not None:
         raise PictureError(found.error)
     return found
@@ -80,10 +80,10 @@ def predict_numbers(
     predictor: Predictor, sources: Source | Iterable[Source], invert: Invert = "auto"
 ) -> Iterator[Number]:
     """Return the numbers on pictures, one after the other; see `Model.predict_numbers`."""
-    return (_number(source, predictor, invert) for source in expanded(sources))
+    return (_read_number(source, predictor, invert) for source in expanded(sources))
 
 
-def _number(source: Source, predictor: Predictor, invert: Invert) -> Number:
+def _read_number(source: Source, predictor: Predictor, invert: Invert) -> Number:
     try:
         pictures, found = number_inputs(source, predictor, invert)
     except PictureError as problem:

@@ -82,7 +82,7 @@ def diagnose(
     """
     members: dict[Any, list[Mapping[str, Any]]] = {}
     for row in rows:
-        if _number(row, "loss") is not None:
+        if _figure(row, "loss") is not None:
             members.setdefault(row.get("member"), []).append(row)
     if diverged:  # the network trained last; where it has no rows, in its first epoch
         last = list(members.values())[-1] if members else []
@@ -128,7 +128,7 @@ class _Run:
         lowest, guessing, fresh = _scale(settings["loss"], sizes.n_classes)
         self.fresh = (fresh - lowest) / (guessing - lowest)
         self.losses = [(loss - lowest) / (guessing - lowest) for loss in self.plain_losses]
-        plain = [_number(row, "val_loss") for row in rows]
+        plain = [_figure(row, "val_loss") for row in rows]
         self.plain_val = [loss for loss in plain if loss is not None] if None not in plain else []
         self.val_losses = [(loss - lowest) / (guessing - lowest) for loss in self.plain_val]
         self.is_finished = is_finished(rows)
@@ -211,7 +211,7 @@ def _exploded(run: _Run, *, diverged: bool = False) -> Finding | None:
         what = f"the training loss rose from {before:.3g} to {after:.3g}"
     else:
         return None
-    norms = [norm for row in run.rows[: epoch - 1] if (norm := _number(row, "grad_norm"))]
+    norms = [norm for row in run.rows[: epoch - 1] if (norm := _figure(row, "grad_norm"))]
     if not norms:
         return None
     usual = median(norms)
@@ -455,7 +455,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _number(row: Mapping[str, Any], name: str) -> float | None:
+def _figure(row: Mapping[str, Any], name: str) -> float | None:
     value = row.get(name)
     return float(value) if _is_number(value) else None  # type: ignore[arg-type]
 

@@ -91,13 +91,13 @@ class _Sheet:
 
     def blank(self, value: float) -> tuple[str, str]:
         """Return the next blank, whose answer is `value`, and how later lines call it."""
-        self.key.append(_number(value))
+        self.key.append(_shown(value))
         return f"________ ({len(self.key)})", f"({len(self.key)})"
 
     def guess(self) -> None:
         """Write the way forward."""
         self.heading("1. The guess, going forward")
-        entering = _number(self.trace.inputs[0][self.path[0]])
+        entering = _shown(self.trace.inputs[0][self.path[0]])
         for k, (source, unit) in enumerate(self.links):
             layer, z = self.layers[k], float(self.trace.pre_activations[k][unit])
             weight, value = float(layer.weight[source, unit]), float(self.trace.inputs[k][source])
@@ -105,8 +105,8 @@ class _Sheet:
             total, total_name = self.blank(z)
             rest = z - weight * value
             lines = [
-                f"input x weight = {entering} x {_number(weight)} = {product}",
-                f"the other {layer.fan_in - 1:,} inputs and the bias bring {_number(rest)}",
+                f"input x weight = {entering} x {_shown(weight)} = {product}",
+                f"the other {layer.fan_in - 1:,} inputs and the bias bring {_shown(rest)}",
                 f"z = {product_name} {_added(rest)} = {total}",
             ]
             if layer.is_output:
@@ -129,8 +129,8 @@ class _Sheet:
         top = float(logits.max())
         others = float(np.exp(logits - top).sum() - np.exp(z - top))
         return [
-            f"m = {_number(top)} is the largest of the {len(logits)} logits; the other classes bring",
-            f"s = sum of exp(logit - m) = {_number(others)}",
+            f"m = {_shown(top)} is the largest of the {len(logits)} logits; the other classes bring",
+            f"s = sum of exp(logit - m) = {_shown(others)}",
             f"p = exp(z - m) / (exp(z - m) + s) = {blank}",
         ]
 
@@ -141,7 +141,7 @@ class _Sheet:
         target, truth, letter = float(run.targets[c]), self.classes[run.label], in_letters(loss, "{o}")
         formula = in_letters(loss, loss.term)
         if "{t}" not in loss.term:
-            said = self.answer if c == run.label else _number(run.outputs[run.label])
+            said = self.answer if c == run.label else _shown(run.outputs[run.label])
             blank, _ = self.blank(run.loss_value)
             self.step(
                 f"the truth, class {truth}, was given {letter} = {said}",
@@ -149,14 +149,14 @@ class _Sheet:
             )
             return
         own = float(loss.values(run.outputs[None, c : c + 1], run.targets[None, c : c + 1])[0])
-        filled = loss.term.format(o=self.answer, t=_number(target))
+        filled = loss.term.format(o=self.answer, t=_shown(target))
         part, part_name = self.blank(own)
         rest = run.loss_value - own
         whole, _ = self.blank(run.loss_value)
         self.step(
-            f"{self.names[-1]} should say t = {_number(target)}",
+            f"{self.names[-1]} should say t = {_shown(target)}",
             f"it brings {formula} = {filled} = {part}",
-            f"the other classes bring {_number(rest)}",
+            f"the other classes bring {_shown(rest)}",
             f"loss = {part_name} {_added(rest)} = {whole}",
         )
 
@@ -167,7 +167,7 @@ class _Sheet:
         for k in range(len(self.links) - 1, -1, -1):
             source, unit = self.links[k]
             layer, deltas = self.layers[k], self.trace.deltas[k]
-            entering = self.activations[k - 1] if k else _number(self.trace.inputs[0][source])
+            entering = self.activations[k - 1] if k else _shown(self.trace.inputs[0][source])
             gradient, name = self.blank(float(layer.grad_weight[source, unit]))
             self.gradients.insert(0, name)
             weight = float(layer.weight[source, unit])
@@ -177,8 +177,8 @@ class _Sheet:
             rest = whole_value - weight * float(deltas[unit])
             lines = [
                 f"gradient of the weight = input x delta = {entering} x {delta_name} = {gradient}",
-                f"blame handed back = weight x delta = {_number(weight)} x {delta_name} = {share}",
-                f"the other {layer.fan_out - 1:,} units that {self.names[k]} feeds hand back {_number(rest)}",
+                f"blame handed back = weight x delta = {_shown(weight)} x {delta_name} = {share}",
+                f"the other {layer.fan_out - 1:,} units that {self.names[k]} feeds hand back {_shown(rest)}",
                 f"blame on {self.names[k]} = {share_name} {_added(rest)} = {whole}",
             ]
             if k:
@@ -191,7 +191,7 @@ class _Sheet:
     def first_delta(self) -> str:
         """Write the delta of the path's class; return its blank's name."""
         run, c, loss = self.trace, self.path[-1], self.trace.loss
-        target, o = _number(run.targets[c]), self.answer
+        target, o = _shown(run.targets[c]), self.answer
         blank, name = self.blank(float(run.deltas[-1][c]))
         slope, filled = in_letters(loss, loss.slope), loss.slope.format(o=o, t=target)
         if loss.delta:
@@ -201,7 +201,7 @@ class _Sheet:
         else:
             shared = float(loss.slopes(run.outputs, run.targets, np.empty_like(run.outputs)) @ run.outputs)
             lines = [
-                f"g = sum over the classes of ({slope}) p = {_number(shared)}",
+                f"g = sum over the classes of ({slope}) p = {_shown(shared)}",
                 f"delta = p ({slope} - g) = {o} x ({filled} {_added(-shared)}) = {blank}",
             ]
         self.step(f"{self.names[-1]} should say t = {target}", *lines)
@@ -210,21 +210,21 @@ class _Sheet:
     def correct(self) -> None:
         """Write the step."""
         self.heading("4. The correction")
-        rate, lines = _number(self.correction.learning_rate), []
+        rate, lines = _shown(self.correction.learning_rate), []
         for k, (source, unit) in enumerate(self.links):
             layer = self.layers[k]
             weight, gradient = float(layer.weight[source, unit]), float(layer.grad_weight[source, unit])
             blank, _ = self.blank(weight - self.correction.learning_rate * gradient)
             lines.append(
-                f"{self.names[k]} -> {self.names[k + 1]}: {_number(weight)} - {rate} x {self.gradients[k]} = {blank}"
+                f"{self.names[k]} -> {self.names[k + 1]}: {_shown(weight)} - {rate} x {self.gradients[k]} = {blank}"
             )
         self.step(f"new weight = weight - learning rate x gradient, learning rate {rate}", *lines)
         self.add(
             "",
             f"All {self.trace.network.n_params:,} weights and biases move like this at once. The loss goes from "
-            f"{_number(self.trace.loss_value)}",
-            f"to {_number(self.correction.loss)}; a straight line would have led to "
-            f"{_number(self.correction.forecast_loss)}.",
+            f"{_shown(self.trace.loss_value)}",
+            f"to {_shown(self.correction.loss)}; a straight line would have led to "
+            f"{_shown(self.correction.forecast_loss)}.",
         )
 
 
@@ -233,7 +233,7 @@ def in_letters(loss: Loss, formula: str) -> str:
     return formula.format(o="p" if loss.output == "softmax" else "o", t="t").replace(" x ", " ")
 
 
-def _number(value: float) -> str:
+def _shown(value: float) -> str:
     """Return six digits; where the number is just below 1, six of what is missing, as ln and 1 - p live on those."""
     missing = 1.0 - value
     if 0.0 < missing < 0.1:
@@ -242,4 +242,4 @@ def _number(value: float) -> str:
 
 
 def _added(value: float) -> str:
-    return f"{'-' if value < 0.0 else '+'} {_number(abs(value))}"
+    return f"{'-' if value < 0.0 else '+'} {_shown(abs(value))}"

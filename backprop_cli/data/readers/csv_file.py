@@ -106,7 +106,7 @@ def _label_column(where: str, cells: list[str]) -> tuple[int, bool]:
     found = [k for k, cell in enumerate(cells) if cell.strip().lower() in LABEL_NAMES]
     if len(found) > 1:
         raise DataError(f"{where}: {len(found)} columns are named {', '.join(LABEL_NAMES)}; one is wanted")
-    return (found[0], True) if found else (0, all(math.isnan(_number(cell)) for cell in cells))
+    return (found[0], True) if found else (0, all(math.isnan(_cell_value(cell)) for cell in cells))
 
 
 def _read_row(cells: list[str], at: int, n_pixels: int) -> tuple[str, NDArray[Any]]:
@@ -120,7 +120,7 @@ def _read_row(cells: list[str], at: int, n_pixels: int) -> tuple[str, NDArray[An
     label = _label(cells.pop(at))
     with suppress(KeyError):  # nearly always: five times as fast
         return label, np.frombuffer(bytes(map(_BYTES.__getitem__, cells)), np.uint8)
-    pixels = np.array([*map(_number, cells)])
+    pixels = np.array([*map(_cell_value, cells)])
     good = (pixels >= 0) & (pixels <= LARGEST)  # false for what is not a number
     if not good.all():
         worst = int(good.argmin())
@@ -140,7 +140,7 @@ def _label(text: str) -> str:
     return text
 
 
-def _number(text: str) -> float:
+def _cell_value(text: str) -> float:
     """Return a number, NaN for what is none (and for 1_0, which Python takes for one)."""
     with suppress(ValueError):
         return float(text) if "_" not in text else math.nan
