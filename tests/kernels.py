@@ -23,7 +23,7 @@ sys.path[:0] = [str(CHECKOUT)]
 
 TESTS = [
     *("engine", "data/test_normalize.py", "data/test_ink.py", "data/test_image.py", "insight", "test_resume.py"),
-    *("test_watching.py", "test_verify.py", "test_explain_command.py", "test_check.py", "test_blas.py"),
+    *("test_live_panels.py", "test_verify.py", "test_explain_command.py", "test_check.py", "test_blas.py"),
     *("test_kernel.py", "test_gradients.py", "test_properties.py", "test_optimizers.py"),
 ]
 KERNELS = {"Haswell": "avx2", "Sandybridge": "avx", "Nehalem": "sse4_2", "SkylakeX": "avx512f"}  # and what they need

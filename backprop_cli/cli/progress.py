@@ -64,14 +64,14 @@ class PlainView(View):
 
 
 class RichView(View):
-    """A bar with the epoch, the figures, the pace and the time left; where there is room, what `watching` draws."""
+    """A bar with the epoch, the figures, the pace and the time left; where there is room, what `live_panels` draws."""
 
     def __enter__(self) -> Self:
         from rich.console import RenderableType
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        from backprop_cli.cli import watching
+        from backprop_cli.cli import live_panels
 
         panels: list[RenderableType] = []
         foot: list[RenderableType] = [""]  # for the ^C that a terminal prints: at the end of a full line it would wrap
@@ -90,9 +90,9 @@ class RichView(View):
             auto_refresh=False,
         )
         settings = self.training.config
-        self.panels, self.foot, self.draw, self.fits = panels, foot, watching.draw, watching.fits
+        self.panels, self.foot, self.draw, self.fits = panels, foot, live_panels.draw, live_panels.fits
         is_seen = sys.stderr.isatty() and console.is_terminal(sys.stderr) and screen.encoding.startswith("utf")
-        self.history = watching.History(self.training) if is_seen else None
+        self.history = live_panels.History(self.training) if is_seen else None
         self.task = self.bar.add_task("epoch", total=settings.training.epochs * settings.ensemble, figures="")
         self.next_refresh = 0.0
         self.last: EpochResult | None = None

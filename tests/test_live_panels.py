@@ -14,7 +14,7 @@ from rich.console import Console
 
 from backprop_cli.api.training import training
 from backprop_cli.api.words import with_article
-from backprop_cli.cli import progress, watching
+from backprop_cli.cli import live_panels, progress
 from backprop_cli.config.config import load_config
 from backprop_cli.engine.training import EpochResult, LayerFigures
 from backprop_cli.experiment.hardest_digit import HardestDigit
@@ -22,10 +22,10 @@ from backprop_cli.experiment.hardest_digit import HardestDigit
 TITLE = "gradient norm by layer"
 
 
-def watched(*settings: str, config: str = "quick", n_events: int = 10) -> watching.History:
+def watched(*settings: str, config: str = "quick", n_events: int = 10) -> live_panels.History:
     """Return what a short training would show."""
     events = training(load_config(config, settings), run_dir=False)
-    history = watching.History(events)
+    history = live_panels.History(events)
     for event in (event for event, _ in zip(events, range(n_events), strict=False)):
         if isinstance(event, EpochResult):
             history.note(event)
@@ -33,11 +33,11 @@ def watched(*settings: str, config: str = "quick", n_events: int = 10) -> watchi
     return history
 
 
-def lines_of(history: watching.History, width: int) -> list[str]:
+def lines_of(history: live_panels.History, width: int) -> list[str]:
     """Return what a terminal of this width shows; a line that is too long would be two."""
     screen = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
     with screen.capture() as captured:
-        screen.print(watching.draw(history, width))
+        screen.print(live_panels.draw(history, width))
     return captured.get().rstrip("\n").split("\n")
 
 
@@ -48,22 +48,22 @@ def lines_of(history: watching.History, width: int) -> list[str]:
 @pytest.mark.parametrize("config", ["quick", "deep"])
 def test_the_panels_stand_beside_each_other_and_fit(config: str, width: int) -> None:
     history = watched(config=config, n_events=3)
-    assert watching.fits(width, 24)
+    assert live_panels.fits(width, 24)
     lines = lines_of(history, width)
-    assert len(lines) == watching.HEIGHT
+    assert len(lines) == live_panels.HEIGHT
     assert max(map(len, lines)) <= width - 3  # room for the ^C that a terminal prints
     assert lines[0].startswith("loss  ∙∙ train  ── val")
     assert (TITLE in lines[0]) == (width >= 77)
     assert history.watched is not None
     assert lines[0].endswith(f"{history.watched.name}: {with_article(history.watched.label)}")
-    picture = [line[-watching.DIGIT_WIDTH :] for line in lines[1:9]]
+    picture = [line[-live_panels.DIGIT_WIDTH :] for line in lines[1:9]]
     assert all(re.search("[░▒▓█]", line) for line in picture)
     assert re.search(r"says \d, \d+\.\d %$", lines[9])
 
 
 def test_a_small_terminal_keeps_the_bar_alone() -> None:
-    assert not any(watching.fits(width, 24) for width in (20, 40, 49))
-    assert not any(watching.fits(80, height) for height in (5, 10, 14))
+    assert not any(live_panels.fits(width, 24) for width in (20, 40, 49))
+    assert not any(live_panels.fits(80, height) for height in (5, 10, 14))
 
 
 def event(epoch: int, train_loss: float, val_loss: float | None, n_layers: int = 2, norm: float = 1.0) -> EpochResult:
@@ -72,7 +72,7 @@ def event(epoch: int, train_loss: float, val_loss: float | None, n_layers: int =
 
 
 def test_the_curves_fall_from_the_upper_left_and_end_at_the_epoch_that_is_reached() -> None:
-    panel = watching.curve_panel([event(k, 10.0**-k, 10.0**-k) for k in range(1, 11)], 47)
+    panel = live_panels.curve_panel([event(k, 10.0**-k, 10.0**-k) for k in range(1, 11)], 47)
     rows = [line.plain[7:] for line in panel[1:-1]]
     columns = [[k for k, cell in enumerate(row) if cell != " "] for row in rows]
     assert columns[0][0] == 0  # the highest loss, the first epoch,
@@ -83,16 +83,18 @@ def test_the_curves_fall_from_the_upper_left_and_end_at_the_epoch_that_is_reache
 
 def test_losses_that_are_no_numbers_leave_a_gap_and_none_at_all_an_empty_panel() -> None:
     for losses in ([2.0, float("nan"), 1.0], [float("inf")] * 3, [0.0] * 3):
-        panel = watching.curve_panel([event(k + 1, loss, None) for k, loss in enumerate(losses)], 40)
-        assert len(panel) == watching.HEIGHT
+        panel = live_panels.curve_panel([event(k + 1, loss, None) for k, loss in enumerate(losses)], 40)
+        assert len(panel) == live_panels.HEIGHT
         assert "val" not in panel[0].plain
         assert any(any(cell != " " for cell in line.plain[7:]) for line in panel[1:-1]) == (losses[0] == 2.0)
 
 
 def test_the_bars_grow_with_the_gradient_and_many_layers_are_thinned_out() -> None:
-    lengths = [watching.layers_panel(event(1, 1.0, 1.0, norm=norm))[1].plain.count("█") for norm in (0, 1e-3, 1, 1e3)]
+    lengths = [
+        live_panels.layers_panel(event(1, 1.0, 1.0, norm=norm))[1].plain.count("█") for norm in (0, 1e-3, 1, 1e3)
+    ]
     assert lengths == [0, 2, 9, 13]
-    names = [line.plain[:3].strip() for line in watching.layers_panel(event(1, 1.0, 1.0, n_layers=64))[1:]]
+    names = [line.plain[:3].strip() for line in live_panels.layers_panel(event(1, 1.0, 1.0, n_layers=64))[1:]]
     assert (names[0], names[-1], len(set(names))) == ("1", "out", 10)
 
 
@@ -133,7 +135,7 @@ def test_of_an_ensemble_the_next_network_s_curve_begins_anew() -> None:
 @pytest.mark.parametrize(("shape", "small"), [((8, 8), (8, 8)), ((16, 16), (8, 8)), ((28, 28), (7, 7))])
 def test_large_pictures_are_shown_smaller(shape: tuple[int, int], small: tuple[int, int]) -> None:
     picture = np.random.default_rng(0).random(shape)
-    shown = watching.smaller(picture)
+    shown = live_panels.smaller(picture)
     assert shown.shape == small
     assert shown.mean() == pytest.approx(picture.mean())
 
