@@ -81,7 +81,7 @@ def peers() -> dict[str, tuple[Callable[[int], Any], int]]:
     from sklearn.svm import SVC
 
     return {
-        "kNN, 3 neighbours": (lambda seed: KNeighborsClassifier(3), 1),
+        "kNN, 3 neighbors": (lambda seed: KNeighborsClassifier(3), 1),
         "SVC, gamma 0.001": (lambda seed: SVC(gamma=0.001), 1),
         "random forest, 500 trees": (lambda seed: RandomForestClassifier(500, random_state=seed), 0),
         "MLPClassifier, defaults": (lambda seed: MLPClassifier(random_state=seed), 0),

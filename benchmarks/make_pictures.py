@@ -137,14 +137,14 @@ def _paper(size: tuple[int, int], rng: np.random.Generator, roughness: float = 0
     return np.clip(tint + fibres[:, :, None], 0, 1).astype(np.float32)
 
 
-def _inked(ground: Array, strokes: Array, colour: Sequence[float]) -> Array:
-    """Draw strokes of a colour on a ground: pigment multiplies what the ground reflects."""
+def _inked(ground: Array, strokes: Array, color: Sequence[float]) -> Array:
+    """Draw strokes of a color on a ground: pigment multiplies what the ground reflects."""
     ink = strokes[:, :, None]
-    return ground * (1 - ink) + ground * np.asarray(colour, np.float32) * ink
+    return ground * (1 - ink) + ground * np.asarray(color, np.float32) * ink
 
 
 def _pen(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return black, dark grey or blue."""
+    """Return black, dark gray or blue."""
     return rng.uniform(0.05, 0.25) * np.array([1, 1, rng.choice([1.0, 2.4])])
 
 
@@ -167,12 +167,12 @@ def _ruled(ground: Array, rng: np.random.Generator, *, across: bool) -> Array:
     y, x = np.mgrid[:height, :width].astype(np.float32)
     pitch = height * (rng.uniform(0.07, 0.2) if across else rng.uniform(0.12, 0.35))
     tilt, thick = rng.uniform(-0.015, 0.015), rng.uniform(0.9, 2.2)
-    colour = 1 - rng.uniform(0.15, 0.5) * np.array([1.0, 0.8, rng.uniform(0.3, 0.8)])
+    color = 1 - rng.uniform(0.15, 0.5) * np.array([1.0, 0.8, rng.uniform(0.3, 0.8)])
     lines = np.zeros((height, width), np.float32)
     for place in (y + tilt * x, x - tilt * y) if across else (y + tilt * x,):
         distance = np.abs((place + rng.uniform(0, pitch)) % pitch - pitch / 2)
         lines = np.maximum(lines, np.clip(thick / 2 + 0.5 - distance, 0, 1))
-    return _inked(ground, lines, colour)
+    return _inked(ground, lines, color)
 
 
 def _blurred(values: Array, sigma: float) -> Array:
@@ -225,8 +225,8 @@ def _grid(digit: Array, rng: np.random.Generator) -> Image.Image:
     return _image(_inked(ground, _strokes(digit, rng), _pen(rng)))
 
 
-def _coloured(digit: Array, rng: np.random.Generator) -> Image.Image:
-    colours = [
+def _colored(digit: Array, rng: np.random.Generator) -> Image.Image:
+    colors = [
         (0.9, 0.15, 0.15),
         (0.1, 0.6, 0.25),
         (0.15, 0.3, 0.9),
@@ -234,14 +234,14 @@ def _coloured(digit: Array, rng: np.random.Generator) -> Image.Image:
         (0.6, 0.2, 0.8),
         (0.95, 0.9, 0.1),
     ]
-    colour = np.array(colours[int(rng.integers(len(colours)))])
-    return _image(_inked(_paper((SIDE, SIDE), rng, 0.005), _strokes(digit, rng), colour), rng, 0.005)
+    color = np.array(colors[int(rng.integers(len(colors)))])
+    return _image(_inked(_paper((SIDE, SIDE), rng, 0.005), _strokes(digit, rng), color), rng, 0.005)
 
 
 def _pencil(digit: Array, rng: np.random.Generator) -> Image.Image:
     grain = np.clip(0.75 + 0.4 * _noise((SIDE, SIDE), 2, rng), 0, 1)
-    grey = 1 - rng.uniform(0.18, 0.45)
-    return _image(_inked(_paper((SIDE, SIDE), rng, 0.008), _strokes(digit, rng) * grain, [grey] * 3), rng, 0.01)
+    gray = 1 - rng.uniform(0.18, 0.45)
+    return _image(_inked(_paper((SIDE, SIDE), rng, 0.008), _strokes(digit, rng) * grain, [gray] * 3), rng, 0.01)
 
 
 def _blur(digit: Array, rng: np.random.Generator) -> Image.Image:
@@ -279,8 +279,8 @@ def _on_nothing(level: float) -> Draw:
 
 def _sixteen_bit(digit: Array, rng: np.random.Generator) -> Image.Image:
     top = rng.choice([65535, 4095])  # the whole range, or a camera's twelve bits
-    grey = _scan(digit, rng).mean(axis=2)
-    return Image.fromarray(np.rint(grey * top).astype(np.uint16))
+    gray = _scan(digit, rng).mean(axis=2)
+    return Image.fromarray(np.rint(gray * top).astype(np.uint16))
 
 
 def _palette(digit: Array, rng: np.random.Generator) -> Image.Image:
@@ -360,7 +360,7 @@ KINDS: dict[str, Kind] = {
     "shadow": Kind(_shadow, "jpg", {"quality": 85}),
     "lined paper": Kind(_lined),
     "grid paper": Kind(_grid),
-    "coloured ink": Kind(_coloured),
+    "colored ink": Kind(_colored),
     "pencil": Kind(_pencil),
     "blur": Kind(_blur, "jpg", {"quality": 85}),
     "strong jpeg": Kind(_jpeg, "jpg", {"quality": 8}),
@@ -369,7 +369,7 @@ KINDS: dict[str, Kind] = {
     "white on black": Kind(_white_on_black),
     "black on nothing": Kind(_on_nothing(0.0)),
     "white on nothing": Kind(_on_nothing(1.0)),
-    "16-bit grey": Kind(_sixteen_bit),
+    "16-bit gray": Kind(_sixteen_bit),
     "palette": Kind(_palette),
     "1-bit": Kind(_one_bit),
     "cmyk jpeg": Kind(_cmyk, "jpg"),

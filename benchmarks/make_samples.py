@@ -21,7 +21,7 @@ TEST_ROWS = range(1415, 1797)
 
 PER_DIGIT = 3
 SAMPLES = Path(__file__).resolve().parents[1] / "data" / "samples"
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 
 class Style(NamedTuple):
@@ -31,8 +31,8 @@ class Style(NamedTuple):
     wide: float  # width / height of the picture
     margin: float  # empty share of the height, above and below together
     across: float  # where the digit stands from the left (0) to the right edge (1)
-    ink: Colour
-    ground: Colour
+    ink: Color
+    ground: Color
     suffix: str
 
 

@@ -56,7 +56,7 @@ class Job:
 
     @property
     def n_steps(self) -> int:
-        """Optimiser steps of one run."""
+        """Optimizer steps of one run."""
         return self.epochs * self.n_rows // self.batch_size
 
     def data(self) -> tuple[Array, Array]:

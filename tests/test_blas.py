@@ -1,4 +1,4 @@
-"""`training.threads` holds for whoever calls, and what the caller had is there again afterwards."""
+"""`training.threads` holds for whoever calls, and what the caller had is there again afterward."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HOSTS = 3  # threads of the program that calls
 
 @pytest.fixture(autouse=True)
 def host() -> Iterator[None]:
-    """Stand in for a program that has set its own number, and look at it afterwards."""
+    """Stand in for a program that has set its own number, and look at it afterward."""
     if not blas._libraries():
         pytest.skip("a BLAS that threadpoolctl does not know")
     before = [library.get_num_threads() for library in blas._libraries()]

@@ -231,7 +231,7 @@ def test_a_network_that_cannot_learn_one_batch_is_found(work: Path) -> None:
     assert re.match(r"one batch by heart: the loss went from \S+ to \S+ in 2,000 steps, not below 1 %; look at", fault)
 
 
-def test_one_batch_is_learnt_without_dropout_and_smoothing(work: Path) -> None:
+def test_one_batch_is_learned_without_dropout_and_smoothing(work: Path) -> None:
     layers = "network.layers=[{units: 32, activation: relu, dropout: 0.9}]"
     found = document("check", "-c", "quick", "--set", layers, "--set", "loss.label_smoothing=0.3")
     assert found["memorised"]["last_loss"] <= 0.01 * found["memorised"]["first_loss"]

@@ -766,13 +766,13 @@ def test_a_dumb_terminal_and_ci_get_plain_lines(work: Path, env: dict[str, str])
     assert "\r" not in seen.replace("\r\n", "\n")  # the terminal itself turns \n into \r\n
 
 
-def test_colour_on_a_terminal_is_wanted_unless_no_color_says_so(work: Path) -> None:
-    code, _, coloured = on_a_terminal("eval", "-m", "nope", cwd=work)
+def test_color_on_a_terminal_is_wanted_unless_no_color_says_so(work: Path) -> None:
+    code, _, colored = on_a_terminal("eval", "-m", "nope", cwd=work)
     assert code == 2
-    assert "\x1b[1;31merror:\x1b[0m nope" in coloured
+    assert "\x1b[1;31merror:\x1b[0m nope" in colored
     assert on_a_terminal("eval", "-m", "nope", cwd=work, NO_COLOR="1")[2].startswith("error: nope")
     barred = on_a_terminal(*TINY, cwd=work, NO_COLOR="1")[2]
-    assert not re.search(r"\x1b\[[0-9;]*3[0-9][;m]", barred)  # a bar, but no colour
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9][;m]", barred)  # a bar, but no color
 
 
 def test_a_ctrl_c_that_an_import_turned_into_another_error_is_130(

@@ -372,7 +372,7 @@ def test_no_line_is_wider_than_the_terminal(work: Path, width: int) -> None:
         assert max(map(len, plain)) <= width
 
 
-def test_colour_is_for_terminals_that_want_it(trained: Path) -> None:
+def test_color_is_for_terminals_that_want_it(trained: Path) -> None:
     for env in ({}, {"FORCE_COLOR": "1", "NO_COLOR": "1"}):
         text = process("explain", STRAY, cwd=trained, env=env).stdout.decode()
         assert not re.search(r"\x1b\[[\d;]*3\dm", text)

@@ -19,7 +19,7 @@ DIGITS = np.pad(np.uint8(255) * bitmap(load_digits().images[:40]), ((0, 0), (6, 
 
 FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "gif": "GIF"}
 SIZES = {"straight": (44, 44), "tiny": (10, 14), "huge": (4000, 3000)}
-MODES = {"16-bit grey": "I;16", "palette": "P", "1-bit": "1", "cmyk jpeg": "CMYK", "black on nothing": "RGBA"}
+MODES = {"16-bit gray": "I;16", "palette": "P", "1-bit": "1", "cmyk jpeg": "CMYK", "black on nothing": "RGBA"}
 
 
 @pytest.fixture(scope="module")

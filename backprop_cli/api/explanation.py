@@ -133,8 +133,8 @@ class Explanation(insight.Explanation):
         """Return what is wrong with where a step has led; None for nothing.
 
         Args:
-            loss: Of this picture afterwards.
-            test_accuracy: On the whole test set afterwards, in [0, 1]; None where there is none.
+            loss: Of this picture afterward.
+            test_accuracy: On the whole test set afterward, in [0, 1]; None where there is none.
         """
         if loss > self.loss:
             return "overshoots"

@@ -97,7 +97,7 @@ class Model:
 
         Args:
             picture: A file's path, the content of a file, a picture of Pillow's, `digits:555` (a sample of the digits
-                data set), `-` (standard input), or an array: uint8 or from 0 to 1, (height, width) grey or
+                data set), `-` (standard input), or an array: uint8 or from 0 to 1, (height, width) gray or
                 (height, width, 3) RGB, with a fourth channel transparent. Of any size, light on dark or dark on light.
             invert: "no" for dark ink on a light ground, "yes" for light on dark, "auto" to find out.
 

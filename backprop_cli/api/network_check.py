@@ -39,7 +39,7 @@ class NetworkCheck:
         gradients: Every gradient against central differences.
         initial_loss: Before any training; None for a trained network.
         expected_initial_loss: Of a network that knows nothing; None where that is no matter of course.
-        memorised: Whether a fresh network learns one batch by heart; None for a trained one.
+        memorized: Whether a fresh network learns one batch by heart; None for a trained one.
         problems: What did not pass, a line each.
         warnings: What it was not checked at, in words.
         seconds: That the gradients took.
@@ -52,7 +52,7 @@ class NetworkCheck:
     gradients: GradientCheck
     initial_loss: float | None
     expected_initial_loss: float | None
-    memorised: Memorized | None
+    memorized: Memorized | None
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
     seconds: float
@@ -80,7 +80,7 @@ class NetworkCheck:
             "loss": self.gradients.loss,
             "initial_loss": self.initial_loss,
             "expected_initial_loss": self.expected_initial_loss,
-            "memorised": asdict(self.memorised) if self.memorised else None,
+            "memorised": asdict(self.memorized) if self.memorized else None,
             "problems": list(self.problems),
             "seconds": round(self.seconds, 3),
         }
@@ -135,7 +135,7 @@ def _checked(subject: _Subject) -> NetworkCheck:
         gradients=result,
         initial_loss=initial_loss,
         expected_initial_loss=expected,
-        memorised=learned,
+        memorized=learned,
         problems=tuple(_problems(result, subject.network, initial_loss, expected, learned)),
         warnings=subject.warnings,
         seconds=seconds,
@@ -153,7 +153,7 @@ def _fresh(config: Config) -> _Subject:
         config.loss,
         inputs[:N_ROWS],
         labels[:N_ROWS],
-        f"{config.name}, freshly initialised{_one_of(config.ensemble)}",
+        f"{config.name}, freshly initialized{_one_of(config.ensemble)}",
         config.training.threads,
         (inputs, labels),
         min(config.training.batch_size, len(rows)),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image | NDArray[Any]
     """A file's path, `digits:555` (a sample of the digits data set), `-` (standard input), the content of a file, a
     file that is open, a picture of Pillow's, or an array as a person would see it: uint8 or from 0 to 1,
-    (height, width) grey or (height, width, 3) RGB, with a fourth channel transparent.
+    (height, width) gray or (height, width, 3) RGB, with a fourth channel transparent.
     """
 
 Array = NDArray[Any]  # of floats

@@ -23,7 +23,7 @@ app = command_app()
 EXAMPLES = """\
 \b
 Examples:
-  backprop check                           the default config's network, freshly initialised
+  backprop check                           the default config's network, freshly initialized
   backprop check -c deep --set network.initializer=glorot_normal
   backprop check -m runs/digits-1          a trained network
 """
@@ -72,7 +72,7 @@ def format_check(found: NetworkCheck) -> list[Line]:
         expected = found.expected_initial_loss
         beside = f"; a network that knows nothing: ln({found.n_classes}) = {expected:.3f}" if expected else ""
         lines += ["", f"loss at the start    {found.initial_loss:.3f}{beside}"]
-    if (learned := found.memorised) is not None:
+    if (learned := found.memorized) is not None:
         losses = f"loss {learned.first_loss:.3f} to {learned.last_loss:.4f}"
         lines.append(f"one batch by heart   {losses} in {learned.steps:,} steps")
     return lines

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Line = str | Text | Table  # of a result; a table is several
 
-GOOD, BAD, WARNING, FAINT = "green", "red", "yellow", "dim"  # the colours, as Rich names them
+GOOD, BAD, WARNING, FAINT = "green", "red", "yellow", "dim"  # the colors, as Rich names them
 TRAINING, VALIDATION, GRADIENT = "yellow", "cyan", "magenta"
 WORSE, BETTER = "red", "blue"  # what more of something would do
 _ANSI = {BAD: "31", WARNING: "33"}
@@ -117,12 +117,12 @@ def table(*columns: str, left: int = 1, gap: int = 2) -> Table:
     return made
 
 
-def drawn_signed(grid: Iterable[Sequence[float]], *, coloured: bool) -> list[Text]:
-    """Return signed numbers as lines of text, two characters each: red or blue, without colour + and -.
+def drawn_signed(grid: Iterable[Sequence[float]], *, colored: bool) -> list[Text]:
+    """Return signed numbers as lines of text, two characters each: red or blue, without color + and -.
 
     Args:
         grid: Rows of numbers from -1 to 1.
-        coloured: Whether colours can be seen.
+        colored: Whether colors can be seen.
     """
     from rich.text import Text
 
@@ -131,7 +131,7 @@ def drawn_signed(grid: Iterable[Sequence[float]], *, coloured: bool) -> list[Tex
         line = Text()
         for value in row:
             cell = shade_lines([[abs(value)]])[0]
-            if not coloured:
+            if not colored:
                 sign = "+" if value > 0.0 else "-"
                 cell = " ·" if abs(value) < 0.125 else f" {sign}" if abs(value) < 0.5 else sign * 2
             line.append(cell, WORSE if value > 0.0 else BETTER)
@@ -148,9 +148,9 @@ def _cleaned(text: str) -> str:
     return "\n".join(map(clean, text.split("\n")))
 
 
-def _painted(word: str, colour: str) -> str:
+def _painted(word: str, color: str) -> str:
     plain = os.environ.get("NO_COLOR") or not is_terminal(sys.stderr)
-    return word if plain else f"\x1b[1;{_ANSI[colour]}m{word}\x1b[0m"
+    return word if plain else f"\x1b[1;{_ANSI[color]}m{word}\x1b[0m"
 
 
 def _write(stream: TextIO | None, text: str) -> None:

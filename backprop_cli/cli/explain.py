@@ -43,10 +43,10 @@ VERDICTS = {"overshoots": console.BAD, "harms the others": console.WARNING}
 
 @dataclass(frozen=True)
 class Screen:
-    """What lines are made for: its width in characters, and whether colours can be seen."""
+    """What lines are made for: its width in characters, and whether colors can be seen."""
 
     width: int
-    is_coloured: bool
+    is_colored: bool
 
 
 @app.command(epilog=EXAMPLES)
@@ -87,8 +87,8 @@ def explain(
         console.print_json(found.to_dict())
     else:
         screen = console.rich_console(sys.stdout)
-        is_coloured = screen.color_system is not None and not screen.no_color
-        console.print_lines(format_explanation(found, Screen(screen.width, is_coloured)))
+        is_colored = screen.color_system is not None and not screen.no_color
+        console.print_lines(format_explanation(found, Screen(screen.width, is_colored)))
         if found.label_source == "guess":
             console.print_status("--label D tells what the picture shows: then the blame is about the truth")
     if not found.check.passed:
@@ -256,8 +256,8 @@ def format_input_blame(found: Explanation, screen: Screen) -> list[Line]:
     width = gradient.shape[1]
     if width > WIDEST:
         return []
-    signed = console.drawn_signed(gradient / (float(abs(gradient).max()) or 1.0), coloured=screen.is_coloured)
-    worse, better = ("red", "blue") if screen.is_coloured else ("+", "-")
+    signed = console.drawn_signed(gradient / (float(abs(gradient).max()) or 1.0), colored=screen.is_colored)
+    worse, better = ("red", "blue") if screen.is_colored else ("+", "-")
     beside = 4 * width + 5 <= screen.width
     picture = "; beside it the picture" if beside else ""
     lines: list[Line] = [f"More ink here would make it worse ({worse}) or better ({better}){picture}:"]

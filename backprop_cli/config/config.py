@@ -55,7 +55,7 @@ class Config:
         seed: Of the first weights, the shuffling, dropout and augmentation, 0 to 2^63 - 1.
         data: What is trained on.
         network: The hidden layers; the output layer follows from the classes.
-        loss: What is minimised.
+        loss: What is minimized.
         optimizer: How a gradient becomes a step.
         schedule: How the learning rate changes over the training.
         training: How long and in which steps.

@@ -185,7 +185,7 @@ def _draw_coefficients(n: int, limits: Limits, rng: Generator) -> Array:
 
 @lru_cache(maxsize=8)
 def _basis(height: int, width: int, grids: tuple[int, ...]) -> Array:
-    """Return what each coefficient does to each pixel, (., height * width): 1, y, x from the centre, elastic."""
+    """Return what each coefficient does to each pixel, (., height * width): 1, y, x from the center, elastic."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     y -= (height - 1) / 2.0
     x -= (width - 1) / 2.0
@@ -238,7 +238,7 @@ def _look_up(points: NDArray[Any], offsets: Array, per_pixel: int, width: int) -
 
 
 def _pair(flat: NDArray[Any], index: NDArray[np.int32]) -> tuple[Array, Array]:
-    """Return the values at `index` and their right neighbours."""
+    """Return the values at `index` and their right neighbors."""
     left = np.take(flat, index, mode="clip")
     index += 1
     right = np.take(flat, index, mode="clip")

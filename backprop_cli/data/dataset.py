@@ -33,7 +33,7 @@ PRESCALED_FLOATS = 16_777_216  # up to 64 MB of inputs are scaled once; more are
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled pictures.
+    """Labeled pictures.
 
     Attributes:
         name: What a sample is called after: `digits:555`.

@@ -56,9 +56,9 @@ def digits_in_row(source: Path | bytes | Image, invert: Invert = "auto", *, wher
         PictureError: The picture cannot be read, or is blank.
     """
     where = where_of(source) if where is None else where
-    grey = decode(source, where)
+    gray = decode(source, where)
     with as_picture_errors(where):
-        contrast = contrast_in(grey, invert)
+        contrast = contrast_in(gray, invert)
         threshold = otsu_threshold(contrast)
         drawn = contrast > threshold
         regions = regions_of(drawn & ~ruled_lines(drawn))
@@ -76,8 +76,8 @@ def _groups(regions: Regions) -> list[NDArray[np.int64]]:
     digits = usable[is_digit]
     digits = digits[np.argsort(regions.lefts[digits], kind="stable")]
     parts = usable[~is_digit & (regions.areas[usable] >= LEAST_AREA * regions.areas[usable].max())]
-    centres = (regions.lefts + regions.rights) / 2
-    nearest = np.abs(centres[parts, None] - centres[digits]).argmin(axis=1)
+    centers = (regions.lefts + regions.rights) / 2
+    nearest = np.abs(centers[parts, None] - centers[digits]).argmin(axis=1)
     return [np.append(parts[nearest == k], digit) for k, digit in enumerate(digits)]
 
 

@@ -1,6 +1,6 @@
-"""Any picture file -> grey, safely, and on to its ink.
+"""Any picture file -> gray, safely, and on to its ink.
 
-    file -> decode -> grey, 0 black .. 1 white -> ink.py -> ink, 0 ground .. 1 drawn -> normalize.py
+    file -> decode -> gray, 0 black .. 1 white -> ink.py -> ink, 0 ground .. 1 drawn -> normalize.py
 
 Pillow is imported only when a file is read, so that work on arrays does without it.
 """
@@ -84,13 +84,13 @@ def read_picture(source: "Path | bytes | Image", *, invert: Invert = "auto", whe
         PictureError: If the picture cannot be read, or is blank.
     """
     where = where_of(source) if where is None else where
-    grey = decode(source, where)
+    gray = decode(source, where)
     with as_picture_errors(where):
-        return ink_of(grey, invert)
+        return ink_of(gray, invert)
 
 
 def decode(source: "Path | bytes | Image", where: str | None = None) -> Array:
-    """Read one picture and return it in grey, of a size to work on; safe in threads, as it changes no global state.
+    """Read one picture and return it in gray, of a size to work on; safe in threads, as it changes no global state.
 
     So what Pillow warns of is left to the filters of the program around it (where they make an error of a warning, the
     picture is refused), and libtiff may print what it finds damaged; in a process of our own, `quiet.py` drops both.
@@ -100,7 +100,7 @@ def decode(source: "Path | bytes | Image", where: str | None = None) -> Array:
         where: What messages call it; None: the file's path, or -.
 
     Returns:
-        Grey levels from 0 (black) to 1 (white), (height, width), the longer side at most 320.
+        Gray levels from 0 (black) to 1 (white), (height, width), the longer side at most 320.
 
     Raises:
         PictureError: If the file cannot be read, is too large, no picture, damaged, animated or of several pages.
@@ -109,7 +109,7 @@ def decode(source: "Path | bytes | Image", where: str | None = None) -> Array:
     hush_pillow()
     with _opened(source, where) as image:
         try:
-            levels = _grey_levels(image)
+            levels = _gray_levels(image)
         except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
             raise PictureError(f"{where}: damaged picture ({reason_of(error)}); save it again") from None
     if not np.isfinite(levels).all():
@@ -119,7 +119,7 @@ def decode(source: "Path | bytes | Image", where: str | None = None) -> Array:
 
 @contextmanager
 def as_picture_errors(where: str) -> Iterator[None]:
-    """Put a picture's name in front of what work on its grey levels complains of."""
+    """Put a picture's name in front of what work on its gray levels complains of."""
     try:
         yield
     except PictureError as error:
@@ -235,8 +235,8 @@ def _has_several_pictures(image: "Image") -> bool:
     return image.format != "MPO" and bool(getattr(image, "is_animated", False))
 
 
-def _grey_levels(image: "Image") -> Array:
-    """Decode, turn, scale and turn to grey in [0, 1] (non-finite where a float picture is), (height, width)."""
+def _gray_levels(image: "Image") -> Array:
+    """Decode, turn, scale and turn to gray in [0, 1] (non-finite where a float picture is), (height, width)."""
     from PIL import ImageOps
 
     image.draft(image.mode, (LONG_SIDE, LONG_SIDE))  # large JPEGs are decoded at 1/2 .. 1/8
@@ -251,7 +251,7 @@ def _grey_levels(image: "Image") -> Array:
     mode = "RGBA" if transparent else "L" if image.mode in ("1", "L") else "RGB"
     pixels = np.asarray(_resized(image if image.mode == mode else image.convert(mode)), dtype=np.float32)
     channels = pixels.reshape(*pixels.shape[:2], -1) / np.float32(255)  # (height, width, 1, 3 or 4)
-    return _best_grey(_on_ground(channels) if transparent else channels)
+    return _best_gray(_on_ground(channels) if transparent else channels)
 
 
 def _thinned(image: "Image") -> "Image":
@@ -294,24 +294,24 @@ def _on_ground(channels: Array) -> Array:
     Strokes on nothing need a ground they contrast with; a picture that is mostly opaque brings its own ground,
     which is continued, unless nothing would show then.
     """
-    colours, alpha = channels[:, :, :3], channels[:, :, 3:]
+    colors, alpha = channels[:, :, :3], channels[:, :, 3:]
     mean_alpha = float(alpha.mean(dtype=np.float64))
-    brightness = float((colours * alpha).mean(dtype=np.float64)) / max(mean_alpha, 1e-6)
+    brightness = float((colors * alpha).mean(dtype=np.float64)) / max(mean_alpha, 1e-6)
     is_strokes = mean_alpha < 0.5
     ground = np.float32((brightness < 0.5) == is_strokes)
-    laid: Array = colours * alpha + ground * (1 - alpha)
+    laid: Array = colors * alpha + ground * (1 - alpha)
     if np.ptp(laid) < LEAST_CONTRAST:
-        laid = colours * alpha + (1 - ground) * (1 - alpha)
+        laid = colors * alpha + (1 - ground) * (1 - alpha)
     return laid
 
 
-def _best_grey(channels: Array) -> Array:
-    """Return the brightness, or the one colour channel that shows far more than brightness does."""
+def _best_gray(channels: Array) -> Array:
+    """Return the brightness, or the one color channel that shows far more than brightness does."""
     if channels.shape[2] == 1:
         return channels[:, :, 0]
     red, green, blue = np.moveaxis(channels, 2, 0).astype(np.float64)
-    grey: Array = (0.299 * red + 0.587 * green + 0.114 * blue).astype(np.float32)  # not by BLAS: its last bit varies
+    gray: Array = (0.299 * red + 0.587 * green + 0.114 * blue).astype(np.float32)  # not by BLAS: its last bit varies
     ranges = np.ptp(channels, axis=(0, 1))
-    if ranges.max() > 2 * np.ptp(grey):  # yellow on white, red on a green of the same brightness
+    if ranges.max() > 2 * np.ptp(gray):  # yellow on white, red on a green of the same brightness
         return channels[:, :, int(ranges.argmax())]
-    return grey
+    return gray

@@ -1,6 +1,6 @@
-"""Grey picture -> ink: which way round it is, what stands out from its ground, and which of that is the digit.
+"""Gray picture -> ink: which way round it is, what stands out from its ground, and which of that is the digit.
 
-    grey -> polarity -> ground -> contrast -> regions, without lines, frames and edges -> ink, 0 ground .. 1 drawn
+    gray -> polarity -> ground -> contrast -> regions, without lines, frames and edges -> ink, 0 ground .. 1 drawn
 
 What speaks against the ink being one digit is said in words, see warnings.py. Shares below were chosen on photo-like
 pictures made of MNIST digits (benchmarks/pictures.py).
@@ -31,7 +31,7 @@ LEAST_CONTRAST = 0.04
 """Strongest ink below which a picture counts as blank, as a share of its ground."""
 
 _FLAT = (0.02, 0.25, 0.4)
-"""A flat ground needs no estimate from place to place: greatest spread of its grey levels along the border (between
+"""A flat ground needs no estimate from place to place: greatest spread of its gray levels along the border (between
 the quartiles), and least share of the picture that is of these levels (otherwise it is a frame). Where a digit fills
 the picture: least share of what is lighter than ink that is of the lightest level."""
 
@@ -58,7 +58,7 @@ as shares of the picture's width (or height)."""
 EDGE_CONTACT = 0.3
 """Share of an edge that a region touches if it is a desk, a border or a shadow and no stroke."""
 
-_LEAST_NEIGHBOUR = 0.035
+_LEAST_NEIGHBOR = 0.035
 """Area from which a region near the main one belongs to the digit, as a share of the main one's."""
 
 
@@ -75,11 +75,11 @@ class Ink:
     warnings: tuple[str, ...] = ()
 
 
-def ink_of(grey: NDArray[np.floating], invert: Invert = "auto") -> Ink:
+def ink_of(gray: NDArray[np.floating], invert: Invert = "auto") -> Ink:
     """Find the digit on a picture: what stands out from its ground and is neither line, frame nor edge.
 
     Args:
-        grey: Grey levels from 0 (black) to 1 (white), (height, width).
+        gray: Gray levels from 0 (black) to 1 (white), (height, width).
         invert: "no" for dark ink on a light ground, "yes" for light on dark, "auto" to find out.
 
     Returns:
@@ -88,7 +88,7 @@ def ink_of(grey: NDArray[np.floating], invert: Invert = "auto") -> Ink:
     Raises:
         PictureError: If nothing stands out (the caller knows the file's name and puts it in front).
     """
-    levels = np.asarray(grey, dtype=np.float32)
+    levels = np.asarray(gray, dtype=np.float32)
     contrast = contrast_in(levels, invert)
     drawn = contrast > otsu_threshold(contrast)
     regions, chosen = digit_among(drawn)
@@ -141,7 +141,7 @@ def contrast_of(paper: Array) -> Array:
     """Return by how much ink is darker than its ground, as a share of the ground, in [0, 1], (height, width).
 
     A flat ground is one level; otherwise it is what is left when all that is darker and narrower than a window is
-    filled up (grey closing), smoothed.
+    filled up (gray closing), smoothed.
 
     Args:
         paper: Dark ink on a light ground, (height, width).
@@ -213,7 +213,7 @@ def stretched(contrast: Array, threshold: float) -> Array:
 
 
 def digit_among(drawn: Bitmap) -> tuple[Regions, NDArray[np.bool_]]:
-    """Return the regions without lines and frames, and which of them are the digit: the main one and its neighbours."""
+    """Return the regions without lines and frames, and which of them are the digit: the main one and its neighbors."""
     regions = regions_of(drawn & ~ruled_lines(drawn))
     if not len(regions):  # lines only
         regions = regions_of(drawn)
@@ -222,7 +222,7 @@ def digit_among(drawn: Bitmap) -> tuple[Regions, NDArray[np.bool_]]:
     main = int((regions.areas * np.where(contact > EDGE_CONTACT, 0.01, np.where(contact > 0, 0.25, 1))).argmax())
     near = _gap(regions, main) <= max(regions.heights[main], regions.widths[main]) / 2
     cut_off = (contact > 0) & (contact[main] == 0)
-    return regions, near & ~cut_off & (regions.areas >= _LEAST_NEIGHBOUR * regions.areas[main])
+    return regions, near & ~cut_off & (regions.areas >= _LEAST_NEIGHBOR * regions.areas[main])
 
 
 def ruled_lines(drawn: Bitmap) -> Bitmap:

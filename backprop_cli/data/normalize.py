@@ -1,6 +1,6 @@
 """Ink -> the grid of counts the data set has, and back: counts -> a plausible bitmap; for whole batches.
 
-The digits of the data set were size-normalised by NIST to bitmaps of 32x32, in which the ink fills the height, is
+The digits of the data set were size-normalized by NIST to bitmaps of 32x32, in which the ink fills the height, is
 about 20 wide, upright, and covers about 313 of the 1024 pixels whatever the digit; the numbers 0..16 count the ink
 in blocks of 4x4. Undoing exactly that is what makes a foreign picture readable for a network trained on them.
 
@@ -71,7 +71,7 @@ def normalize(ink: NDArray[np.floating], *, picture: tuple[int, int] = (8, 8), s
     Returns:
         Counts of ink, whole numbers in [0, 16], (n, *picture); all 0 where a picture has no ink.
 
-    Source: Garris et al. 1994, NIST form-based handprint recognition system (the normalisation that is copied here).
+    Source: Garris et al. 1994, NIST form-based handprint recognition system (the normalization that is copied here).
     """
     if ink.ndim != 3:
         raise ValueError(f"ink: shape {ink.shape}; expected (n, height, width)")
@@ -177,7 +177,7 @@ def _highest_per_block(levels: Array, counts: NDArray[np.int8]) -> NDArray[np.bo
 
 
 def _normalized_bitmaps(ink: Exact, picture: tuple[int, int], slant: Slant) -> NDArray[np.bool_]:
-    """Crop, scale, set the stroke mass, straighten and centre: (n, H, W) -> (n, 4 rows, 4 columns)."""
+    """Crop, scale, set the stroke mass, straighten and center: (n, H, W) -> (n, 4 rows, 4 columns)."""
     height, width = BLOCK * picture[0], BLOCK * picture[1]
     if slant == "moments":
         ink = _deskewed(ink)
@@ -190,7 +190,7 @@ def _normalized_bitmaps(ink: Exact, picture: tuple[int, int], slant: Slant) -> N
     columns = _resampling(left, wide, new_wide, ink.shape[2], width)  # (n, width, W)
     scaled = rows @ ink @ columns.swapaxes(1, 2)  # (n, height, width)
     levels = blurred(np.clip(scaled, 0, 1), _BLUR * height)
-    return _centred(_with_usual_mass(levels) & np.any(drawn, axis=(1, 2), keepdims=True), straighten=slant == "edges")
+    return _centered(_with_usual_mass(levels) & np.any(drawn, axis=(1, 2), keepdims=True), straighten=slant == "edges")
 
 
 def _extent(drawn: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -241,7 +241,7 @@ def _resampling(
     _, chosen, inverse = np.unique(code, return_index=True, return_inverse=True)
     start, length, size = (np.asarray(values, np.float64)[chosen, None, None] for values in (start, length, size))
 
-    # Centres of pixels, in halves of a pixel from where the box begins: odd whole numbers.
+    # Centers of pixels, in halves of a pixel from where the box begins: odd whole numbers.
     places = 2 * (np.arange(n_outputs)[:, None] - np.floor((n_outputs - size) / 2)) + 1  # (unique, n_outputs, 1)
     inputs = 2 * (np.arange(n_inputs) - start) + 1  # (unique, 1, n_inputs)
     weights = _cubic((inputs * size - places * length) / (2 * np.maximum(size, length)))
@@ -327,7 +327,7 @@ def _taken(pictures: NDArray[Level], columns: NDArray[np.int64]) -> NDArray[Leve
     return values
 
 
-def _centred(ink: NDArray[np.bool_], *, straighten: bool) -> NDArray[np.bool_]:
+def _centered(ink: NDArray[np.bool_], *, straighten: bool) -> NDArray[np.bool_]:
     """Move rows so that the digit stands in the middle, upright along its left edge if asked, (n, H, W)."""
     n, height, width = ink.shape
     left, wide = (values.reshape(n, height) for values in _extent(ink.reshape(n * height, width)))

@@ -12,7 +12,7 @@ from backprop_cli.data.regions import Bitmap, Regions, edge_contact
 Array = NDArray[np.float32]
 
 _STEEPEST = 0.15
-"""Greatest change of grey within 4 % of the shorter side, as a share of all change: below, there are only gradients."""
+"""Greatest change of gray within 4 % of the shorter side, as a share of all change: below, there are only gradients."""
 
 _RUNS = 3.2
 """Strokes that a row or column crosses on average: digits up to 2.8, noise 4."""
@@ -39,11 +39,11 @@ _CUT_OFF = 0.15
 """Empty share of the picture opposite an edge that the ink touches: digits cropped to their ink up to 0.06."""
 
 
-def warnings_of(grey: Array, drawn: Bitmap, regions: Regions, chosen: NDArray[np.bool_]) -> tuple[str, ...]:
+def warnings_of(gray: Array, drawn: Bitmap, regions: Regions, chosen: NDArray[np.bool_]) -> tuple[str, ...]:
     """Return what speaks against the chosen regions being one digit.
 
     Args:
-        grey: The picture, (height, width).
+        gray: The picture, (height, width).
         drawn: All that stands out from the ground, (height, width).
         regions: The regions of it, without ruled lines.
         chosen: Which regions were taken for the digit, (n,).
@@ -59,7 +59,7 @@ def warnings_of(grey: Array, drawn: Bitmap, regions: Regions, chosen: NDArray[np
     runs = sorted((downward / wide / 2, across / tall / 2))
     is_scattered = int(box.sum()) < _GATHERED * int(drawn.sum())
     found = {
-        "no stroke has an edge; this looks like a gradient": _steepest_share(grey) < _STEEPEST,
+        "no stroke has an edge; this looks like a gradient": _steepest_share(gray) < _STEEPEST,
         "this looks like noise or a pattern, not like strokes": runs[1] > _RUNS
         or (runs[0] > _RUNS_AT_EDGES and not margins.any())
         or (is_scattered and (regions.areas >= 0.1 * regions.areas[main]).sum() >= _REGIONS),
@@ -81,11 +81,11 @@ def _edges_in_rows(box: Bitmap) -> int:
     return int(np.diff(box.astype(np.int8), axis=1, prepend=0, append=0).astype(np.bool_).sum())
 
 
-def _steepest_share(grey: Array) -> float:
-    """Return the greatest change of grey within 4 % of the shorter side, as a share of all change."""
-    step = max(1, round(0.04 * min(grey.shape)))
-    down, across = np.abs(grey[step:] - grey[:-step]), np.abs(grey[:, step:] - grey[:, :-step])
-    return max(float(down.max(initial=0)), float(across.max(initial=0))) / max(float(np.ptp(grey)), 1e-6)
+def _steepest_share(gray: Array) -> float:
+    """Return the greatest change of gray within 4 % of the shorter side, as a share of all change."""
+    step = max(1, round(0.04 * min(gray.shape)))
+    down, across = np.abs(gray[step:] - gray[:-step]), np.abs(gray[:, step:] - gray[:, :-step])
+    return max(float(down.max(initial=0)), float(across.max(initial=0))) / max(float(np.ptp(gray)), 1e-6)
 
 
 def _has_others(regions: Regions, main: int) -> bool:

@@ -50,7 +50,7 @@ class Regions:
 def regions_of(bitmap: Bitmap) -> Regions:
     """Find the regions whose pixels touch, also by their corners.
 
-    Rows are cut into runs; runs that touch in neighbouring rows are joined.
+    Rows are cut into runs; runs that touch in neighboring rows are joined.
 
     Args:
         bitmap: (H, W).
@@ -140,7 +140,7 @@ def mean_within(values: Array, rows: int, columns: int) -> Array:
 
 
 def _largest_in_rows(values: Array, window: int) -> Array:
-    """Return the largest of `window` neighbours in a row, (H, W), by doubling the reach."""
+    """Return the largest of `window` neighbors in a row, (H, W), by doubling the reach."""
     length = values.shape[1]
     largest, reach = np.ascontiguousarray(_continued(values, window)), 1
     while reach < window:

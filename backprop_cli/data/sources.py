@@ -1,4 +1,4 @@
-"""Where labelled pictures come from: scikit-learn's digits, a file, a folder, or openml.org."""
+"""Where labeled pictures come from: scikit-learn's digits, a file, a folder, or openml.org."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One layer: an affine map, an activation and dropout; forward and backward are neighbours.
+"""One layer: an affine map, an activation and dropout; forward and backward are neighbors.
 
 Rows are examples. The bias is the last row of the layer's table, and what enters a layer ends in a column of ones:
 

@@ -1,6 +1,6 @@
 """A network is its layer specs plus one vector of numbers.
 
-`params` is that vector, `grads` its twin; every layer holds reshaped views into both. So an optimiser step, a copy of
+`params` is that vector, `grads` its twin; every layer holds reshaped views into both. So an optimizer step, a copy of
 the best epoch, a checkpoint and a gradient check are each one operation on one array.
 """
 
@@ -61,8 +61,8 @@ class Workspace:
 
     def __init__(self, network: Network, batch_size: int) -> None:
         self.layers = [LayerBuffers(batch_size, layer) for layer in network.layers]
-        self.upwards = list(zip(network.layers, self.layers, strict=True))  # layer, its own buffers
-        self.downwards = list(zip(network.layers[:0:-1], self.layers[-2::-1], strict=True))  # layer, buffers below it
+        self.upward = list(zip(network.layers, self.layers, strict=True))  # layer, its own buffers
+        self.downward = list(zip(network.layers[:0:-1], self.layers[-2::-1], strict=True))  # layer, buffers below it
         self.inputs: Array = np.empty((0, network.n_inputs + 1), network.params.dtype)
         self.grad_inputs: Array | None = None
 
@@ -140,7 +140,7 @@ class Network:
             rng: Given in training only: dropout is on.
         """
         workspace.inputs = inputs
-        for layer, buffers in workspace.upwards:
+        for layer, buffers in workspace.upward:
             inputs = layer.forward(inputs, buffers, rng)
         return inputs
 
@@ -156,7 +156,7 @@ class Network:
             dLoss/dinputs, (batch, n_inputs), when asked for.
         """
         delta = grad_logits
-        for layer, below in workspace.downwards:
+        for layer, below in workspace.downward:
             layer.backward(below.outputs, delta, below.delta)
             below.delta *= below.slope
             delta = below.delta

@@ -165,7 +165,7 @@ def train(
 
     Args:
         network: Its parameters are replaced by the state's, then trained.
-        loss: What is minimised.
+        loss: What is minimized.
         optimizer: How a gradient becomes a step.
         schedule: How the learning rate changes over all steps of all epochs.
         batches: The training part, shuffled anew in each pass.

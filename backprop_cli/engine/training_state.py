@@ -25,7 +25,7 @@ class TrainingState:
 
     Attributes:
         params: The parameters, (n_params,).
-        optimizer: The optimiser's memory; its step count is the number of steps done.
+        optimizer: The optimizer's memory; its step count is the number of steps done.
         rngs: The generators in use, by name; `dropout` is the training's, the others are the data's.
         rng_states: What `rngs` stood at.
         epoch: Epochs finished.
@@ -93,7 +93,7 @@ class TrainingState:
         """Take back what `arrays` and `numbers` gave.
 
         Raises:
-            ValueError: A name, shape, type or value is not what this network and optimiser need.
+            ValueError: A name, shape, type or value is not what this network and optimizer need.
         """
         for name, mine in self.arrays().items():
             stored = arrays.get(name)

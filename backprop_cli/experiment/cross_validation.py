@@ -25,7 +25,7 @@ from backprop_cli.predictor import Predictor
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """One round: what is trained on, and what is answered afterwards.
+    """One round: what is trained on, and what is answered afterward.
 
     Attributes:
         name: As the tables call it.

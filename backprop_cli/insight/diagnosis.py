@@ -30,7 +30,7 @@ _SATURATED = 0.85  # share of a layer's answers; with fewer than 0.8, no remedy 
 _SMALL_STEP = 1e-3  # largest update-to-weight ratio; CS231n, "Neural networks 3": about 1e-3, lower is too slow
 _LONG_STEP = 2e-2  # from which a jump comes from the rate; deep and narrow networks jump with steps of 1e-2 too
 _LARGE_STEP = 3e-2  # from which a rate is lowered to the usual one at once
-_UNLEARNT = 0.1  # loss at the end; healthy: below
+_UNLEARNED = 0.1  # loss at the end; healthy: below
 _LOST = 0.5  # loss from which hardly anything was learned
 _HARMED = 0.05  # validation loss at its best from which units and gradients are worth a look
 _GAP = 0.1  # validation over training loss at the end; healthy: 0.06 at most
@@ -149,7 +149,7 @@ class _Run:
     def jump(self) -> tuple[int, float, float] | None:
         """The epoch in which the training loss rose the most, from what and to what; None if that did no harm."""
         rises = [after - before for before, after in pairwise(self.losses)]
-        if not rises or max(rises) < _JUMP or self.best < _UNLEARNT:
+        if not rises or max(rises) < _JUMP or self.best < _UNLEARNED:
             return None
         k = rises.index(max(rises))
         return k + 2, self.plain_losses[k], self.plain_losses[k + 1]
@@ -321,7 +321,7 @@ def _saturated(run: _Run) -> Finding | None:
 def _rate_too_low(run: _Run) -> Finding | None:
     step = run.largest_step
     is_slow = run.is_finished and len(run.losses) > 1 and run.losses[-1] < run.losses[0]
-    if not step or step >= _SMALL_STEP or run.losses[-1] < _UNLEARNT or not is_slow:
+    if not step or step >= _SMALL_STEP or run.losses[-1] < _UNLEARNED or not is_slow:
         return None
     text = f"The learning rate is too low: no step changed a layer's weights by more than {100 * step:.2g} %."
     factor = 10.0 ** math.ceil(math.log10(_SMALL_STEP / step))
@@ -330,7 +330,7 @@ def _rate_too_low(run: _Run) -> Finding | None:
 
 def _too_small(run: _Run) -> Finding | None:
     """A network that cannot even learn its own training part. Source: Goodfellow et al. 2016, section 11.3."""
-    if not run.is_finished or not run.specs or run.losses[-1] < _UNLEARNT or _fall(run.losses, 5) > _HARMED:
+    if not run.is_finished or not run.specs or run.losses[-1] < _UNLEARNED or _fall(run.losses, 5) > _HARMED:
         return None
     start = f"Even on what it was trained on, the loss ended at {run.plain_losses[-1]:.2g}"
     most_dropped = max(spec["dropout"] for spec in run.specs)
@@ -369,7 +369,7 @@ def _too_short(run: _Run) -> Finding | None:
     is_constant = run.settings["schedule"]["name"] == "constant"
     part = 5 if is_constant else 2
     is_short = _fall(losses, part) >= (_STILL_FALLING if is_constant else _FALLING_HALF)
-    if run.rows[-1].get("stop_reason") != "completed" or not is_short or not (is_constant or losses[-1] >= _UNLEARNT):
+    if run.rows[-1].get("stop_reason") != "completed" or not is_short or not (is_constant or losses[-1] >= _UNLEARNED):
         return None
     kind, plain = ("validation", run.plain_val) if run.val_losses else ("training", run.plain_losses)
     before, after = _latest(plain, part, min)

@@ -151,9 +151,9 @@ class Correction:
     Attributes:
         learning_rate: > 0.
         forecast_loss: Where a straight line would lead: loss - learning_rate * |gradient|^2.
-        loss: Of the same picture afterwards.
+        loss: Of the same picture afterward.
         probabilities: The new guess, (n_classes,).
-        test_accuracy: On the whole test set afterwards; None where there is none.
+        test_accuracy: On the whole test set afterward; None where there is none.
     """
 
     learning_rate: float

@@ -106,9 +106,9 @@ def wilson_interval(n_right: float, n: int, z: float = 1.959964) -> tuple[float,
     Source: Wilson 1927; Brown, Cai and DasGupta 2001, equation 4.
     """
     share, z_square = n_right / n, z * z
-    centre = (share + z_square / (2 * n)) / (1 + z_square / n)
+    center = (share + z_square / (2 * n)) / (1 + z_square / n)
     half = z / (1 + z_square / n) * math.sqrt(share * (1 - share) / n + z_square / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, center - half), min(1.0, center + half)
 
 
 def log_loss(probabilities: Array, labels: Labels) -> float:

@@ -62,7 +62,7 @@ def test_the_same_picture_is_the_same_input_however_it_comes(monkeypatch: pytest
         "memoryview": memoryview(content),
         "stdin": "-",
         "picture": picture,
-        "grey": levels,
+        "gray": levels,
         "one channel": levels[:, :, None],
         "RGB": rgb,
         "RGBA": np.concatenate([rgb, np.full_like(rgb[:, :, :1], 255)], axis=2),
@@ -83,7 +83,7 @@ def test_the_same_picture_is_the_same_input_however_it_comes(monkeypatch: pytest
         assert found.error is None, name
         np.testing.assert_array_equal(found.grid, expected.grid, name)
         np.testing.assert_array_equal(found.ink, expected.ink, name)
-    names = [given_picture(ways[name]).name for name in ("path", "bytes", "picture", "grey")]
+    names = [given_picture(ways[name]).name for name in ("path", "bytes", "picture", "gray")]
     assert names == [str(PICTURE), "bytes", "picture", "array"]
 
 

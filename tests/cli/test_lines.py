@@ -24,11 +24,11 @@ from backprop_cli.cli.train import format_run
 from backprop_cli.errors import ADVICE, ArgumentError, BackpropError
 
 PICTURE = SAMPLES / "4-1419.png"
-NARROW, WIDE = Screen(60, is_coloured=False), Screen(200, is_coloured=True)
+NARROW, WIDE = Screen(60, is_colored=False), Screen(200, is_colored=True)
 
 
 def text_of(lines: Iterable[Any], width: int = 200) -> str:
-    """Return lines as they would be printed on a screen of this width, without colours."""
+    """Return lines as they would be printed on a screen of this width, without colors."""
     screen = Console(file=io.StringIO(), width=width, color_system=None)
     with screen.capture() as captured:
         for line in lines:

@@ -31,7 +31,7 @@ class ChosenRng:
 
 
 def dot(*places: tuple[int, int], size: int = 9) -> Array:
-    """Return a picture with full ink at some (row, column), seen from its centre; down and right are positive."""
+    """Return a picture with full ink at some (row, column), seen from its center; down and right are positive."""
     picture = np.zeros((size, size), np.float32)
     for row, column in places:
         picture[size // 2 + row, size // 2 + column] = 1.0
@@ -66,7 +66,7 @@ def test_what_is_shifted_out_is_gone_and_what_comes_in_is_0() -> None:
 
 @pytest.mark.parametrize("size", [8, 9])
 @pytest.mark.parametrize(("degrees", "low", "quarters"), [(90, False, 1), (90, True, -1), (180, False, 2)])
-def test_a_rotation_by_quarters_turns_the_picture_about_its_centre(
+def test_a_rotation_by_quarters_turns_the_picture_about_its_center(
     degrees: int, low: bool, quarters: int, size: int
 ) -> None:
     picture = np.random.default_rng(0).random((size, size), dtype=np.float32)
@@ -79,7 +79,7 @@ def test_a_rotation_by_45_degrees_brings_an_axis_to_a_diagonal() -> None:
 
 
 @pytest.mark.parametrize(("low", "before", "after"), [(False, 4, 2), (True, 2, 4)])
-def test_a_scale_of_2_halves_or_doubles_distances_from_the_centre(low: bool, before: int, after: int) -> None:
+def test_a_scale_of_2_halves_or_doubles_distances_from_the_center(low: bool, before: int, after: int) -> None:
     scaled = warped(dot((0, before), (before, 0)), low=low, log_scale=math.log(2.0))
     np.testing.assert_allclose(scaled[4 + after, 4], 1.0, atol=1e-4)
     np.testing.assert_allclose(scaled[4, 4 + after], 1.0, atol=1e-4)
@@ -127,8 +127,8 @@ def test_noise_is_added_to_every_pixel_and_cut_off_at_both_ends(normal: float, e
 
 
 def test_noise_has_its_standard_deviation() -> None:
-    grey = np.full((200, 8, 8), 0.5, np.float32)
-    noise = augmented(grey, Warps(noise=0.1), np.random.default_rng(0)) - grey
+    gray = np.full((200, 8, 8), 0.5, np.float32)
+    noise = augmented(gray, Warps(noise=0.1), np.random.default_rng(0)) - gray
     assert noise.std() == pytest.approx(0.1, rel=0.02)
     assert abs(noise.mean()) < 0.005
 
@@ -209,7 +209,7 @@ def test_a_bitmap_read_quarters_of_a_pixel_away_is_counted_anew_there(shift: flo
 
 
 def test_a_digit_read_in_its_bitmap_stays_sharper_than_a_blend() -> None:
-    """Squared differences between neighbours: half a pixel's shift blends them away."""
+    """Squared differences between neighbors: half a pixel's shift blends them away."""
 
     def contrast(pictures: Array) -> float:
         return float((np.diff(pictures, axis=1) ** 2).mean() + (np.diff(pictures, axis=2) ** 2).mean())

@@ -1,4 +1,4 @@
-"""Warped copies through the normaliser, and pictures brought to the size that `data.picture` says."""
+"""Warped copies through the normalizer, and pictures brought to the size that `data.picture` says."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ def test_digits_reach_other_sizes_by_deconvolution() -> None:
     assert (found.slant, found.max_value) == ("moments", 16.0)
 
 
-def test_training_through_the_normaliser_renormalises_the_digits_too() -> None:
+def test_training_through_the_normalizer_renormalizes_the_digits_too() -> None:
     found = load_data(DataSettings(picture="8x8", augment=WARPS))
     assert found.slant == "moments"
     assert not np.array_equal(found.pictures, load_digits().pictures)
 
 
-def test_arrays_of_pictures_are_normalised_and_a_test_source_takes_the_same_form(tmp_path: Path) -> None:
+def test_arrays_of_pictures_are_normalized_and_a_test_source_takes_the_same_form(tmp_path: Path) -> None:
     ink = np.kron(bitmap(FEW), np.ones((2, 2))).astype(np.uint8) * 255
     np.savez(tmp_path / "large.npz", images=ink, labels=load_digits().labels[:60])
     settings = DataSettings(source=str(tmp_path / "large.npz"), test_source="digits", picture="8x8")

@@ -54,7 +54,7 @@ def transparent(picture: Image.Image, ink: tuple[int, int, int]) -> Image.Image:
     return result
 
 
-def coloured(picture: Image.Image, ink: str, ground: str) -> Image.Image:
+def colored(picture: Image.Image, ink: str, ground: str) -> Image.Image:
     result = Image.new("RGB", picture.size, ground)
     result.paste(Image.new("RGB", picture.size, ink), mask=picture.point(lambda level: 255 - level))
     return result
@@ -75,10 +75,10 @@ def mean_difference(source: Path | bytes) -> float:
 
 
 VARIANTS: dict[str, Callable[[], bytes]] = {
-    "grey png": lambda: content_of(DIGIT),
+    "gray png": lambda: content_of(DIGIT),
     "rgb png": lambda: content_of(DIGIT.convert("RGB")),
     "1-bit png": lambda: content_of(DIGIT.convert("1", dither=Image.Dither.NONE)),
-    "palette png": lambda: content_of(coloured(DIGIT, "navy", "ivory").quantize(8)),
+    "palette png": lambda: content_of(colored(DIGIT, "navy", "ivory").quantize(8)),
     "16-bit png": lambda: content_of(sixteen_bit(DIGIT)),
     "16-bit tiff": lambda: content_of(sixteen_bit(DIGIT), "TIFF"),
     "16-bit pgm": lambda: content_of(sixteen_bit(DIGIT), "PPM"),
@@ -89,7 +89,7 @@ VARIANTS: dict[str, Callable[[], bytes]] = {
     "lab tiff": lambda: content_of(lab(DIGIT), "TIFF"),
     "lzw tiff": lambda: content_of(DIGIT, "TIFF", compression="tiff_lzw"),
     "cmyk jpeg": lambda: content_of(DIGIT.convert("CMYK"), "JPEG"),
-    "grey jpeg": lambda: content_of(DIGIT, "JPEG", quality=60),
+    "gray jpeg": lambda: content_of(DIGIT, "JPEG", quality=60),
     "gif": lambda: content_of(DIGIT, "GIF"),
     "bmp": lambda: content_of(DIGIT, "BMP"),
     "webp": lambda: content_of(DIGIT.convert("RGB"), "WEBP"),
@@ -97,16 +97,16 @@ VARIANTS: dict[str, Callable[[], bytes]] = {
     "pbm": lambda: content_of(DIGIT.convert("1", dither=Image.Dither.NONE), "PPM"),
     "black on nothing": lambda: content_of(transparent(DIGIT, (0, 0, 0))),
     "white on nothing": lambda: content_of(transparent(DIGIT, (255, 255, 255))),
-    "grey and alpha": lambda: content_of(transparent(DIGIT, (90, 90, 90)).convert("LA")),
+    "gray and alpha": lambda: content_of(transparent(DIGIT, (90, 90, 90)).convert("LA")),
     "transparent gif": lambda: content_of(DIGIT.quantize(2), "GIF", transparency=0),
     "cut out of a white gif": lambda: content_of(DIGIT.quantize(2), "GIF", transparency=1),
-    "transparent grey png": lambda: content_of(DIGIT, transparency=255),
+    "transparent gray png": lambda: content_of(DIGIT, transparency=255),
     "opaque with clear corners": lambda: content_of(rounded(DIGIT.convert("RGBA"))),
     "white on black": lambda: content_of(inverted(DIGIT)),
     "white on black, transparent corners": lambda: content_of(rounded(inverted(DIGIT).convert("RGBA"))),
-    "yellow on white": lambda: content_of(coloured(DIGIT, "#ffff30", "white")),
-    "red on a green as bright": lambda: content_of(coloured(DIGIT, "#ff0000", "#008200")),
-    "grey on grey": lambda: content_of(coloured(DIGIT, "#707070", "#909090")),
+    "yellow on white": lambda: content_of(colored(DIGIT, "#ffff30", "white")),
+    "red on a green as bright": lambda: content_of(colored(DIGIT, "#ff0000", "#008200")),
+    "gray on gray": lambda: content_of(colored(DIGIT, "#707070", "#909090")),
     "huge": lambda: content_of(DIGIT.resize((2000, 2000), Image.Resampling.BICUBIC), "JPEG"),
     "small": lambda: content_of(DIGIT.resize((70, 70), Image.Resampling.BICUBIC)),
 }
@@ -165,10 +165,10 @@ def test_a_path_reads_like_its_content(tmp_path: Path) -> None:
     ],
 )
 def test_pictures_come_to_a_size_to_work_on(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    grey = decode(content_of(Image.new("L", size, 200)))
-    assert grey.shape == expected
-    assert grey.dtype == np.float32
-    assert np.allclose(grey, 200 / 255)
+    gray = decode(content_of(Image.new("L", size, 200)))
+    assert gray.shape == expected
+    assert gray.dtype == np.float32
+    assert np.allclose(gray, 200 / 255)
 
 
 @pytest.mark.parametrize("level", [0, 100, 255])
@@ -183,7 +183,7 @@ def test_blank_pictures_are_refused(tmp_path: Path, level: int) -> None:
 
 
 def test_faint_ink_of_enough_contrast_is_found() -> None:
-    assert mean_difference(content_of(coloured(DIGIT, "#e4e4e4", "#f4f4f4"))) < 0.7
+    assert mean_difference(content_of(colored(DIGIT, "#e4e4e4", "#f4f4f4"))) < 0.7
 
 
 def png_chunk(kind: bytes, content: bytes) -> bytes:
@@ -302,14 +302,14 @@ def odd_tiffs() -> list[bytes]:
     kinds = ("raw", "tiff_lzw", "packbits", "tiff_adobe_deflate", "group4")
     good = [content_of(DIGIT.reduce(4).convert("1" if k == "group4" else "L"), "TIFF", compression=k) for k in kinds]
     odd = [content[:place] + b"\xff" + content[place + 1 :] for content in good for place in range(40, 480, 44)]
-    in_colour = content_of(DIGIT.reduce(4).convert("RGB"), "TIFF")
-    many_samples = in_colour.replace(struct.pack("<HHLH", 277, 3, 1, 3), struct.pack("<HHLH", 277, 3, 1, 60_000))
-    assert many_samples != in_colour
+    in_color = content_of(DIGIT.reduce(4).convert("RGB"), "TIFF")
+    many_samples = in_color.replace(struct.pack("<HHLH", 277, 3, 1, 3), struct.pack("<HHLH", 277, 3, 1, 60_000))
+    assert many_samples != in_color
     return [*good, *odd, many_samples]
 
 
 def reading(content: bytes) -> bytes | str:
-    """Return the grey levels of a picture, or why there are none."""
+    """Return the gray levels of a picture, or why there are none."""
     try:
         return decode(content).tobytes()
     except PictureError as error:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nonsense import NONSENSE, Grey, as_picture
+from nonsense import NONSENSE, Gray, as_picture
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -21,7 +21,7 @@ SAMPLES = Path(__file__).resolve().parents[2] / "data" / "samples"
 SIDE = 200
 
 
-def placed_digit(row: int) -> Grey:
+def placed_digit(row: int) -> Gray:
     """Return one digit, off the middle, bright ink on 0."""
     ink = Image.fromarray((255 * bitmap(load_digits().images[row : row + 1])[0]).astype(np.uint8))
     picture = Image.new("L", (SIDE, SIDE))
@@ -33,12 +33,12 @@ INK = placed_digit(4)
 COUNTS = normalize(INK[None])[0]
 
 
-def levels_of(grey: Grey, invert: Invert = "auto") -> Grey:
-    return ink_of(grey, invert).levels
+def levels_of(gray: Gray, invert: Invert = "auto") -> Gray:
+    return ink_of(gray, invert).levels
 
 
-def mean_difference(grey: Grey) -> float:
-    return float(np.abs(normalize(levels_of(grey)[None])[0] - COUNTS).mean())
+def mean_difference(gray: Gray) -> float:
+    return float(np.abs(normalize(levels_of(gray)[None])[0] - COUNTS).mean())
 
 
 def test_forced_polarity_is_obeyed() -> None:
@@ -73,7 +73,7 @@ Y, X = np.mgrid[0 : 1 : SIDE * 1j, 0 : 1 : SIDE * 1j].astype(np.float32)
 NOISE = np.random.default_rng(0).normal(size=(SIDE, SIDE)).astype(np.float32)
 PAPER = 0.9 - 0.75 * INK
 
-SCENES: dict[str, Grey] = {
+SCENES: dict[str, Gray] = {
     "a shadow": PAPER * np.where(X + 0.4 * Y > 0.8, 0.5, 1) * (1 - 0.3 * Y),
     "a shadow on a board": 1 - (1 - 0.8 * INK) * (1 - 0.5 * X),
     "grain": PAPER + 0.04 * NOISE,
@@ -100,25 +100,25 @@ def test_the_digit_is_the_same_on_every_ground(scene: str) -> None:
 def test_digits_cropped_to_their_ink_stay_whole(row: int) -> None:
     ink = placed_digit(row)
     ink = ink[np.ix_(ink.any(axis=1), ink.any(axis=0))]
-    for grey in (ink, 1 - ink):
-        assert np.abs(levels_of(grey) - ink).mean() < 0.02
+    for gray in (ink, 1 - ink):
+        assert np.abs(levels_of(gray) - ink).mean() < 0.02
 
 
 def test_blank_pictures_have_no_ink() -> None:
-    for grey in (np.full((50, 50), 0.7), 0.7 + 0.001 * NOISE, np.zeros((1, 1)), np.ones((1, 320)), np.ones((2, 3))):
+    for gray in (np.full((50, 50), 0.7), 0.7 + 0.001 * NOISE, np.zeros((1, 1)), np.ones((1, 320)), np.ones((2, 3))):
         with pytest.raises(PictureError, match="blank"):
-            ink_of(np.asarray(grey, np.float32))
+            ink_of(np.asarray(gray, np.float32))
 
 
 @settings(max_examples=50)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 9))
 def test_pictures_of_few_pixels_have_ink_or_are_blank(height: int, width: int, seed: int) -> None:
-    grey = np.random.default_rng(seed).random((height, width)).astype(np.float32)
+    gray = np.random.default_rng(seed).random((height, width)).astype(np.float32)
     try:
-        ink = ink_of(grey)
+        ink = ink_of(gray)
     except PictureError:
         return
-    assert ink.levels.shape == grey.shape
+    assert ink.levels.shape == gray.shape
     assert ink.levels.max() == 1
     assert ink.levels.min() >= 0
 

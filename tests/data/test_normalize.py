@@ -45,7 +45,7 @@ def enlarged(ink: Array, factor: int) -> Array:
 
 
 def leaning_bar(slope: float, side: int = 60) -> Array:
-    """Draw a thick bar that moves `slope` columns left per row downwards."""
+    """Draw a thick bar that moves `slope` columns left per row downward."""
     y, x = np.mgrid[:side, : 2 * side]
     middle = side - slope * (y - side / 2)
     bar: Array = ((np.abs(x - middle) < 7) & (y >= 5) & (y < side - 5)).astype(np.float32)

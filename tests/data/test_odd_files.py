@@ -35,9 +35,9 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def png(width: int, height: int, bits: int, colours: int, pixels: bytes, *between: bytes) -> bytes:
+def png(width: int, height: int, bits: int, colors: int, pixels: bytes, *between: bytes) -> bytes:
     """Return a PNG whose header may say anything about its packed pixels."""
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, 0))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colors, 0, 0, 0))
     return b"".join([b"\x89PNG\r\n\x1a\n", header, *between, chunk(b"IDAT", pixels), chunk(b"IEND", b"")])
 
 

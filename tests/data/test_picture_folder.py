@@ -39,7 +39,7 @@ def stroke(path: Path, across: bool = False) -> None:
     Image.fromarray(pixels).save(path)
 
 
-def test_pictures_become_counts_labelled_with_their_folders(folder: Path) -> None:
+def test_pictures_become_counts_labeled_with_their_folders(folder: Path) -> None:
     data = load_source(str(folder))
     assert (len(data), data.picture_size, data.max_value, data.n_skipped) == (12, (8, 8), 16.0, 0)
     assert data.classes == ("0", "1", "2", "10")

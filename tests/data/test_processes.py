@@ -48,7 +48,7 @@ def forgetful() -> Callable[..., None]:
 
 @pytest.fixture(autouse=True)
 def somebody_elses_process() -> Iterator[multiprocessing.process.BaseProcess]:
-    """Have a child that the test's subject did not start: it lives through the test, and is the only one afterwards."""
+    """Have a child that the test's subject did not start: it lives through the test, and is the only one afterward."""
     child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(1_000_000,))
     child.start()
     yield child

@@ -1,4 +1,4 @@
-"""Words beside an error are dropped in a process of our own, and standard error is there again afterwards."""
+"""Words beside an error are dropped in a process of our own, and standard error is there again afterward."""
 
 from __future__ import annotations
 

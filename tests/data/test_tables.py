@@ -154,9 +154,9 @@ def test_a_label_too_long_and_a_quote_left_open_are_bad_rows(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", ": no rows; labelled pictures are wanted"),
-        ("\n\n", ": no rows; labelled pictures are wanted"),
-        ("label,a,b,c,d\n", ": no rows; labelled pictures are wanted"),
+        ("", ": no rows; labeled pictures are wanted"),
+        ("\n\n", ": no rows; labeled pictures are wanted"),
+        ("label,a,b,c,d\n", ": no rows; labeled pictures are wanted"),
         ("label,a\n3,x\n", ": 1 bad row and no good one"),
         ("3\n7\n", ":1: 0 pixels beside the label; a square number is wanted, such as 64 or 784"),
         ("3;1;2\n7;1;2\n", ":1: 0 pixels beside the label; a square number is wanted, such as 64 or 784"),
@@ -166,7 +166,7 @@ def test_a_label_too_long_and_a_quote_left_open_are_bad_rows(tmp_path: Path) -> 
         ("3,1\n3,2\n", ": 1 classes; 2 to 1,000 are wanted"),
     ],
 )
-def test_a_csv_without_labelled_squares_is_refused(text: str, message: str, skip_bad: bool, tmp_path: Path) -> None:
+def test_a_csv_without_labeled_squares_is_refused(text: str, message: str, skip_bad: bool, tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", text)
     assert problems(path, skip_bad=skip_bad)[0] == path + message
 
@@ -305,7 +305,7 @@ def test_what_is_no_name_is_not_asked_for(name: str, openml: Any) -> None:
         (SimpleNamespace(toarray=None), TARGET, "not a table of numbers"),
         (np.ones((3, 4)), None, "not a table with one column of labels"),
         (np.ones((3, 4)), np.ones((3, 2)), "not a table with one column of labels"),
-        (np.ones((0, 4)), TARGET[:0], "no rows; labelled pictures are wanted"),
+        (np.ones((0, 4)), TARGET[:0], "no rows; labeled pictures are wanted"),
     ],
 )
 def test_a_data_set_that_is_no_table_of_squares_is_refused(data: Any, target: Any, message: str, openml: Any) -> None:

@@ -106,7 +106,7 @@ def scripted_run(n_right: list[int], stopping: EarlyStopping | None, learning_ra
 @pytest.mark.parametrize(
     "loss", [CrossEntropy(), MeanSquaredError(output="softmax"), MeanSquaredError(output="sigmoid")]
 )
-def test_it_memorises_32_digits(loss: Loss) -> None:
+def test_it_memorizes_32_digits(loss: Loss) -> None:
     run = Run(TrainingSettings(epochs=150, batch_size=8), loss=loss, optimizer=Adam(learning_rate=1e-2))
     epochs = run.finish()
     guesses = run.network.logits(SCALING.apply(DIGITS.pictures[:32])).argmax(axis=1)

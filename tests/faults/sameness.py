@@ -27,7 +27,7 @@ PLACES = (
     Surrounding("memory that holds nonsense at first", env={"MALLOC_PERTURB_": "165"}),
     Surrounding("memory laid out otherwise", 'exec setarch -R "$@"', env={"PYTHONMALLOC": "malloc"}),
     Surrounding("memory laid out otherwise again", env={"MALLOC_ARENA_MAX": "1", "MALLOC_TOP_PAD_": "1000003"}),
-    Surrounding("an optimising Python", env={"PYTHONOPTIMIZE": "1"}),
+    Surrounding("an optimizing Python", env={"PYTHONOPTIMIZE": "1"}),
     Surrounding("a Python that looks closely", env={"PYTHONDEVMODE": "1"}),
     Surrounding("another user", 'exec env USER=somebody LOGNAME=somebody HOME=/nowhere HOSTNAME=elsewhere "$@"'),
 )

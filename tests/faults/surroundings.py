@@ -43,7 +43,7 @@ class Surrounding:
         env: More variables.
         needs: `root` (only as root) or `mount`.
         is_terminal: Escapes are all right.
-        hides: How many model files there are afterwards cannot be told.
+        hides: How many model files there are afterward cannot be told.
     """
 
     name: str
@@ -121,7 +121,7 @@ SURROUNDINGS: tuple[Surrounding, ...] = (
     S("a terminal of no kind", IN_TERMINAL, is_terminal=True, env={"TERM": ""}),
     S("a dumb terminal", IN_TERMINAL, env={"TERM": "dumb"}),
     S("a terminal of 20 columns", IN_TERMINAL, is_terminal=True, env={"TERM": "xterm", "COLUMNS": "20"}),
-    S("colour forced without a terminal", is_terminal=True, env={"FORCE_COLOR": "1"}),
+    S("color forced without a terminal", is_terminal=True, env={"FORCE_COLOR": "1"}),
     S("no terminal in the session", 'setsid -w "$@"'),
     # limits
     S("64 descriptors", 'ulimit -n 64; exec "$@"', EVERY),
@@ -150,7 +150,7 @@ SURROUNDINGS: tuple[Surrounding, ...] = (
     S("the run directory is below a file", commands=(f"{TRAIN} --run-dir 4.png/x",), code=1, says="Not a directory"),
     S("the run directory has a name too long", commands=(f"{TRAIN} --run-dir {'x' * 256}",), code=1, says="too long"),
     S("the run directory is in /proc", commands=(f"{TRAIN} --run-dir /proc/x",), code=1, says="/proc/x"),
-    S("spaces, colours and brackets in its name", 'exec "$@" --run-dir "$(printf "a b [red]\\033[31m")"', (TRAIN,)),
+    S("spaces, colors and brackets in its name", 'exec "$@" --run-dir "$(printf "a b [red]\\033[31m")"', (TRAIN,)),
     S("a new line in its name", "exec \"$@\" --run-dir $'a\\nerror: b'", (TRAIN,)),
     S("bytes that are no text in its name", "exec \"$@\" --run-dir $'\\377\\376'", (TRAIN,)),
     S("other alphabets in its name", 'exec "$@" --run-dir "цифры-数字-🔢"', (TRAIN,)),

@@ -51,7 +51,7 @@ def scans(mode: str, n: int, *, hidden: bool = False) -> bytes:
     """Return a progressive JPEG of 100 megapixels whose last scan comes many times.
 
     Args:
-        mode: Pillow's name of its colours.
+        mode: Pillow's name of its colors.
         n: How often.
         hidden: A comment between the scans holds what ends a picture.
     """
@@ -87,7 +87,7 @@ def gif(more: bytes) -> bytes:
     return content[:at] + more + content[at:]
 
 
-GREY = Image.new("L", (40, 40))
+GRAY = Image.new("L", (40, 40))
 SMALL = zeros(41 * 40)
 
 PICTURES: dict[str, Callable[[], bytes]] = {
@@ -102,9 +102,9 @@ PICTURES: dict[str, Callable[[], bytes]] = {
     "scans.jpg": lambda: scans("L", 5_000),
     "cmyk-scans.jpg": lambda: scans("CMYK", 48),
     "hidden-scans.jpg": lambda: scans("L", 5_000, hidden=True),
-    "fill.jpg": lambda: after_start(encoded(GREY, "JPEG"), repeated(b"\xff")),
-    "markers.jpg": lambda: after_start(encoded(GREY, "JPEG"), repeated(b"\xff\xe1\0\2")),
-    "comments.jpg": lambda: after_start(encoded(GREY, "JPEG"), repeated(b"\xff\xfe\0\3a")),
+    "fill.jpg": lambda: after_start(encoded(GRAY, "JPEG"), repeated(b"\xff")),
+    "markers.jpg": lambda: after_start(encoded(GRAY, "JPEG"), repeated(b"\xff\xe1\0\2")),
+    "comments.jpg": lambda: after_start(encoded(GRAY, "JPEG"), repeated(b"\xff\xfe\0\3a")),
     "chunks.png": lambda: png(40, 40, 8, 0, SMALL, repeated(chunk(b"abCd", b""))),
     "texts.png": lambda: png(40, 40, 8, 0, SMALL, repeated(chunk(b"tEXt", b"a\0b"))),
     "parts.png": lambda: png(40, 40, 8, 0, SMALL[:1], repeated(chunk(b"IDAT", b""))),

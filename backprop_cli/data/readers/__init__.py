@@ -1,1 +1,1 @@
-"""One file a form that labelled pictures come in, each with `matches(source)` and `load(source, wanted)`."""
+"""One file a form that labeled pictures come in, each with `matches(source)` and `load(source, wanted)`."""

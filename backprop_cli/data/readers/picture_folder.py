@@ -30,7 +30,7 @@ def matches(source: str) -> bool:
 
 
 def load(source: str, wanted: Wanted) -> Dataset:
-    """Return the pictures of a folder, each labelled with the name of the folder it lies in.
+    """Return the pictures of a folder, each labeled with the name of the folder it lies in.
 
     Args:
         source: Holds the folders of the classes; what begins with a dot is not looked at.

@@ -1,4 +1,4 @@
-"""What all readers of labelled pictures share: files opened safely, bad rows counted, names turned into classes."""
+"""What all readers of labeled pictures share: files opened safely, bad rows counted, names turned into classes."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class BadRows:
         if n_good and (skip or not self.n):
             return
         if not self.n:
-            raise DataError(f"{self.source}: no rows; labelled pictures are wanted")
+            raise DataError(f"{self.source}: no rows; labeled pictures are wanted")
         rows = f"{self.n:,} bad row{'s' * (self.n > 1)}"
         head = f"{rows}; data.skip_bad: true leaves them out" if n_good else f"{rows} and no good one"
         more = [f"{self.source}: and {self.n - MAX_TOLD:,} more"] if self.n > MAX_TOLD else []
