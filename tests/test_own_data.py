@@ -77,7 +77,7 @@ def test_the_reading_of_many_pictures_is_told_once_a_second(folder: Path, monkey
 def test_a_signal_ends_the_reading(
     folder: Path, work: Path, monkeypatch: pytest.MonkeyPatch, signum: int, exit_code: int
 ) -> None:
-    reading: Callable[..., Any] = train.reading
+    reading: Callable[..., Any] = train.progress_printer
 
     def interrupted(interrupt: Any) -> Callable[[int, int], None]:
         interrupt.signum = signum
