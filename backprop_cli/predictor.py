@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli.arrays import Array
 from backprop_cli.blas import blas_threads
 from backprop_cli.data.dataset import Scaling
 from backprop_cli.data.normalize import Slant
@@ -16,8 +17,6 @@ from backprop_cli.engine.losses import loss_of
 from backprop_cli.engine.network import Network
 from backprop_cli.errors import ModelFileError, reason_of
 from backprop_cli.store.model_file import Model, load_model
-
-Array = NDArray[Any]  # of floats
 
 UNSURE = 0.4  # the rule that warns least of real digits: see the README on what it was measured on
 

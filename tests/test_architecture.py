@@ -17,25 +17,27 @@ from backprop_cli.cli.app import COMMANDS
 PACKAGE = CHECKOUT / "backprop_cli"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
+FLOOR = {"arrays", "blas", "files", "errors"}
 # A room or file -> the rooms and files below it, and the packages it may use beside the standard library.
 RULES: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
+    "arrays": (set(), {"numpy"}),
     "files": ({"errors"}, set()),
     "blas": ({"errors"}, {"numpy", "threadpoolctl"}),
-    "engine": ({"errors"}, {"numpy"}),
-    "insight": ({"engine", "errors"}, {"numpy"}),
-    "data": ({"errors", "files"}, {"numpy", "PIL", "scipy", "sklearn"}),
+    "engine": ({"errors", "arrays"}, {"numpy"}),
+    "insight": ({"engine", "errors", "arrays"}, {"numpy"}),
+    "data": ({"errors", "files", "arrays"}, {"numpy", "PIL", "scipy", "sklearn"}),
     "data/sources": ({"errors"}, {"pydantic"}),  # which kind of augmentation a section is, pydantic is told here
     "store": ({"errors", "files"}, {"numpy", "safetensors", "pydantic_core"}),
     "config": ({"engine", "data", "files", "errors"}, {"yaml", "pydantic"}),
     "experiment": (
-        {"config", "predictor", "engine", "data", "store", "insight", "blas", "files", "errors"},
+        {"config", "predictor", "engine", "data", "store", "insight"} | FLOOR,
         {"numpy"},
     ),
-    "predictor": ({"store", "engine", "data", "blas", "errors"}, {"numpy"}),
+    "predictor": ({"arrays", "store", "engine", "data", "blas", "errors"}, {"numpy"}),
     "estimator": ({"engine", "data", "errors"}, {"numpy", "sklearn"}),
     "api": (
-        {"experiment", "predictor", "config", "insight", "engine", "data", "store", "blas", "files", "errors"},
+        {"experiment", "predictor", "config", "insight", "engine", "data", "store"} | FLOOR,
         {"numpy", "PIL"},
     ),
     "cli": ({"api", "config", "errors", "files"}, {"typer", "rich"}),

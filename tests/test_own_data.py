@@ -77,14 +77,14 @@ def test_the_reading_of_many_pictures_is_told_once_a_second(folder: Path, monkey
 def test_a_signal_ends_the_reading(
     folder: Path, work: Path, monkeypatch: pytest.MonkeyPatch, signum: int, exit_code: int
 ) -> None:
-    reading: Callable[..., Any] = train.progress_printer
+    printer: Callable[..., Any] = train.progress_printer
 
     def interrupted(interrupt: Any) -> Callable[[int, int], None]:
         interrupt.signum = signum
-        tell: Callable[[int, int], None] = reading(interrupt)
+        tell: Callable[[int, int], None] = printer(interrupt)
         return tell
 
-    monkeypatch.setattr(train, "reading", interrupted)
+    monkeypatch.setattr(train, "progress_printer", interrupted)
     result = backprop(*TRAIN, "--set", "data.source=mine")
     assert (result.exit_code, result.stdout) == (exit_code, "")
     assert not (work / "runs").exists()

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from backprop_cli.arrays import Array
 from backprop_cli.config.config import Config
 from backprop_cli.data.augment import augment, sampling_points
 from backprop_cli.data.copies import Copies, warped_copies
 from backprop_cli.errors import ArgumentError
 from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.files import clean
-
-Array = NDArray[Any]  # of floats
 
 N_CLASSES, N_TOGETHER, N_WARPS = 10, 5, 6  # classes shown, pictures drawn at a time, warps of one row
 PARTS = {"train": "training", "validation": "validation", "test": "test"}

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from backprop_cli.api.arguments import Reference, choice, named, whole_number
 from backprop_cli.api.models import Part
 from backprop_cli.api.words import percent
-from backprop_cli.data.dataset import Dataset, Rows
+from backprop_cli.arrays import Labels, Rows
+from backprop_cli.data.dataset import Dataset
 from backprop_cli.errors import ArgumentError, DataError, RunDirectoryError
 from backprop_cli.experiment.split_data import SplitData, count_trained_on
 from backprop_cli.files import clean
@@ -224,7 +225,7 @@ def _at_hand(model: Model, warnings: list[str]) -> SplitData | None:
 
 
 def _worst_answers(
-    worst: metrics.Labels, probabilities: NDArray[Any], dataset: Dataset, rows: Rows, classes: tuple[str, ...]
+    worst: Labels, probabilities: NDArray[Any], dataset: Dataset, rows: Rows, classes: tuple[str, ...]
 ) -> tuple[WorstAnswer, ...]:
     pictures = dataset.pictures[rows[worst]]
     full = float(pictures.max(initial=0.0)) or 1.0

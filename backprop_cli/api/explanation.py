@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from backprop_cli.api.arguments import whole_number
 from backprop_cli.api.pictures import picture_input
 from backprop_cli.api.words import by_class, guess
+from backprop_cli.arrays import Array
 from backprop_cli.blas import blas_threads
 from backprop_cli.engine.network import Network
 from backprop_cli.errors import ArgumentError, DataError, PictureError
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Correction", "Explanation", "LayerBlame", "WeightBlame", "Worksheet", "explain"]
 
-Array = NDArray[Any]  # of floats
 LabelSource = Literal["given", "known", "guess"]
 Verdict = Literal["overshoots", "harms the others"]
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_cli.api.arguments import choice
+from backprop_cli.arrays import Array
 from backprop_cli.errors import ArgumentError, PictureError, UsageError
 from backprop_cli.files import read_stdin
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     (height, width) gray or (height, width, 3) RGB, with a fourth channel transparent.
     """
 
-Array = NDArray[Any]  # of floats
 FULL_COUNT = 16.0  # what the normalizer gives for full ink, as in the digits
 SAMPLES = "digits:"
 INVERT = ("auto", "yes", "no")

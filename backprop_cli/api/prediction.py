@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from backprop_cli.api.pictures import PictureInput, expanded, picture_input
 from backprop_cli.api.words import by_class, guess
+from backprop_cli.arrays import Array
 from backprop_cli.errors import ArgumentError, PictureError
 from backprop_cli.files import clean
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from backprop_cli.data.ink import Invert
     from backprop_cli.predictor import Predictor
 
-Array = NDArray[Any]  # of floats
 
 ENLARGED = 16  # pixels of a saved picture to one that the network sees
 

@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli.arrays import Array
 from backprop_cli.data.normalize import BLOCK, bitmap, window_counts
 from backprop_cli.errors import require
 
 if TYPE_CHECKING:
     from numpy.random import Generator
-
-Array = NDArray[Any]  # of floats
 
 
 @dataclass(frozen=True)

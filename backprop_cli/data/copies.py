@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli.arrays import Array
 from backprop_cli.data.augment import Limits, augment, sampling_points
 from backprop_cli.data.normalize import blurred, enlarged, normalize
 from backprop_cli.errors import require
@@ -15,7 +16,6 @@ from backprop_cli.errors import require
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-Array = NDArray[Any]  # of floats
 
 HEIGHT = 32  # pixels, of the digits that are warped
 MARGIN = 8  # pixels around them, for what a warp moves outwards

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli.arrays import Float32Array
 from backprop_cli.data.image import as_picture_errors, decode, where_of
-from backprop_cli.data.ink import EDGE_CONTACT, Array, Invert, contrast_in, otsu_threshold, ruled_lines, stretched
+from backprop_cli.data.ink import EDGE_CONTACT, Invert, contrast_in, otsu_threshold, ruled_lines, stretched
 from backprop_cli.data.regions import Regions, edge_contact, regions_of
 from backprop_cli.errors import PictureError
 
@@ -37,7 +38,7 @@ class Found:
         is_wide: It is wider than digits are: perhaps two that touch.
     """
 
-    levels: Array
+    levels: Float32Array
     box: tuple[float, float, float, float]
     is_wide: bool
 
@@ -81,7 +82,7 @@ def _groups(regions: Regions) -> list[NDArray[np.int64]]:
     return [np.append(parts[nearest == k], digit) for k, digit in enumerate(digits)]
 
 
-def _found(contrast: Array, threshold: float, regions: Regions, group: NDArray[np.int64]) -> Found:
+def _found(contrast: Float32Array, threshold: float, regions: Regions, group: NDArray[np.int64]) -> Found:
     """Cut one digit out, with its soft outline."""
     height, width = contrast.shape
     top, bottom = int(regions.tops[group].min()), int(regions.bottoms[group].max())

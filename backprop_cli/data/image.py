@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from backprop_cli.arrays import Float32Array
 from backprop_cli.data.ink import LEAST_CONTRAST, Ink, Invert, ink_of
 from backprop_cli.data.quiet import hush_pillow, libtiff_hushed
 from backprop_cli.errors import PictureError, reason_of
@@ -26,7 +26,6 @@ from backprop_cli.files import read_bounded
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Array = NDArray[np.float32]
 
 FORMATS = ("PNG", "JPEG", "PPM", "GIF", "BMP", "TIFF", "WEBP")
 """Pillow's names of the formats that are read, in the order tried: the last two load all its readers first."""
@@ -89,7 +88,7 @@ def read_picture(source: "Path | bytes | Image", *, invert: Invert = "auto", whe
         return ink_of(gray, invert)
 
 
-def decode(source: "Path | bytes | Image", where: str | None = None) -> Array:
+def decode(source: "Path | bytes | Image", where: str | None = None) -> Float32Array:
     """Read one picture and return it in gray, of a size to work on; safe in threads, as it changes no global state.
 
     So what Pillow warns of is left to the filters of the program around it (where they make an error of a warning, the
@@ -235,7 +234,7 @@ def _has_several_pictures(image: "Image") -> bool:
     return image.format != "MPO" and bool(getattr(image, "is_animated", False))
 
 
-def _gray_levels(image: "Image") -> Array:
+def _gray_levels(image: "Image") -> Float32Array:
     """Decode, turn, scale and turn to gray in [0, 1] (non-finite where a float picture is), (height, width)."""
     from PIL import ImageOps
 
@@ -276,7 +275,7 @@ def _resized(image: "Image") -> "Image":
     return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 
-def _scaled_numbers(image: "Image") -> Array:
+def _scaled_numbers(image: "Image") -> Float32Array:
     """Scale 16-bit, 32-bit and float pictures: the smallest usual range that holds all pixels becomes 0..1."""
     image = image.convert("F")
     low, high = (float(level) for level in cast("tuple[float, float]", image.getextrema()))
@@ -284,11 +283,11 @@ def _scaled_numbers(image: "Image") -> Array:
     top = next((top for top in (1.0, 255.0, 65535.0) if high <= top), high)
     numbers = np.asarray(_resized(image), dtype=np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite then is refused
-        levels: Array = np.clip((numbers - np.float32(low)) / np.float32(top - low), 0, 1)
+        levels: Float32Array = np.clip((numbers - np.float32(low)) / np.float32(top - low), 0, 1)
     return levels
 
 
-def _on_ground(channels: Array) -> Array:
+def _on_ground(channels: Float32Array) -> Float32Array:
     """Lay a transparent picture, RGBA in [0, 1], over white or black and return RGB.
 
     Strokes on nothing need a ground they contrast with; a picture that is mostly opaque brings its own ground,
@@ -299,18 +298,19 @@ def _on_ground(channels: Array) -> Array:
     brightness = float((colors * alpha).mean(dtype=np.float64)) / max(mean_alpha, 1e-6)
     is_strokes = mean_alpha < 0.5
     ground = np.float32((brightness < 0.5) == is_strokes)
-    laid: Array = colors * alpha + ground * (1 - alpha)
+    laid: Float32Array = colors * alpha + ground * (1 - alpha)
     if np.ptp(laid) < LEAST_CONTRAST:
         laid = colors * alpha + (1 - ground) * (1 - alpha)
     return laid
 
 
-def _best_gray(channels: Array) -> Array:
+def _best_gray(channels: Float32Array) -> Float32Array:
     """Return the brightness, or the one color channel that shows far more than brightness does."""
     if channels.shape[2] == 1:
         return channels[:, :, 0]
     red, green, blue = np.moveaxis(channels, 2, 0).astype(np.float64)
-    gray: Array = (0.299 * red + 0.587 * green + 0.114 * blue).astype(np.float32)  # not by BLAS: its last bit varies
+    brightness = 0.299 * red + 0.587 * green + 0.114 * blue  # not by BLAS: its last bit varies
+    gray: Float32Array = brightness.astype(np.float32)
     ranges = np.ptp(channels, axis=(0, 1))
     if ranges.max() > 2 * np.ptp(gray):  # yellow on white, red on a green of the same brightness
         return channels[:, :, int(ranges.argmax())]

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli.arrays import Float32Array
 from backprop_cli.data.picture_warnings import warnings_of
 from backprop_cli.data.regions import (
     Bitmap,
@@ -24,7 +25,6 @@ from backprop_cli.data.regions import (
 )
 from backprop_cli.errors import PictureError
 
-Array = NDArray[np.float32]
 Invert = Literal["auto", "yes", "no"]
 
 LEAST_CONTRAST = 0.04
@@ -71,7 +71,7 @@ class Ink:
         warnings: What speaks against its being one digit, in words.
     """
 
-    levels: Array
+    levels: Float32Array
     warnings: tuple[str, ...] = ()
 
 
@@ -99,7 +99,7 @@ def ink_of(gray: NDArray[np.floating], invert: Invert = "auto") -> Ink:
 # ---- polarity and ground ---------------------------------------------------------------------------------------------
 
 
-def contrast_in(levels: Array, invert: Invert) -> Array:
+def contrast_in(levels: Float32Array, invert: Invert) -> Float32Array:
     """Return by how much ink stands out from its ground, in [0, 1], (height, width); see `contrast_of`.
 
     Raises:
@@ -115,7 +115,7 @@ def contrast_in(levels: Array, invert: Invert) -> Array:
     return contrast
 
 
-def has_light_ink(levels: Array) -> bool:
+def has_light_ink(levels: Float32Array) -> bool:
     """Tell whether the ink is lighter than its ground.
 
     Strokes are few pixels far from their surroundings, so the differences to these lean to the ink's side. Where they
@@ -137,7 +137,7 @@ def has_light_ink(levels: Array) -> bool:
     return share < 0.5
 
 
-def contrast_of(paper: Array) -> Array:
+def contrast_of(paper: Float32Array) -> Float32Array:
     """Return by how much ink is darker than its ground, as a share of the ground, in [0, 1], (height, width).
 
     A flat ground is one level; otherwise it is what is left when all that is darker and narrower than a window is
@@ -149,7 +149,7 @@ def contrast_of(paper: Array) -> Array:
     smooth = paper if (grain := _odd(_SMOOTHING * min(paper.shape))) == 1 else mean_within(paper, grain, grain)
     if (is_flat := _is_flat(paper)) or _is_pure(paper):
         ground = float(np.median(_border(paper)) if is_flat else paper.max())
-        flat: Array = np.maximum(ground - smooth, 0) / max(ground, LEAST_CONTRAST)
+        flat: Float32Array = np.maximum(ground - smooth, 0) / max(ground, LEAST_CONTRAST)
         return flat
     window = _odd(_GROUND_WINDOW * min(paper.shape))
     filled = smallest_within(largest_within(smooth, window, window), window, window)
@@ -159,21 +159,21 @@ def contrast_of(paper: Array) -> Array:
     return np.clip(contrast - np.median(contrast), 0, 1)
 
 
-def _is_flat(levels: Array) -> bool:
+def _is_flat(levels: Float32Array) -> bool:
     """Tell whether the border is of one level, but for a few strokes that run into it, and much of the rest too."""
     low, middle, high = np.quantile(_border(levels), (0.25, 0.5, 0.75))
     spread, share, _ = _FLAT
     return bool(high - low <= spread and (np.abs(levels - middle) <= 2 * spread).mean() >= share)
 
 
-def _is_pure(paper: Array) -> bool:
+def _is_pure(paper: Float32Array) -> bool:
     """Tell whether most that is lighter than the ink is of the very lightest level, as around digits cut out."""
     spread, _, share = _FLAT
     light = paper[paper > otsu_threshold(paper)]
     return light.size > 0 and bool((light >= light.max() - spread / 4).mean() >= share)
 
 
-def _border(picture: Array) -> Array:
+def _border(picture: Float32Array) -> Float32Array:
     """Return the pixels along the four edges, (n,)."""
     return np.concatenate([picture[0], picture[-1], picture[1:-1, 0], picture[1:-1, -1]])
 
@@ -183,7 +183,7 @@ def _odd(side: float) -> int:
     return 2 * int(side / 2) + 1
 
 
-def otsu_threshold(values: Array) -> float:
+def otsu_threshold(values: Float32Array) -> float:
     """Return the level that parts values in two groups with the least spread within.
 
     Source: Otsu 1979, a threshold selection method from gray-level histograms.
@@ -203,7 +203,7 @@ def otsu_threshold(values: Array) -> float:
     return low + (float(best.mean()) + 1) / 256 * (high - low)  # the middle of an empty valley
 
 
-def stretched(contrast: Array, threshold: float) -> Array:
+def stretched(contrast: Float32Array, threshold: float) -> Float32Array:
     """Map 0 to 0, the threshold to one half, and the usual contrast of strokes to 1, straight in between."""
     strokes = float(contrast[contrast > threshold].mean(dtype=np.float64))
     return np.interp(contrast, (0.0, threshold, max(strokes, threshold * 1.01)), (0.0, 0.5, 1.0)).astype(np.float32)

@@ -19,7 +19,8 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from backprop_cli.arrays import Float32Array
+
 Exact = NDArray[np.float64]  # multiples of a power of two
 Level = TypeVar("Level", np.float64, np.bool_)
 Slant = Literal["edges", "moments", "none"]
@@ -59,7 +60,7 @@ _SUM_BITS = 24
 """Binary digits behind the point of weights before they are brought to the sum 1."""
 
 
-def normalize(ink: NDArray[np.floating], *, picture: tuple[int, int] = (8, 8), slant: Slant = "edges") -> Array:
+def normalize(ink: NDArray[np.floating], *, picture: tuple[int, int] = (8, 8), slant: Slant = "edges") -> Float32Array:
     """Bring pictures of one size to the form of the data set.
 
     Args:
@@ -86,7 +87,7 @@ def normalize(ink: NDArray[np.floating], *, picture: tuple[int, int] = (8, 8), s
 
 def normalize_many(
     inks: Sequence[NDArray[np.floating]], *, picture: tuple[int, int] = (8, 8), slant: Slant = "edges"
-) -> Array:
+) -> Float32Array:
     """Bring pictures of any sizes, each (height, width), to the form of the data set; see `normalize`."""
     counts = np.zeros((len(inks), *picture), np.float32)
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -106,11 +107,11 @@ def _padded(side: int) -> int:
     return -(-side // _SIZE_STEP) * _SIZE_STEP
 
 
-def block_counts(bitmaps: NDArray[np.bool_]) -> Array:
+def block_counts(bitmaps: NDArray[np.bool_]) -> Float32Array:
     """Count the ink in blocks of 4x4: (n, 4 H, 4 W) -> whole numbers in [0, 16], (n, H, W)."""
     n, height, width = bitmaps.shape
     blocks = bitmaps.reshape(n, height // BLOCK, BLOCK, width // BLOCK, BLOCK)
-    counts: Array = blocks.sum(axis=(2, 4), dtype=np.float32)
+    counts: Float32Array = blocks.sum(axis=(2, 4), dtype=np.float32)
     return counts
 
 
@@ -163,7 +164,7 @@ def _smoothest_bitmaps(counts: NDArray[np.int8], rounds: int) -> NDArray[np.bool
     return ink
 
 
-def _highest_per_block(levels: Array, counts: NDArray[np.int8]) -> NDArray[np.bool_]:
+def _highest_per_block(levels: Float32Array, counts: NDArray[np.int8]) -> NDArray[np.bool_]:
     """Mark the `counts` highest pixels of every 4x4 block; among equal ones the first."""
     n, height, width = counts.shape
     blocks = levels.reshape(n, height, BLOCK, width, BLOCK).transpose(2, 4, 0, 1, 3).reshape(BLOCK * BLOCK, -1)
@@ -268,7 +269,7 @@ def enlarged(levels: NDArray[Any], factor: int) -> Exact:
     return larger
 
 
-def blurred(levels: NDArray[Any], sigma: float) -> Array:
+def blurred(levels: NDArray[Any], sigma: float) -> Float32Array:
     """Blur pictures, (n, H, W), with a Gaussian of standard deviation `sigma` pixels that is cut at the edges."""
     down, across = _gaussian(levels.shape[1], sigma), _gaussian(levels.shape[2], sigma)
     smooth: Exact = down @ _rounded(levels, _LEVEL_BITS) @ across.T
@@ -286,7 +287,7 @@ def _gaussian(length: int, sigma: float) -> Exact:
     return _shares(heights[np.abs(places[:, None] - places)])
 
 
-def _with_usual_mass(levels: Array) -> NDArray[np.bool_]:
+def _with_usual_mass(levels: Float32Array) -> NDArray[np.bool_]:
     """Threshold at one half, or where the mass of ink comes inside the usual range, (n, H, W)."""
     n, height, width = levels.shape
     flat = levels.reshape(n, -1)

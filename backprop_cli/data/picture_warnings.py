@@ -7,9 +7,8 @@ told beside each limit.
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli.arrays import Float32Array
 from backprop_cli.data.regions import Bitmap, Regions, edge_contact
-
-Array = NDArray[np.float32]
 
 _STEEPEST = 0.15
 """Greatest change of gray within 4 % of the shorter side, as a share of all change: below, there are only gradients."""
@@ -39,7 +38,7 @@ _CUT_OFF = 0.15
 """Empty share of the picture opposite an edge that the ink touches: digits cropped to their ink up to 0.06."""
 
 
-def warnings_of(gray: Array, drawn: Bitmap, regions: Regions, chosen: NDArray[np.bool_]) -> tuple[str, ...]:
+def warnings_of(gray: Float32Array, drawn: Bitmap, regions: Regions, chosen: NDArray[np.bool_]) -> tuple[str, ...]:
     """Return what speaks against the chosen regions being one digit.
 
     Args:
@@ -81,7 +80,7 @@ def _edges_in_rows(box: Bitmap) -> int:
     return int(np.diff(box.astype(np.int8), axis=1, prepend=0, append=0).astype(np.bool_).sum())
 
 
-def _steepest_share(gray: Array) -> float:
+def _steepest_share(gray: Float32Array) -> float:
     """Return the greatest change of gray within 4 % of the shorter side, as a share of all change."""
     step = max(1, round(0.04 * min(gray.shape)))
     down, across = np.abs(gray[step:] - gray[:-step]), np.abs(gray[:, step:] - gray[:, :-step])

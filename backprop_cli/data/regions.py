@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from backprop_cli.arrays import Float32Array
+
 Bitmap = NDArray[np.bool_]
 
 
@@ -108,7 +109,7 @@ def _joined(begin: list[int], end: list[int]) -> NDArray[np.int64]:
     return np.unique(np.array(parent, np.int64), return_inverse=True)[1]
 
 
-def largest_within(values: Array, rows: int, columns: int) -> Array:
+def largest_within(values: Float32Array, rows: int, columns: int) -> Float32Array:
     """Return the largest value within a window around each pixel; beyond the edges its pixels go on.
 
     Args:
@@ -124,12 +125,12 @@ def largest_within(values: Array, rows: int, columns: int) -> Array:
     return values
 
 
-def smallest_within(values: Array, rows: int, columns: int) -> Array:
+def smallest_within(values: Float32Array, rows: int, columns: int) -> Float32Array:
     """Return the smallest value within a window around each pixel; see `largest_within`."""
     return -largest_within(-values, rows, columns)
 
 
-def mean_within(values: Array, rows: int, columns: int) -> Array:
+def mean_within(values: Float32Array, rows: int, columns: int) -> Float32Array:
     """Return the mean within a window around each pixel; see `largest_within`."""
     for axis, window in enumerate((rows, columns)):
         sums = _continued(np.swapaxes(values, axis, 1), window).cumsum(axis=1, dtype=np.float64)
@@ -139,7 +140,7 @@ def mean_within(values: Array, rows: int, columns: int) -> Array:
     return values
 
 
-def _largest_in_rows(values: Array, window: int) -> Array:
+def _largest_in_rows(values: Float32Array, window: int) -> Float32Array:
     """Return the largest of `window` neighbors in a row, (H, W), by doubling the reach."""
     length = values.shape[1]
     largest, reach = np.ascontiguousarray(_continued(values, window)), 1
@@ -150,6 +151,6 @@ def _largest_in_rows(values: Array, window: int) -> Array:
     return largest[:, :length]
 
 
-def _continued(values: Array, window: int) -> Array:
+def _continued(values: Float32Array, window: int) -> Float32Array:
     """Repeat the first and last pixel of each row, so that a window around it is full."""
     return np.pad(values, ((0, 0), (window // 2, window // 2)), "edge")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli.arrays import Rows
 from backprop_cli.errors import DataError
 
-Rows = NDArray[np.integer[Any]]
 SplitKind = Literal["writers", "stratified", "ordered"]
 
 

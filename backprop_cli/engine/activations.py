@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]  # of floats
+from backprop_cli.arrays import Array
+
 Activation = Callable[[Array, Array, Array], None]
 
 LEAKY_SLOPE = 0.01

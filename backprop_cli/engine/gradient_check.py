@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.engine.activations import Array
+from backprop_cli.arrays import Array
 from backprop_cli.engine.losses import Loss, loss_and_gradient
 from backprop_cli.engine.network import Network, Workspace, append_ones, layer_names
 from backprop_cli.engine.optimizers import Adam

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backprop_cli.engine.activations import ACTIVATIONS, Array
+from backprop_cli.arrays import Array
+from backprop_cli.engine.activations import ACTIVATIONS
 from backprop_cli.errors import quoted, require
 
 if TYPE_CHECKING:

@@ -20,9 +20,8 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli.arrays import Array
 from backprop_cli.errors import quoted, require
-
-Array = NDArray[Any]  # of floats
 
 
 class RowBuffers:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.engine.activations import Array
+from backprop_cli.arrays import Array
 from backprop_cli.engine.losses import Loss, RowBuffers
 from backprop_cli.engine.network import Network, Workspace
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backprop_cli.engine.activations import Array
+from backprop_cli.arrays import Array
 from backprop_cli.engine.layers import INITIALIZERS, Dense, LayerBuffers, LayerSpec
 from backprop_cli.errors import quoted, require
 

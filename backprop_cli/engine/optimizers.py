@@ -19,11 +19,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from backprop_cli.arrays import Array
 from backprop_cli.errors import require
-
-Array = NDArray[Any]  # of floats
 
 BLOCK = 262_144  # parameters updated at a time: the vectors of one block stay in the cache from operation to operation
 

@@ -15,7 +15,8 @@ from typing import Literal
 
 import numpy as np
 
-from backprop_cli.engine.activations import SATURATED_BEYOND, Array
+from backprop_cli.arrays import Array
+from backprop_cli.engine.activations import SATURATED_BEYOND
 from backprop_cli.engine.losses import Loss
 from backprop_cli.engine.minibatches import Chunks, Minibatches
 from backprop_cli.engine.network import Network, Workspace

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from backprop_cli.engine.activations import Array
+from backprop_cli.arrays import Array
 from backprop_cli.engine.network import Network
 from backprop_cli.engine.optimizers import Optimizer, OptimizerState
 

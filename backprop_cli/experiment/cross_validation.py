@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli.arrays import Rows
 from backprop_cli.config.config import Config
-from backprop_cli.data.dataset import Dataset, Rows
+from backprop_cli.data.dataset import Dataset
 from backprop_cli.data.processes import share_out
 from backprop_cli.data.sources import load_data, load_test_data
 from backprop_cli.data.splits import Splits, group_folds, stratified_folds

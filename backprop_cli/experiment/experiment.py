@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_cli import __version__
+from backprop_cli.arrays import Rows
 from backprop_cli.blas import blas_threads, in_blas_threads, require_portable
 from backprop_cli.config.config import Config
 from backprop_cli.data.augment import Warps
 from backprop_cli.data.copies import Copies, warped_copies
-from backprop_cli.data.dataset import ChunkLoader, Dataset, Rows, Scaling, are_counts, largest
+from backprop_cli.data.dataset import ChunkLoader, Dataset, Scaling, are_counts, largest
 from backprop_cli.engine.network import Network, count_params
 from backprop_cli.engine.training import EpochResult, LayerFigures, Progress, train
 from backprop_cli.engine.training_state import StopReason, TrainingState

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli.arrays import Rows
 from backprop_cli.blas import blas_threads
-from backprop_cli.data.dataset import Rows
 
 if TYPE_CHECKING:
     from backprop_cli.experiment.experiment import Experiment

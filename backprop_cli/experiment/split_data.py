@@ -8,8 +8,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli.arrays import Rows
 from backprop_cli.config.config import Config, config_of
-from backprop_cli.data.dataset import Dataset, Rows
+from backprop_cli.data.dataset import Dataset
 from backprop_cli.data.readers.shared import ProgressCallback
 from backprop_cli.data.sources import load_data, load_test_data, split_dataset
 from backprop_cli.data.splits import Splits

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from backprop_cli.arrays import Array
 from backprop_cli.engine.gradient_check import GradientCheck, Propagation, check_propagation, propagate
 from backprop_cli.engine.losses import Loss
 from backprop_cli.engine.network import Network, as_float64, layer_names
-
-Array = NDArray[Any]  # of floats
 
 CHECKED_AT_MOST = 200_000  # gradients a layer held against central differences: the largest ones
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]  # of floats
-Labels = NDArray[np.integer[Any]]
+from backprop_cli.arrays import Array, Labels
 
 CALIBRATION_BINS = 10
 
