@@ -100,7 +100,7 @@ class LayerBuffers:
         pre_activation: z, (batch, fan_out).
         outputs: [activation, 1], (batch, fan_out + 1): what the next layer reads.
         activation: The view of `outputs` without the ones, (batch, fan_out).
-        slope: da/dz, (batch, fan_out); dropout included.
+        slope: da/dz, (batch, fan_out), dropout included; (0, fan_out) for logits, which are their own activation.
         delta: dLoss/dz, (batch, fan_out).
         mask: Dropout's factor for each unit: 0 or 1 / (1 - dropout), (batch, fan_out); None without dropout.
     """
@@ -109,13 +109,10 @@ class LayerBuffers:
         shape, dtype = (batch_size, layer.fan_out), layer.table.dtype
         self.pre_activation = np.zeros(shape, dtype)
         self.delta = np.zeros(shape, dtype)
-        if layer.is_output:  # logits are their own activation, and no layer reads them
-            self.activation = self.outputs = self.pre_activation
-            return
-        self.outputs = np.ones((batch_size, layer.fan_out + 1), dtype)
-        self.activation = self.outputs[:, :-1]
-        self.slope = np.zeros(shape, dtype)
+        self.slope = np.zeros((0 if layer.is_output else batch_size, layer.fan_out), dtype)
         self.mask = np.zeros(shape, dtype) if layer.dropout else None
+        self.outputs = self.pre_activation if layer.is_output else np.ones((batch_size, layer.fan_out + 1), dtype)
+        self.activation = self.outputs[:, : layer.fan_out]
 
 
 class Dense:

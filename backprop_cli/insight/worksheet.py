@@ -70,9 +70,9 @@ class _Sheet:
             "Fill in the blanks in their order; (n) stands for the answer to blank n. What the neurons beside the path",
             "bring along is given. Numbers have six digits, so the last ones may differ from the key at the end.",
         )
-        self.guess()
-        self.loss()
-        self.blame()
+        answer = self.guess()
+        self.loss(answer)
+        self.blame(answer)
         self.correct()
         self.add("", "## Key", "", *(f"- ({n}) {answer}" for n, answer in enumerate(self.key, 1)))
         return "\n".join(self.lines) + "\n"
@@ -94,10 +94,10 @@ class _Sheet:
         self.key.append(_shown(value))
         return f"________ ({len(self.key)})", f"({len(self.key)})"
 
-    def guess(self) -> None:
-        """Write the way forward."""
+    def guess(self) -> str:
+        """Write the way forward; return the blank that holds what the path's class is given."""
         self.heading("1. The guess, going forward")
-        entering = _shown(self.trace.inputs[0][self.path[0]])
+        answer = entering = _shown(self.trace.inputs[0][self.path[0]])
         for k, (source, unit) in enumerate(self.links):
             layer, z = self.layers[k], float(self.trace.pre_activations[k][unit])
             weight, value = float(layer.weight[source, unit]), float(self.trace.inputs[k][source])
@@ -110,7 +110,8 @@ class _Sheet:
                 f"z = {product_name} {_added(rest)} = {total}",
             ]
             if layer.is_output:
-                lines += self.output(total_name, z)
+                blank, answer = self.blank(float(self.trace.outputs[self.path[-1]]))
+                lines += self.output(total_name, z, blank)
             else:
                 activation, entering = self.blank(float(self.trace.inputs[k + 1][unit]))
                 slope, slope_name = self.blank(float(self.trace.slopes[k][unit]))
@@ -119,10 +120,10 @@ class _Sheet:
                 self.activations.append(entering)
                 self.slopes.append(slope_name)
             self.step(f"{self.names[k]} -> {self.names[k + 1]}", *lines)
+        return answer
 
-    def output(self, z_name: str, z: float) -> list[str]:
-        """Return the lines that make an answer of the class's logit."""
-        blank, self.answer = self.blank(float(self.trace.outputs[self.path[-1]]))
+    def output(self, z_name: str, z: float, blank: str) -> list[str]:
+        """Return the lines that make an answer, which goes into a blank, of the class's logit."""
         if self.trace.loss.output == "sigmoid":
             return [f"o = 1 / (1 + exp(-z)) = 1 / (1 + exp(-{z_name})) = {blank}"]
         logits = self.trace.pre_activations[-1]
@@ -134,25 +135,25 @@ class _Sheet:
             f"p = exp(z - m) / (exp(z - m) + s) = {blank}",
         ]
 
-    def loss(self) -> None:
-        """Write the loss."""
+    def loss(self, answer: str) -> None:
+        """Write the loss of an answer, given by its blank."""
         self.heading("2. The loss")
-        run, c, loss = self.trace, self.path[-1], self.trace.loss
-        target, truth, letter = float(run.targets[c]), self.classes[run.label], in_letters(loss, "{o}")
+        trace, c, loss = self.trace, self.path[-1], self.trace.loss
+        target, truth, letter = float(trace.targets[c]), self.classes[trace.label], in_letters(loss, "{o}")
         formula = in_letters(loss, loss.term)
         if "{t}" not in loss.term:
-            said = self.answer if c == run.label else _shown(run.outputs[run.label])
-            blank, _ = self.blank(run.loss_value)
+            said = answer if c == trace.label else _shown(trace.outputs[trace.label])
+            blank, _ = self.blank(trace.loss_value)
             self.step(
                 f"the truth, class {truth}, was given {letter} = {said}",
                 f"loss = {formula} = {loss.term.format(o=said)} = {blank}",
             )
             return
-        own = float(loss.values(run.outputs[None, c : c + 1], run.targets[None, c : c + 1])[0])
-        filled = loss.term.format(o=self.answer, t=_shown(target))
+        own = float(loss.values(trace.outputs[None, c : c + 1], trace.targets[None, c : c + 1])[0])
+        filled = loss.term.format(o=answer, t=_shown(target))
         part, part_name = self.blank(own)
-        rest = run.loss_value - own
-        whole, _ = self.blank(run.loss_value)
+        rest = trace.loss_value - own
+        whole, _ = self.blank(trace.loss_value)
         self.step(
             f"{self.names[-1]} should say t = {_shown(target)}",
             f"it brings {formula} = {filled} = {part}",
@@ -160,10 +161,10 @@ class _Sheet:
             f"loss = {part_name} {_added(rest)} = {whole}",
         )
 
-    def blame(self) -> None:
-        """Write the way back."""
+    def blame(self, answer: str) -> None:
+        """Write the way back from an answer, given by its blank."""
         self.heading("3. The blame, going backward")
-        delta_name = self.first_delta()
+        delta_name = self.first_delta(answer)
         for k in range(len(self.links) - 1, -1, -1):
             source, unit = self.links[k]
             layer, deltas = self.layers[k], self.trace.deltas[k]
@@ -188,18 +189,18 @@ class _Sheet:
                 lines.append("above 0: more ink here would make it worse; below 0: better")
             self.step(f"{self.names[k]} <- {self.names[k + 1]}", *lines)
 
-    def first_delta(self) -> str:
+    def first_delta(self, o: str) -> str:
         """Write the delta of the path's class; return its blank's name."""
-        run, c, loss = self.trace, self.path[-1], self.trace.loss
-        target, o = _shown(run.targets[c]), self.answer
-        blank, name = self.blank(float(run.deltas[-1][c]))
+        trace, c, loss = self.trace, self.path[-1], self.trace.loss
+        target = _shown(trace.targets[c])
+        blank, name = self.blank(float(trace.deltas[-1][c]))
         slope, filled = in_letters(loss, loss.slope), loss.slope.format(o=o, t=target)
         if loss.delta:
             lines = [f"delta = {in_letters(loss, loss.delta)} = {loss.delta.format(o=o, t=target)} = {blank}"]
         elif loss.output == "sigmoid":
             lines = [f"delta = ({slope}) o (1 - o) = ({filled}) x {o} x (1 - {o}) = {blank}"]
         else:
-            shared = float(loss.slopes(run.outputs, run.targets, np.empty_like(run.outputs)) @ run.outputs)
+            shared = float(loss.slopes(trace.outputs, trace.targets, np.empty_like(trace.outputs)) @ trace.outputs)
             lines = [
                 f"g = sum over the classes of ({slope}) p = {_shown(shared)}",
                 f"delta = p ({slope} - g) = {o} x ({filled} {_added(-shared)}) = {blank}",
