@@ -125,6 +125,53 @@ def test_nothing_unpickles_evaluates_or_prints() -> None:
             assert not name.startswith("np.random.") or name.partition("(")[0] in SEEDED, f"{path}: {name}"
 
 
+def certainly_set(statements: list[ast.stmt]) -> set[str]:
+    """Return the attributes of `self` that statements set whichever way they take, and the methods of it they call."""
+    found: set[str] = set()
+    for statement in statements:
+        if isinstance(statement, ast.If):
+            found |= certainly_set(statement.body) & certainly_set(statement.orelse)
+        elif isinstance(statement, ast.With | ast.Try):  # what fails makes no object
+            found |= certainly_set(statement.body)
+        elif isinstance(statement, ast.Assign | ast.AnnAssign | ast.Expr):
+            found |= attributes_of_self(statement)
+    return found
+
+
+def attributes_of_self(node: ast.AST, *contexts: type[ast.expr_context]) -> set[str]:
+    return {
+        name.attr
+        for name in ast.walk(node)
+        if isinstance(name, ast.Attribute)
+        and isinstance(name.value, ast.Name)
+        and name.value.id == "self"
+        and isinstance(name.ctx, contexts or ast.expr_context)
+    }
+
+
+def class_variables(owner: ast.ClassDef) -> set[str]:
+    return {
+        name.id
+        for statement in owner.body
+        if isinstance(statement, ast.Assign | ast.AnnAssign)
+        for name in ast.walk(statement)
+        if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)
+    }
+
+
+def test_objects_are_whole_when_they_are_made() -> None:
+    """No method sets an attribute that `__init__` leaves out, or sets on one way only."""
+    for path in FILES:
+        for owner in nodes(path):
+            if isinstance(owner, ast.ClassDef):
+                methods = {part.name: part.body for part in owner.body if isinstance(part, ast.FunctionDef)}
+                whole = class_variables(owner) | certainly_set(methods.get("__init__", []))
+                for name in whole & methods.keys():
+                    whole |= certainly_set(methods[name])
+                late = attributes_of_self(owner, ast.Store) - whole
+                assert not late, f"{path}: {owner.name} sets {', '.join(sorted(late))} late"
+
+
 def test_modules_are_only_imported_by_name_where_the_names_are_ours() -> None:
     found = {
         str(path.relative_to(PACKAGE)) for path in FILES for name, _ in calls(path) if name.endswith("import_module")

@@ -66,13 +66,14 @@ class PlainView(View):
 class RichView(View):
     """A bar with the epoch, the figures, the pace and the time left; where there is room, what `live_panels` draws."""
 
-    def __enter__(self) -> Self:
+    def __init__(self, training: Events) -> None:
         from rich.console import RenderableType
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
         from backprop_cli.cli import live_panels
 
+        super().__init__(training)
         panels: list[RenderableType] = []
         foot: list[RenderableType] = [""]  # for the ^C that a terminal prints: at the end of a full line it would wrap
 
@@ -89,15 +90,17 @@ class RichView(View):
             console=screen,
             auto_refresh=False,
         )
-        settings = self.training.config
+        settings = training.config
         self.panels, self.foot, self.draw, self.fits = panels, foot, live_panels.draw, live_panels.fits
         is_seen = sys.stderr.isatty() and console.is_terminal(sys.stderr) and screen.encoding.startswith("utf")
-        self.history = live_panels.History(self.training) if is_seen else None
+        self.history = live_panels.History(training) if is_seen else None
         self.task = self.bar.add_task("epoch", total=settings.training.epochs * settings.ensemble, figures="")
         self.next_refresh = 0.0
         self.last: EpochResult | None = None
+
+    def __enter__(self) -> Self:
         self.bar.start()
-        screen.show_cursor()  # a second Ctrl-C leaves at once, and could not bring it back
+        self.bar.console.show_cursor()  # a second Ctrl-C leaves at once, and could not bring it back
         return self
 
     def __exit__(self, *exception: object) -> None:
