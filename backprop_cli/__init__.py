@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from backprop_cli.api.network_check import check as check
     from backprop_cli.api.number import Number as Number
     from backprop_cli.api.prediction import Prediction as Prediction
+    from backprop_cli.api.run import Run as Run
     from backprop_cli.api.runs import RunInfo as RunInfo
     from backprop_cli.api.runs import runs as runs
     from backprop_cli.api.training import EpochResult as EpochResult
     from backprop_cli.api.training import Progress as Progress
-    from backprop_cli.api.training import Run as Run
     from backprop_cli.api.training import Training as Training
     from backprop_cli.api.training import resume as resume
     from backprop_cli.api.training import train as train
@@ -56,8 +56,9 @@ _NAMES = {
     "api.network_check": ("NetworkCheck", "check"),
     "api.number": ("Number",),
     "api.prediction": ("Prediction",),
+    "api.run": ("Run",),
     "api.runs": ("RunInfo", "runs"),
-    "api.training": ("EpochResult", "Progress", "Run", "Training", "resume", "train", "training"),
+    "api.training": ("EpochResult", "Progress", "Training", "resume", "train", "training"),
     "api.verification": ("Verification", "verify"),
     "config.config": ("Config", "load_config"),
     "errors": (

@@ -174,7 +174,7 @@ def evaluate(
 
 def _recorded(path: Path | None, notes: list[str]) -> Sequence[Mapping[str, Any]]:
     """Return the metrics of the training that a model comes from, and note what cannot be judged by them."""
-    from backprop_cli.insight.diagnosis import has_layer_figures, is_finished
+    from backprop_cli.insight.training_figures import has_layer_figures, is_finished
 
     if path is None:
         raise RunDirectoryError("this model: never written, so no figures of its training are at hand")

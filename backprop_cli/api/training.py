@@ -5,177 +5,27 @@ from __future__ import annotations
 import inspect
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal, Self
 
 from backprop_cli.api.arguments import Reference, as_config, directory_of, named, whole_number
-from backprop_cli.api.models import Model
-from backprop_cli.api.words import percent
+from backprop_cli.api.run import Run
 from backprop_cli.blas import require_portable
 from backprop_cli.config.config import Config, Overrides, read_config
 from backprop_cli.data.readers.shared import ProgressCallback
 from backprop_cli.engine.training import EpochResult, Progress
-from backprop_cli.errors import DivergenceError, ModelFileError
+from backprop_cli.errors import DivergenceError
 from backprop_cli.experiment.environment import environment
 from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.experiment.hardest_digit import HardestDigit
 from backprop_cli.experiment.resume import open_run
 from backprop_cli.experiment.split_data import SplitData
-from backprop_cli.files import clean
-from backprop_cli.insight.diagnosis import Finding
-from backprop_cli.predictor import Predictor
 from backprop_cli.store.run_directory import RunDirectory
 from backprop_cli.store.runs import find_run, write_latest
 
-__all__ = ["EpochResult", "Finding", "HardestDigit", "Plan", "Progress", "Run", "Training"]
+__all__ = ["EpochResult", "Events", "HardestDigit", "Progress", "Training"]
 
 
 MAX_EPOCHS = 1_000_000
-
-
-# ---- what comes of it ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Run:
-    """What came of a training.
-
-    Attributes:
-        path: The run's directory; None where nothing was written.
-        config: All settings.
-        history: The epochs that were trained now, of every network in turn.
-        summary: Of the best epoch: epochs, best_epoch, n_parameters, train_loss, val_loss, val_accuracy.
-        stop_reason: `completed`, `early_stopping`, `interrupted` or `diverged`.
-        seconds: That the training took.
-        n_val: Rows of the validation part.
-        n_test: Rows of the test part.
-        parameters_sha256: Of the trained parameters; None without a model.
-        findings: What went wrong, the causes of others first; of an interrupted training nothing is said.
-        latest_problem: Why `runs/latest` does not name this run, though it has a model; None where it does.
-        warnings: What else is to be known, in words.
-    """
-
-    path: Path | None
-    config: Config
-    history: tuple[EpochResult, ...]
-    summary: Mapping[str, Any]
-    stop_reason: str
-    seconds: float
-    n_val: int
-    n_test: int
-    parameters_sha256: str | None
-    findings: tuple[Finding, ...]
-    latest_problem: str | None
-    warnings: tuple[str, ...]
-    _experiment: Experiment
-
-    def __repr__(self) -> str:
-        accuracy = self.summary["val_accuracy"]
-        figures = "no validation" if accuracy is None else f"validation accuracy {percent(accuracy)} of {self.n_val:,}"
-        epochs = f"best epoch {self.summary['best_epoch']} of {self.summary['epochs']}"
-        return f"<Run {clean(self.path or self.config.name)}: {self.stop_reason}, {epochs}, {figures}>"
-
-    @property
-    def has_model(self) -> bool:
-        """Whether an epoch was finished, and training stayed finite."""
-        return self.parameters_sha256 is not None
-
-    @cached_property
-    def model(self) -> Model:
-        """The model of the best epoch.
-
-        Raises:
-            ModelFileError: There is none.
-        """
-        if not self.has_model:
-            reason = self.divergence or "no epoch was finished"
-            raise ModelFileError(f"{clean(self.path or self.config.name)}: {reason}")
-        path = self._model_path
-        return Model(Predictor(self._experiment.model(), str(path or self.config.name)), path)
-
-    @property
-    def _model_path(self) -> Path | None:
-        return None if self.path is None else RunDirectory(self.path, None, is_new=False).model_path
-
-    @property
-    def divergence(self) -> str | None:
-        """What to say where training left the finite numbers; None where it did not."""
-        if self.stop_reason != "diverged":
-            return None
-        epoch, rate = self._experiment.states[self._experiment.member].epoch + 1, self.config.optimizer.learning_rate
-        return (
-            f"training diverged in epoch {epoch} (loss is not finite); lower optimizer.learning_rate, which is {rate:g}"
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON document of `train`."""
-        keys = ("epochs", "best_epoch", "n_parameters", "train_loss", "val_loss", "val_accuracy")
-        return {
-            "schema": "backprop.train/1",
-            "run": None if self.path is None else str(self.path),
-            "model": str(self._model_path) if self._model_path and self.has_model else None,
-            **{key: self.summary[key] for key in keys},
-            "seconds": round(self.seconds, 3),
-            "stop_reason": self.stop_reason,
-            "parameters_sha256": self.parameters_sha256,
-            "findings": [asdict(finding) for finding in self.findings],
-        }
-
-
-@dataclass(frozen=True)
-class LayerPlan:
-    """One layer of a network that is not trained yet."""
-
-    units: int
-    activation: str
-    dropout: float
-    n_parameters: int
-
-
-@dataclass(frozen=True, repr=False)
-class Plan:
-    """What a config comes to, before anything is trained or written.
-
-    Attributes:
-        n_inputs: Numbers that enter a network.
-        layers: Of one network; the output layer is the last.
-        n_parameters: Of all networks.
-        n_networks: How many there are.
-        n_train: Rows to train on.
-        n_val: Rows to choose by.
-        n_test: Rows to look at once.
-        warnings: What is to be known of the data, in words.
-    """
-
-    n_inputs: int
-    layers: tuple[LayerPlan, ...]
-    n_parameters: int
-    n_networks: int
-    n_train: int
-    n_val: int
-    n_test: int
-    warnings: tuple[str, ...]
-
-    def __repr__(self) -> str:
-        sizes = "-".join(map(str, [self.n_inputs, *(layer.units for layer in self.layers)]))
-        return f"<Plan {sizes}, {self.n_parameters:,} parameters; {self.n_train:,} rows to train on>"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON document of a dry run."""
-        return {
-            "schema": "backprop.dry_run/1",
-            "n_inputs": self.n_inputs,
-            "layers": [asdict(layer) for layer in self.layers],
-            "n_parameters": self.n_parameters,
-            "train": self.n_train,
-            "validation": self.n_val,
-            "test": self.n_test,
-        }
-
-
-# ---- while it goes on ----------------------------------------------------------------------------------------------
 
 
 class Events(Iterator[Progress | EpochResult]):
@@ -250,7 +100,7 @@ class Training(Events):
         self._rows: list[dict[str, object]] = []
         self._latest_problem: str | None = None
         self.path = None if directory is None else directory.path
-        self.warnings = [*_skipped(experiment.split_data), *warnings]
+        self.warnings = [*experiment.split_data.warnings, *warnings]
 
     def __next__(self) -> Progress | EpochResult:
         try:
@@ -334,39 +184,6 @@ class Training(Events):
             warnings=tuple(self.warnings),
             _experiment=experiment,
         )
-
-
-def plan(config: Config, *, progress: ProgressCallback = None) -> Plan:
-    """Check a config and its data, and return what they come to; nothing is written.
-
-    Args:
-        config: All settings.
-        progress: Is told how many picture files of how many have been read.
-
-    Raises:
-        ConfigError: The network is too large.
-        DataError: The data is not there, or not what it should be.
-    """
-    experiment = Experiment(config, SplitData.load(config, progress))
-    splits = experiment.split_data.splits
-    return Plan(
-        n_inputs=experiment.n_inputs,
-        layers=tuple(
-            LayerPlan(
-                units=layer.fan_out,
-                activation=config.loss.output if layer.is_output else layer.activation,
-                dropout=layer.dropout,
-                n_parameters=layer.table.size,
-            )
-            for layer in experiment.networks[0].layers
-        ),
-        n_parameters=experiment.n_params,
-        n_networks=config.ensemble,
-        n_train=len(splits.train),
-        n_val=len(splits.val),
-        n_test=len(splits.test),
-        warnings=tuple(_skipped(experiment.split_data)),
-    )
 
 
 def training(
@@ -453,13 +270,6 @@ def _changed_environment(directory: RunDirectory, experiment: Experiment) -> lis
         return []
     changed = [name for name in now if name in then and now[name] != then[name]]
     return [f"{', '.join(changed)}: not as when the run began; the last bits may differ"] if changed else []
-
-
-def _skipped(split_data: SplitData) -> Iterator[str]:
-    """Say how many bad rows `data.skip_bad` left out."""
-    for dataset in {id(found): found for found in (split_data.dataset, split_data.test_dataset)}.values():
-        if dataset.n_skipped:
-            yield f"{dataset.name}: {dataset.n_skipped:,} bad row{'s' * (dataset.n_skipped > 1)} left out"
 
 
 def config_of_run(run: Reference | None = None) -> Config:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from backprop_cli.api.training import Finding
+    from backprop_cli.api.run import Finding
 
 _INDENT = " " * 12
 

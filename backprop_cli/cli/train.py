@@ -19,7 +19,9 @@ from backprop_cli.errors import DivergenceError, UsageError
 from backprop_cli.files import clean
 
 if TYPE_CHECKING:
-    from backprop_cli.api.training import Plan, Run, Training
+    from backprop_cli.api.plan import Plan
+    from backprop_cli.api.run import Run
+    from backprop_cli.api.training import Training
 
 app = command_app()
 
@@ -72,13 +74,15 @@ def train(
         else:
             wanted = load_config(config, settings)
             hold_portable(wanted, from_stdin=config == "-")
-            from backprop_cli.api import training
-
             on_read = progress_printer(interrupt)
             if dry_run:
-                _show_plan(training.plan(wanted, progress=on_read), as_json)
+                from backprop_cli.api.plan import plan
+
+                _show_plan(plan(wanted, progress=on_read), as_json)
                 return
-            run = _follow(training.training(wanted, run_dir=run_dir, progress=on_read), progress, interrupt)
+            from backprop_cli.api.training import training
+
+            run = _follow(training(wanted, run_dir=run_dir, progress=on_read), progress, interrupt)
         _report(run, as_json, interrupt)
     finally:
         interrupt.restore()

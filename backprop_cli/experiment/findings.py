@@ -8,7 +8,8 @@ from typing import Any
 from backprop_cli.config.config import Config
 from backprop_cli.data.copies import Copies
 from backprop_cli.experiment.split_data import SplitData
-from backprop_cli.insight.diagnosis import Finding, Sizes, diagnose
+from backprop_cli.insight.diagnosis import Finding, diagnose
+from backprop_cli.insight.training_figures import Sizes
 
 
 def findings_of(

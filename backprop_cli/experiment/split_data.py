@@ -76,6 +76,15 @@ class SplitData:
             raise DataError(f"{config.data.source}: no longer what {clean(where)} was trained on")
         return found
 
+    @property
+    def warnings(self) -> list[str]:
+        """How many bad rows `data.skip_bad` left out, in words, for each data set that had some."""
+        return [
+            f"{dataset.name}: {dataset.n_skipped:,} bad row{'s' * (dataset.n_skipped > 1)} left out"
+            for dataset in {id(found): found for found in (self.dataset, self.test_dataset)}.values()
+            if dataset.n_skipped
+        ]
+
     def select(self, part: str) -> tuple[Dataset, Rows]:
         """Return the data set and the rows of `train`, `validation` or `test`."""
         rows = {"train": self.splits.train, "validation": self.splits.val, "test": self.splits.test}[part]

@@ -11,13 +11,11 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
-import numpy as np
-
-from backprop_cli.engine.losses import loss_of
 from backprop_cli.engine.optimizers import OPTIMIZERS
+from backprop_cli.insight.training_figures import Sizes, TrainingFigures, fall, figure, is_finished, latest
 
 MAX_FINDINGS = 3
 
@@ -59,16 +57,6 @@ class Finding:
     change: str
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """How many rows there are in all, to train on (copies included) and to choose by, and how many classes."""
-
-    n_rows: int
-    n_train: int
-    n_val: int
-    n_classes: int
-
-
 def diagnose(
     rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], sizes: Sizes, *, diverged: bool = False
 ) -> list[Finding]:
@@ -82,29 +70,19 @@ def diagnose(
     """
     members: dict[Any, list[Mapping[str, Any]]] = {}
     for row in rows:
-        if _figure(row, "loss") is not None:
+        if figure(row, "loss") is not None:
             members.setdefault(row.get("member"), []).append(row)
     if diverged:  # the network trained last; where it has no rows, in its first epoch
         last = list(members.values())[-1] if members else []
         return [_diverged([] if is_finished(last) else last, settings, sizes)]
     found: dict[str, Finding] = {}
     for member in members.values():
-        for finding in _findings(_Run(member, settings, sizes)):
+        for finding in _findings(TrainingFigures(member, settings, sizes)):
             found.setdefault(finding.change, finding)
     return list(found.values())[:MAX_FINDINGS]
 
 
-def has_layer_figures(rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether the rows tell each layer's figures; those of older versions do not."""
-    return any(_by_layer(row, "grad_norm") for row in rows)
-
-
-def is_finished(rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether a training came to its own end; before that, only what cannot get better by itself is found."""
-    return bool(rows) and rows[-1].get("stop_reason") in ("completed", "early_stopping")
-
-
-def _findings(run: _Run) -> Iterator[Finding]:
+def _findings(run: TrainingFigures) -> Iterator[Finding]:
     """Apply the rules in their order."""
     for rules in _RULES:
         if found := [finding for rule in rules if (finding := rule(run))]:
@@ -112,82 +90,45 @@ def _findings(run: _Run) -> Iterator[Finding]:
             return
 
 
-class _Run:
-    """One network's training, ready to be judged.
+# ---- what several rules look at ------------------------------------------------------------------------------------
 
-    Attributes:
-        losses: Of the training part, by epoch, with guessing as 1.
-        val_losses: Of the validation part; empty without one.
-        fresh: Where a network whose logits are all 0 begins on this scale.
-        is_finished: It came to its own end.
-    """
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], sizes: Sizes) -> None:
-        self.rows, self.settings, self.sizes = rows, settings, sizes
-        self.plain_losses = [float(row["loss"]) for row in rows]
-        lowest, guessing, fresh = _scale(settings["loss"], sizes.n_classes)
-        self.fresh = (fresh - lowest) / (guessing - lowest)
-        self.losses = [(loss - lowest) / (guessing - lowest) for loss in self.plain_losses]
-        plain = [_figure(row, "val_loss") for row in rows]
-        self.plain_val = [loss for loss in plain if loss is not None] if None not in plain else []
-        self.val_losses = [(loss - lowest) / (guessing - lowest) for loss in self.plain_val]
-        self.is_finished = is_finished(rows)
-        self.specs: list[Mapping[str, Any]] = list(settings["network"]["layers"])
-        self.best = min(self.val_losses or self.losses)
+def _jump(run: TrainingFigures) -> tuple[int, float, float] | None:
+    """Return the epoch in which the training loss rose the most, from what and to what; None if that did no harm."""
+    rises = [after - before for before, after in pairwise(run.losses)]
+    if not rises or max(rises) < _JUMP or run.best < _UNLEARNED:
+        return None
+    k = rises.index(max(rises))
+    return k + 2, run.plain_losses[k], run.plain_losses[k + 1]
 
-    def figures(self, name: str) -> list[list[float]]:
-        """Return a figure by epoch and layer; empty where it was not recorded."""
-        found = [_by_layer(row, name) for row in self.rows]
-        return [figures for figures in found if len(figures) == len(self.specs) + 1]
 
-    @property
-    def largest_step(self) -> float | None:
-        """The largest update-to-weight ratio of any layer and epoch; None where it was not recorded."""
-        return max((max(figures) for figures in self.figures("update_ratio")), default=None)
+def _is_learned_by_heart(run: TrainingFigures) -> bool:
+    """Return whether the validation loss ended far above the training loss."""
+    return bool(run.val_losses) and run.val_losses[-1] - run.losses[-1] >= _GAP
 
-    @property
-    def jump(self) -> tuple[int, float, float] | None:
-        """The epoch in which the training loss rose the most, from what and to what; None if that did no harm."""
-        rises = [after - before for before, after in pairwise(self.losses)]
-        if not rises or max(rises) < _JUMP or self.best < _UNLEARNED:
-            return None
-        k = rises.index(max(rises))
-        return k + 2, self.plain_losses[k], self.plain_losses[k + 1]
 
-    @property
-    def is_learned_by_heart(self) -> bool:
-        """Whether the validation loss ended far above the training loss."""
-        return bool(self.val_losses) and self.val_losses[-1] - self.losses[-1] >= _GAP
-
-    @property
-    def dead(self) -> tuple[int, float] | None:
-        """The hidden layer with the most dead relu units in the end, from 0, and their share; None if few are."""
-        shares = self.figures("dead_share")
-        if not shares or self.best < _HARMED or self.settings["network"]["initializer"] == "zeros":
-            return None
-        of_relu = {k: shares[-1][k] for k, spec in enumerate(self.specs) if spec["activation"] == "relu"}
-        k = max(of_relu, key=of_relu.__getitem__, default=0)
-        return (k, of_relu[k]) if of_relu and of_relu[k] >= _DEAD else None
-
-    def with_layers(self, key: str, value: Callable[[Any], Any]) -> str:
-        """Return the change to layers with another value of one key, got from the one they have."""
-        layers = [{**spec, key: value(spec[key])} for spec in self.specs]
-        texts = [", ".join(f"{key}: {value}" for key, value in layer.items()) for layer in layers]
-        return f"network.layers=[{', '.join(f'{{{text}}}' for text in texts)}]"
+def _dead_layer(run: TrainingFigures) -> tuple[int, float] | None:
+    """Return the hidden layer with the most dead relu units in the end, from 0, and their share; None if few are."""
+    shares = run.figures("dead_share")
+    if not shares or run.best < _HARMED or run.settings["network"]["initializer"] == "zeros":
+        return None
+    of_relu = {k: shares[-1][k] for k, spec in enumerate(run.specs) if spec["activation"] == "relu"}
+    k = max(of_relu, key=of_relu.__getitem__, default=0)
+    return (k, of_relu[k]) if of_relu and of_relu[k] >= _DEAD else None
 
 
 # ---- the rules, causes first ---------------------------------------------------------------------------------------
 
 
 def _diverged(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], sizes: Sizes) -> Finding:
-    if rows and (exploded := _exploded(_Run(rows, settings, sizes), diverged=True)):
+    if rows and (exploded := _exploded(TrainingFigures(rows, settings, sizes), diverged=True)):
         return exploded
     rate = settings["optimizer"]["learning_rate"]
     text = f"Training left the finite numbers in epoch {len(rows) + 1}: a learning rate of {rate:g} is too high."
     return Finding("diverged", text, rate, _lower_rate(settings))
 
 
-def _inputs_too_large(run: _Run) -> Finding | None:
+def _inputs_too_large(run: TrainingFigures) -> Finding | None:
     """Inputs of any size, where about one is wanted. Source: LeCun et al. 1998, section 4.3."""
     if run.losses[0] <= _ABOVE_FRESH * run.fresh or run.settings["data"]["scaling"] == "centered":
         return None
@@ -196,7 +137,7 @@ def _inputs_too_large(run: _Run) -> Finding | None:
     return Finding("inputs_too_large", text, first, "data.scaling=centered")
 
 
-def _exploded(run: _Run, *, diverged: bool = False) -> Finding | None:
+def _exploded(run: TrainingFigures, *, diverged: bool = False) -> Finding | None:
     """A cliff in the loss of a deep network, off which one step goes far.
 
     Source: Pascanu et al. 2013, section 3.2, which finds clipping at half to ten times the usual norm to do well.
@@ -206,12 +147,12 @@ def _exploded(run: _Run, *, diverged: bool = False) -> Finding | None:
         return None
     if diverged:
         epoch, what = len(run.rows) + 1, "training left the finite numbers"
-    elif run.jump is not None:
-        epoch, before, after = run.jump
+    elif (jump := _jump(run)) is not None:
+        epoch, before, after = jump
         what = f"the training loss rose from {before:.3g} to {after:.3g}"
     else:
         return None
-    norms = [norm for row in run.rows[: epoch - 1] if (norm := _figure(row, "grad_norm"))]
+    norms = [norm for row in run.rows[: epoch - 1] if (norm := figure(row, "grad_norm"))]
     if not norms:
         return None
     usual = median(norms)
@@ -219,15 +160,15 @@ def _exploded(run: _Run, *, diverged: bool = False) -> Finding | None:
     return Finding("exploding_gradient", text, usual, f"training.gradient_clip={float(f'{usual:.1g}'):g}")
 
 
-def _rate_too_high(run: _Run) -> Finding | None:
+def _rate_too_high(run: TrainingFigures) -> Finding | None:
     """Steps so long that they leave the valley they were to go down. Source: Goodfellow et al. 2016, section 11.4.1."""
-    highest, figure = max(run.losses), max(run.plain_losses)
+    highest, worst = max(run.losses), max(run.plain_losses)
     step = run.largest_step
-    if run.jump is not None and (step is None or step > _LONG_STEP):
-        epoch, before, figure = run.jump
-        text = f"the training loss rose from {before:.3g} to {figure:.3g} in epoch {epoch}"
+    if (jump := _jump(run)) is not None and (step is None or step > _LONG_STEP):
+        epoch, before, worst = jump
+        text = f"the training loss rose from {before:.3g} to {worst:.3g} in epoch {epoch}"
     elif highest > _ABOVE_FRESH * run.fresh:
-        text = f"the training loss was as high as {figure:.3g}, {_times(run, highest)}"
+        text = f"the training loss was as high as {worst:.3g}, {_times(run, highest)}"
     else:
         return None
     text = f"The learning rate is too high: {text}."
@@ -235,17 +176,18 @@ def _rate_too_high(run: _Run) -> Finding | None:
         change = _lower_rate(run.settings)
     else:
         change = _set_rate(run.settings["optimizer"]["learning_rate"] / 3.0)
-    return Finding("learning_rate_too_high", text, figure, change)
+    return Finding("learning_rate_too_high", text, worst, change)
 
 
-def _too_narrow(run: _Run) -> Finding | None:
+def _too_narrow(run: TrainingFigures) -> Finding | None:
     """A relu network no wider than it is deep, whose units are dead from the start, the more the deeper.
 
     Source: Lu, Su and Karniadakis 2018, "Collapse of deep and narrow neural nets".
     """
-    if run.dead is None:
+    dead = _dead_layer(run)
+    if dead is None:
         return None
-    k, share = run.dead
+    k, share = dead
     units, depth = run.specs[k]["units"], len(run.specs)
     if units > depth:
         return None
@@ -254,12 +196,13 @@ def _too_narrow(run: _Run) -> Finding | None:
     return Finding("dead_units", text, share, run.with_layers("units", lambda units: max(units, enough)))
 
 
-def _dead(run: _Run) -> Finding | None:
+def _dead(run: TrainingFigures) -> Finding | None:
     """Units that no row makes answer: small first weights, or steps too long, are behind it.
 
     Source: He et al. 2015, section 2.2 (first weights); CS231n, "Neural networks 1" (steps).
     """
-    if run.dead is None:
+    dead = _dead_layer(run)
+    if dead is None:
         return None
     if not run.settings["network"]["initializer"].startswith("he_"):
         change = "network.initializer=he_normal"
@@ -267,14 +210,14 @@ def _dead(run: _Run) -> Finding | None:
         change = _lower_rate(run.settings)
     else:
         return None
-    return Finding("dead_units", f"{_dead_part(*run.dead)}.", run.dead[1], change)
+    return Finding("dead_units", f"{_dead_part(*dead)}.", dead[1], change)
 
 
 def _dead_part(k: int, share: float) -> str:
     return f"In layer {k + 1}, {100 * share:.0f} % of the relu units are dead, no row makes them answer"
 
 
-def _faded(run: _Run) -> Finding | None:
+def _faded(run: TrainingFigures) -> Finding | None:
     """Blame that is lost on its way down, from the start.
 
     Source: Glorot and Bengio 2010, sections 3 and 4.2: worst with sigmoid units, best with symmetric ones.
@@ -300,7 +243,7 @@ def _faded(run: _Run) -> Finding | None:
     return Finding("vanishing_gradient", text, ratio, change)
 
 
-def _saturated(run: _Run) -> Finding | None:
+def _saturated(run: TrainingFigures) -> Finding | None:
     """Units so far out on a flat part that no blame comes through. Source: Glorot and Bengio 2010, section 3.1."""
     shares = run.figures("saturated_share")
     if not run.specs or not shares or run.best < _HARMED:
@@ -318,7 +261,7 @@ def _saturated(run: _Run) -> Finding | None:
     return Finding("saturated_units", text, by_layer[k], change)
 
 
-def _rate_too_low(run: _Run) -> Finding | None:
+def _rate_too_low(run: TrainingFigures) -> Finding | None:
     step = run.largest_step
     is_slow = run.is_finished and len(run.losses) > 1 and run.losses[-1] < run.losses[0]
     if not step or step >= _SMALL_STEP or run.losses[-1] < _UNLEARNED or not is_slow:
@@ -328,9 +271,9 @@ def _rate_too_low(run: _Run) -> Finding | None:
     return Finding("learning_rate_too_low", text, step, _set_rate(run.settings["optimizer"]["learning_rate"] * factor))
 
 
-def _too_small(run: _Run) -> Finding | None:
+def _too_small(run: TrainingFigures) -> Finding | None:
     """A network that cannot even learn its own training part. Source: Goodfellow et al. 2016, section 11.3."""
-    if not run.is_finished or not run.specs or run.losses[-1] < _UNLEARNED or _fall(run.losses, 5) > _HARMED:
+    if not run.is_finished or not run.specs or run.losses[-1] < _UNLEARNED or fall(run.losses, 5) > _HARMED:
         return None
     start = f"Even on what it was trained on, the loss ended at {run.plain_losses[-1]:.2g}"
     most_dropped = max(spec["dropout"] for spec in run.specs)
@@ -346,9 +289,9 @@ def _too_small(run: _Run) -> Finding | None:
     return Finding("underfitting", text, run.plain_losses[-1], change)
 
 
-def _overfitting(run: _Run) -> Finding | None:
+def _overfitting(run: TrainingFigures) -> Finding | None:
     """Learning by heart. Source: Goodfellow et al. 2016, section 5.2; the remedies, sections 7.4 and 7.11."""
-    if not run.is_learned_by_heart:
+    if not _is_learned_by_heart(run):
         return None
     ended, at_best = run.plain_val[-1], min(run.plain_val)
     text = f"It learns by heart: the loss ended at {run.plain_losses[-1]:.2g} in training, at {ended:.2g} in validation"
@@ -362,17 +305,17 @@ def _overfitting(run: _Run) -> Finding | None:
     return Finding("overfitting", text, ended - run.plain_losses[-1], change)
 
 
-def _too_short(run: _Run) -> Finding | None:
-    if run.is_learned_by_heart:  # then the validation loss falls by chance, and more steps make it no better
+def _too_short(run: TrainingFigures) -> Finding | None:
+    if _is_learned_by_heart(run):  # then the validation loss falls by chance, and more steps make it no better
         return None
     training, losses = run.settings["training"], run.val_losses or run.losses
     is_constant = run.settings["schedule"]["name"] == "constant"
     part = 5 if is_constant else 2
-    is_short = _fall(losses, part) >= (_STILL_FALLING if is_constant else _FALLING_HALF)
+    is_short = fall(losses, part) >= (_STILL_FALLING if is_constant else _FALLING_HALF)
     if run.rows[-1].get("stop_reason") != "completed" or not is_short or not (is_constant or losses[-1] >= _UNLEARNED):
         return None
     kind, plain = ("validation", run.plain_val) if run.val_losses else ("training", run.plain_losses)
-    before, after = _latest(plain, part, min)
+    before, after = latest(plain, part, min)
     when = "last fifth" if is_constant else "second half"
     text = f"It was still learning: in the {when} of the epochs the {kind} loss fell from {before:.3g} to {after:.3g}"
     n_steps = math.ceil(run.sizes.n_train / training["batch_size"])
@@ -383,7 +326,7 @@ def _too_short(run: _Run) -> Finding | None:
     return Finding("too_few_epochs", f"{text}.", before - after, f"training.epochs={2 * training['epochs']}")
 
 
-def _few_validation(run: _Run) -> Finding | None:
+def _few_validation(run: TrainingFigures) -> Finding | None:
     sizes = run.sizes
     wanted = math.ceil(200.0 * _FEW_VALIDATION / sizes.n_rows) / 100.0
     if not 0 < sizes.n_val < _FEW_VALIDATION or wanted * sizes.n_rows > 0.5 * sizes.n_train:
@@ -395,7 +338,7 @@ def _few_validation(run: _Run) -> Finding | None:
 
 
 # Where a rule of one line has found something, those below it are not asked: what they would see comes from that.
-_RULES: tuple[tuple[Callable[[_Run], Finding | None], ...], ...] = (
+_RULES: tuple[tuple[Callable[[TrainingFigures], Finding | None], ...], ...] = (
     (_inputs_too_large,),
     (_too_narrow,),
     (_saturated,),
@@ -408,28 +351,7 @@ _RULES: tuple[tuple[Callable[[_Run], Finding | None], ...], ...] = (
 )
 
 
-# ---- reading the figures -------------------------------------------------------------------------------------------
-
-
-def _scale(settings: Mapping[str, Any], n_classes: int) -> tuple[float, float, float]:
-    """Return the least loss, that of giving every class the same probability, and that of logits that are all 0."""
-    loss = loss_of(settings)
-    targets = loss.targets(np.zeros(1, int), n_classes, np.float64)
-    guess = np.full((1, n_classes), 1.0 / n_classes)
-    fresh = loss.outputs(np.zeros((1, n_classes)))  # sigmoid units begin at 1/2, whatever the number of classes
-    lowest, guessing, start = (float(loss.values(outputs, targets)[0]) for outputs in (targets, guess, fresh))
-    return lowest, guessing, start
-
-
-def _fall(losses: Sequence[float], part: int) -> float:
-    """Return by how much a loss fell in the last fifth, half or so of the epochs, on the mean and at its lowest."""
-    return min(before - after for before, after in (_latest(losses, part, fmean), _latest(losses, part, min)))
-
-
-def _latest(losses: Sequence[float], part: int, what: Callable[[Sequence[float]], float]) -> tuple[float, float]:
-    """Return the mean or lowest loss of the last fifth, half or so of the epochs, after that of as many before them."""
-    n = max(1, len(losses) // part)
-    return what(losses[-2 * n : -n] or losses[:1]), what(losses[-n:])
+# ---- changes -------------------------------------------------------------------------------------------------------
 
 
 def _lower_rate(settings: Mapping[str, Any]) -> str:
@@ -443,24 +365,9 @@ def _usual_rate(settings: Mapping[str, Any]) -> float:
     return float(OPTIMIZERS[optimizer["name"]]().learning_rate * (1.0 - optimizer.get("momentum", 0.0)))
 
 
-def _times(run: _Run, loss: float) -> str:
+def _times(run: TrainingFigures, loss: float) -> str:
     return f"{loss / run.fresh:.1f} times what knowing nothing costs"
 
 
 def _set_rate(rate: float) -> str:
     return f"optimizer.learning_rate={rate:.2g}"
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _figure(row: Mapping[str, Any], name: str) -> float | None:
-    value = row.get(name)
-    return float(value) if _is_number(value) else None  # type: ignore[arg-type]
-
-
-def _by_layer(row: Mapping[str, Any], name: str) -> list[float]:
-    layers = row.get("layers")
-    values = layers.get(name) if isinstance(layers, dict) else None
-    return values if isinstance(values, list) and all(map(_is_number, values)) else []

@@ -13,8 +13,9 @@ import pytest
 from backprop_cli.config.config import load_config
 from backprop_cli.engine.training import EpochResult
 from backprop_cli.experiment.experiment import Experiment
-from backprop_cli.insight.diagnosis import Finding, Sizes, diagnose, has_layer_figures
+from backprop_cli.insight.diagnosis import Finding, diagnose
 from backprop_cli.insight.metrics import log_loss
+from backprop_cli.insight.training_figures import Sizes, has_layer_figures
 
 Rows = list[dict[str, Any]]
 
