@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import answer, backprop, document, environment, refusal
 from faults.trials import differences, rows
@@ -16,6 +18,7 @@ from faults.trials import differences, rows
 import backprop_cli
 from backprop_cli.config.config import bundled_folder
 from backprop_cli.config.schema import json_schema
+from backprop_cli.data.dataset import load_digits
 from backprop_cli.engine.losses import LOSSES
 from backprop_cli.engine.optimizers import OPTIMIZERS
 
@@ -170,44 +173,174 @@ class BinaryCrossEntropy(_Loss):
 
 Loss = BinaryCrossEntropy | '''
 
-FOLLOWING = [  # a file of tests, and which of the two it must take up
-    ("test_one_change_one_file.py", "lion"),
-    ("test_one_change_one_file.py", "binary"),
-    ("test_optimizers.py", "lion"),
-    ("test_gradients.py", "binary"),
-    ("test_check.py", "binary"),
-    ("engine/test_losses.py", "binary"),
-    ("engine/test_gradient_check.py", "binary"),
-    ("engine/test_memory.py", "lion"),
-    ("engine/test_memory.py", "binary"),
-    ("insight/test_worksheet.py", "binary"),
-]
+SQUARE_ROOT = '''
+@formulas("f(z) = z / sqrt(1 + z^2)", "f'(z) = (1 + z^2)^(-3/2)")
+def isru(z: Array, a: Array, slope: Array) -> None:
+    """Squash to (-1, 1) without an exponential. Source: Carlile et al. 2017, equation 1."""
+    np.multiply(z, z, out=slope)
+    slope += 1.0
+    np.sqrt(slope, out=slope)
+    np.divide(z, slope, out=a)
+    np.power(slope, -3.0, out=slope)
 
 
-def test_one_more_optimizer_and_one_more_loss_are_a_class_and_a_word_each(tmp_path: Path) -> None:
-    """The package is copied, both are added to the copy, and the tests of all optimizers and losses run against it."""
-    unneeded = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(Path(backprop_cli.__file__).parent, tmp_path / "backprop_cli", ignore=unneeded)
-    shutil.copytree(Path(__file__).parent, tmp_path / "tests", ignore=unneeded)
-    shutil.copytree(bundled_folder(), tmp_path / "configs")
-    shutil.copy(Path(__file__).parents[1] / "pyproject.toml", tmp_path)
-    for file, union, added in (("optimizers", "Optimizer = ", LION), ("losses", "Loss = ", BINARY)):
-        path = tmp_path / f"backprop_cli/engine/{file}.py"
-        before, found, after = path.read_text().rpartition(f"\n{union}")
-        assert found
-        path.write_text(before + added + after)
+ACTIVATIONS: dict[str, Activation] = {
+    "isru": isru,'''
+
+UCI = '''"""Lines of 64 counts and a label, as UCI keeps its digits."""
+
+import numpy as np
+
+from backprop_cli.data.dataset import Dataset
+from backprop_cli.data.readers.shared import Wanted, dataset_of
+
+
+def matches(source: str) -> bool:
+    """Return whether a source is such a file, by its name."""
+    return source.endswith(".tra")
+
+
+def load(source: str, wanted: Wanted) -> Dataset:
+    """Return its pictures."""
+    table = np.loadtxt(source, np.uint8, delimiter=",")
+    return dataset_of(source, table[:, :64].reshape(-1, 8, 8), table[:, 64], max_value=16.0)
+'''
+
+COUNT = '''"""`backprop count`."""
+
+from backprop_cli.cli import console
+from backprop_cli.cli.app import command_app
+from backprop_cli.cli.options import ConfigName, Overrides, load_config
+
+app = command_app()
+
+
+@app.command()
+def count(config: ConfigName = None, overrides: Overrides = None) -> None:
+    """Count the parameters of a config."""
+    from backprop_cli.api.plan import plan
+
+    console.print_result(str(plan(load_config(config, overrides)).n_parameters))
+'''
+
+# What is added -> each file that is touched: the text before which something is put in (None: a new file), and that.
+ADDED: dict[str, list[tuple[str, str | None, str]]] = {
+    "an activation": [
+        ("engine/activations.py", "\nACTIVATIONS: dict[str, Activation] = {", SQUARE_ROOT),
+        (
+            "../tests/textbook.py",
+            '    "identity": (',
+            '    "isru": (lambda z: z / math.sqrt(1 + z * z), lambda z: (1 + z * z) ** -1.5),\n    "identity": (',
+        ),
+    ],
+    "an optimizer": [("engine/optimizers.py", "\nOptimizer = ", LION)],
+    "a loss": [("engine/losses.py", "\nLoss = ", BINARY)],
+    "a setting": [
+        (
+            "engine/schedules.py",
+            "        progress = (step - n_warmup) / max(1.0, n_steps - n_warmup)\n        return 0.5 * (1.0 + math",
+            "        if step >= (1.0 - self.rest) * n_steps:\n            return 0.0\n"
+            "        progress = (step - n_warmup) / max(1.0, n_steps - n_warmup)\n        return 0.5 * (1.0 + math",
+        ),
+        (
+            "engine/schedules.py",
+            "    warmup: float = 0.1\n",
+            "    warmup: float = 0.1\n    rest: float = 0.0  # share of all steps at the end that stand still\n",
+        ),
+    ],
+    "a form of data": [
+        ("data/readers/uci.py", None, UCI),
+        ("data/sources.py", '    "npz": "FILE.npz",\n', '    "uci": "FILE.tra",\n    "npz": "FILE.npz",\n'),
+    ],
+    "a command": [
+        ("cli/count.py", None, COUNT),
+        ("cli/app.py", '    "init": (', '    "count": ("count", "Count the parameters of a config."),\n    "init": ('),
+    ],
+}
+N_FILES = {what: len({file for file, _, _ in changes}) for what, changes in ADDED.items()}
+
+
+def test_one_file_each_a_second_is_a_table_whose_order_counts_or_formulas_to_test_by() -> None:
+    two = {"a form of data", "a command", "an activation"}
+    assert {what: 1 + (what in two) for what in ADDED} == N_FILES
+
+
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copy the package, its configs and its tests, and add all of them to the copy; the package itself stays."""
+    folder, unneeded = tmp_path_factory.mktemp("changed"), shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(backprop_cli.__file__).parent, folder / "backprop_cli", ignore=unneeded)
+    shutil.copytree(Path(__file__).parent, folder / "tests", ignore=unneeded)
+    shutil.copytree(bundled_folder(), folder / "configs")
+    shutil.copy(Path(__file__).parents[1] / "pyproject.toml", folder)
+    for file, place, text in [change for changes in ADDED.values() for change in changes]:
+        path = folder / "backprop_cli" / file
+        if place is not None:
+            before, found, after = path.read_text().partition(place)
+            assert found, (file, place)
+            text = before + text + after
+        path.write_text(text)
+    return folder
+
+
+def in_the_copy(folder: Path, *args: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-q", "-rA", "-o", "addopts=", "-p", "no:cacheprovider"),
-            *("-k", "lion or binary", "--rootdir", str(tmp_path), *sorted({f"tests/{file}" for file, _ in FOLLOWING})),
-        ],
-        cwd=tmp_path,
-        env=environment(PYTHONPATH=str(tmp_path), PYTEST_ADDOPTS=""),
+        [sys.executable, *args],
+        cwd=folder,
+        env=environment(PYTHONPATH=str(folder), PYTEST_ADDOPTS=""),
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-1000:]
+    assert done.returncode == code, done.stdout[-5000:] + done.stderr[-1000:]
+    return done
+
+
+FOLLOWING = [  # a file of tests, and which of the three it must take up
+    ("test_one_change_one_file.py", "lion"),
+    ("test_one_change_one_file.py", "binary"),
+    ("test_optimizers.py", "lion"),
+    ("test_gradients.py", "binary"),
+    ("test_gradients.py", "isru"),
+    ("test_check.py", "binary"),
+    ("engine/test_activations.py", "isru"),
+    ("engine/test_losses.py", "binary"),
+    ("engine/test_gradient_check.py", "binary"),
+    ("engine/test_gradient_check.py", "isru"),
+    ("engine/test_memory.py", "lion"),
+    ("engine/test_memory.py", "binary"),
+    ("engine/test_memory.py", "isru"),
+    ("insight/test_worksheet.py", "binary"),
+    ("insight/test_worksheet.py", "isru"),
+]
+
+
+def test_the_tests_of_all_take_up_one_more_activation_optimizer_and_loss(changed: Path) -> None:
+    done = in_the_copy(
+        changed,
+        *("-m", "pytest", "-q", "-rA", "-o", "addopts=", "-p", "no:cacheprovider"),
+        *("-k", "lion or binary or isru", "--rootdir", str(changed)),
+        *sorted({f"tests/{file}" for file, _ in FOLLOWING}),
+    )
     passed = re.findall(r"^PASSED tests/(\S+?)::(\S+)$", done.stdout, re.MULTILINE)
     for file, name in FOLLOWING:
         assert any(name in test for where, test in passed if where == file), f"no test of {file} took up {name}"
+
+
+def test_one_more_form_of_data_setting_and_command_are_there_at_once(changed: Path) -> None:
+    digits = load_digits()
+    table = np.column_stack([digits.pictures.reshape(-1, 64), digits.labels])[:400]
+    np.savetxt(changed / "some.tra", table, "%d", delimiter=",")
+    run = ("-m", "backprop_cli")
+    small = ("--set", "training.epochs=3", "--set", "network.layers=[{units: 16}]")
+    at_rest = ("--set", "schedule={name: warmup_cosine, rest: 0.5}")
+    in_the_copy(changed, *run, "train", "-c", "quick", *small, *at_rest, "--set", "data.source=some.tra")
+    rows = (changed / "runs" / "quick-1" / "metrics.jsonl").read_text().splitlines()
+    rates = [json.loads(row)["learning_rate"] for row in rows]
+    assert (rates[0] > 0, rates[-1]) == (True, 0)
+    source = ("data", "show", "-c", "quick", "--set")
+    assert "some.tra: 400 pictures of 8x8" in in_the_copy(changed, *run, *source, "data.source=some.tra").stdout
+    assert ", FILE.tra, FILE.npz, " in in_the_copy(changed, *run, *source, "data.source=none", code=2).stderr
+    assert in_the_copy(changed, *run, "count", "-c", "quick", *small).stdout == f"{65 * 16 + 17 * 10}\n"
+    told = in_the_copy(changed, *run, "--help").stdout
+    assert re.search(r"^ +count +Count the parameters of a config\.$", told, re.MULTILINE)

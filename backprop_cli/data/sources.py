@@ -18,7 +18,15 @@ from backprop_cli.data.resize import resized
 from backprop_cli.data.splits import SplitKind, Splits, split
 from backprop_cli.errors import DataError, quoted, require
 
-READERS = ("digits", "openml", "npz", "array_folder", "picture_folder", "csv_file", "idx")  # asked in this order
+READERS = {  # a file in `readers/` -> what a source of its form is called; asked in this order
+    "digits": "digits",
+    "npz": "FILE.npz",
+    "csv_file": "FILE.csv",
+    "idx": "an idx3 file of images",
+    "openml": "openml:NAME",
+    "array_folder": "a folder",
+    "picture_folder": "a folder",
+}
 
 
 @dataclass(frozen=True)
@@ -147,9 +155,7 @@ def _read(source: str, wanted: Wanted) -> Dataset:
         if reader.matches(source):
             dataset: Dataset = reader.load(source, wanted)
             return dataset
-    raise DataError(
-        f'data.source: "{source}" is none of digits, FILE.npz, FILE.csv, an idx3 file of images, openml:NAME, a folder'
-    )
+    raise DataError(f'data.source: "{source}" is none of {", ".join(dict.fromkeys(READERS.values()))}')
 
 
 def split_dataset(dataset: Dataset, settings: DataSettings) -> Splits:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gradient_check import LOSSES
 from numpy.typing import NDArray
-from scipy.special import expit
+from textbook import TEXTBOOK
 
 from backprop_cli.engine.activations import ACTIVATIONS
 from backprop_cli.engine.layers import LayerSpec
@@ -21,26 +21,6 @@ Array = NDArray[Any]
 
 CLASSES = ("a", "b", "cd", "8")
 RATE = 0.05
-
-# What a reader makes of the formulas that are printed for f and f'.
-TEXTBOOK: dict[str, tuple[Any, Any]] = {
-    "identity": (lambda z: z, lambda z: 1.0),
-    "sigmoid": (expit, lambda z: expit(z) * (1 - expit(z))),
-    "tanh": (np.tanh, lambda z: 1 - np.tanh(z) ** 2),
-    "relu": (lambda z: max(0.0, z), lambda z: float(z > 0)),
-    "leaky_relu": (lambda z: z if z > 0 else 0.01 * z, lambda z: 1.0 if z > 0 else 0.01),
-    "elu": (lambda z: z if z > 0 else np.exp(z) - 1, lambda z: 1.0 if z > 0 else np.exp(z)),
-    "gelu": (lambda z: z * gelu_share(z)[0], lambda z: gelu_share(z)[0] * (1 + z * gelu_share(z)[1])),
-    "silu": (lambda z: z * expit(z), lambda z: expit(z) * (1 + z * (1 - expit(z)))),
-    "softplus": (lambda z: np.log(1 + np.exp(z)), expit),
-}
-
-
-def gelu_share(z: float) -> tuple[float, float]:
-    """Return s, and u' (1 - s) 2."""
-    c = np.sqrt(2 / np.pi)
-    s = (1 + np.tanh(c * (z + 0.044715 * z**3))) / 2
-    return s, c * (1 + 3 * 0.044715 * z**2) * (1 - s) * 2
 
 
 def explained(layers: list[tuple[int, str]], loss: Loss, *, seed: int = 0, sure: float = 0.0) -> Explanation:

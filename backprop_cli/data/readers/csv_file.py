@@ -40,7 +40,8 @@ _BYTES = {str(k): k for k in range(256)}
 
 def matches(source: str) -> bool:
     """Return whether a source is a CSV file, by its name."""
-    return Path(source).name.lower().endswith((".csv", ".csv.gz"))
+    path = Path(source)
+    return path.name.lower().endswith((".csv", ".csv.gz")) and not path.is_dir()
 
 
 def load(source: str, wanted: Wanted) -> Dataset:

@@ -23,8 +23,8 @@ _PART = 2**20  # bytes
 
 def matches(source: str) -> bool:
     """Return whether a source is an idx file of pictures, by its name."""
-    name = Path(source).name
-    return "images" in name and "idx3" in name
+    path = Path(source)
+    return "images" in path.name and "idx3" in path.name and not path.is_dir()
 
 
 def load(source: str, wanted: Wanted) -> Dataset:
