@@ -5,7 +5,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # For speed: the BLAS threads of tests that run side by side would wait for each other.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: setup train test test-all test-lowest test-kernels faults fuzz lint format types check wheel bench bench-pictures peers pretrained clean
+.PHONY: setup house train test test-all test-lowest test-kernels faults fuzz lint format types check wheel bench bench-pictures peers pretrained clean
 
 setup: .venv/ready          ## make .venv with everything that training, tests and checks need
 .venv/ready: pyproject.toml
@@ -30,6 +30,9 @@ test-kernels: .venv/ready   ## what hangs on arithmetic, under other BLAS kernel
 
 faults: .venv/ready         ## the fault campaign, some 9 minutes: OPTIONS='--kills 50 --jobs 1', or --help
 	PYTHONPATH=tests $(BIN)/python -m faults $(OPTIONS)
+
+house: .venv/ready           ## draw the floors of the package into CONTRIBUTING.md, from its imports
+	$(BIN)/python tests/house.py
 
 lint: .venv/ready           ## style and formatting
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

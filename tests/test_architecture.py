@@ -11,11 +11,9 @@ from pathlib import Path
 
 import pytest
 from command_line import CHECKOUT, SAMPLES, environment
+from house import FILES, PACKAGE, PAGE, floors, imports, room, with_house
 
 from backprop_cli.cli.app import COMMANDS
-
-PACKAGE = CHECKOUT / "backprop_cli"
-FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOOR = {"arrays", "blas", "files", "errors"}
 # A room or file -> the rooms and files below it, and the packages it may use beside the standard library.
@@ -65,22 +63,6 @@ def nodes(path: Path) -> Iterator[ast.AST]:
     return ast.walk(ast.parse(path.read_text("utf-8")))
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Return every module that a file imports anywhere in it, with the names taken from a package of ours."""
-    for node in nodes(path):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: a relative import"
-            for alias in node.names if node.module and node.module.startswith("backprop_cli") else []:
-                yield f"{node.module}.{alias.name}"
-            yield node.module or ""
-
-
-def room(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_down(path: Path) -> None:
     below, packages = RULES.get(str(path.relative_to(PACKAGE).with_suffix("")), RULES[room(path)])
@@ -91,6 +73,17 @@ def test_imports_point_down(path: Path) -> None:
         else:
             assert first in sys.stdlib_module_names | packages, f"{path} imports {name}"
             assert first not in FORBIDDEN, f"{path} imports {name}"
+
+
+def test_the_picture_of_the_house_is_as_it_is_built() -> None:
+    page = PAGE.read_text("utf-8")
+    assert with_house(page) == page, "`make house` draws it anew"
+
+
+def test_rooms_in_a_circle_are_no_house() -> None:
+    assert floors({"a": {"b"}, "b": set(), "c": {"a", "b"}}) == {"b": 0, "a": 1, "c": 2}
+    with pytest.raises(ValueError, match="a circle among a, b"):
+        floors({"a": {"b"}, "b": {"a"}, "c": set()})
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if room(path) == "engine"], ids=lambda path: path.stem)
