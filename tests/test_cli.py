@@ -409,6 +409,17 @@ def test_version_and_short_help(work: Path) -> None:
     assert answer().count("\n    backprop ") == 2  # two examples
 
 
+def test_verbose_says_what_a_run_is_trained_with_and_what_a_model_is(work: Path) -> None:
+    train = ("train", "-c", "quick", "--epochs", "1", "--progress", "none")
+    told = backprop("-v", *train).stderr.splitlines()
+    written = json.loads((work / "runs" / "quick-1" / "environment.json").read_text())
+    assert told == [f"{name}: {value}" for name, value in written.items()]
+    assert "Model runs/quick-1/model.safetensors: 8x8 pictures to 10 classes, 2,410 parameters" in (
+        backprop("eval", "-v").stderr
+    )
+    assert backprop("-v", "-q", *train).stderr == ""
+
+
 def test_quiet_never_hides_errors_or_results(work: Path) -> None:
     loud, quiet = backprop("train", "--lr", "1"), backprop("-q", "train", "--lr", "1")
     assert quiet.stderr == loud.stderr != ""

@@ -155,6 +155,11 @@ class Training(Events):
         return self._experiment.has_model and self._experiment.stop_reason != "diverged"
 
     @property
+    def environment(self) -> dict[str, object]:
+        """What the run was begun with: versions, BLAS, threads, processor, data; empty where nothing is written."""
+        return {} if self._directory is None else self._directory.read_environment()
+
+    @property
     def is_finished(self) -> bool:
         """Whether there is nothing left to train."""
         return self._experiment.stop_reason is not None

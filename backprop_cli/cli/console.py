@@ -64,9 +64,9 @@ def print_json(document: dict[str, Any]) -> None:
     _write(sys.stdout, json.dumps(document, allow_nan=False))  # in ASCII: no locale breaks it, it steers no terminal
 
 
-def print_status(text: str, *, detail: bool = False) -> None:
-    """Print a line about what goes on; not with `-q`, and a `detail` only with `-v`."""
-    if not Verbosity.quiet and (Verbosity.verbose or not detail):
+def print_status(text: str) -> None:
+    """Print a line about what goes on; not with `-q`."""
+    if not Verbosity.quiet:
         _write(sys.stderr, _cleaned(text))
 
 

@@ -39,4 +39,6 @@ def load_model(reference: str | None, *, or_pretrained: bool = False) -> Model:
     model = Model.load(reference, or_pretrained=or_pretrained)
     if reference is None:
         console.print_status(f"model: {clean(model.path)}")
+    if console.Verbosity.verbose:
+        console.print_status(repr(model).strip("<>"))
     return model

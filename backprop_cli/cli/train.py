@@ -108,6 +108,9 @@ def _follow(training: Training, progress: Display, interrupt: Interrupt) -> Run:
 
     for warning in training.warnings:
         console.warn(warning)
+    if console.Verbosity.verbose:
+        for name, value in training.environment.items():
+            console.print_status(f"{name}: {value}")
     with training, view_of(progress, training) as view:
         for event in training:
             view.update(event)
@@ -156,7 +159,6 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
         console.print_json(plan.to_dict())
         return
     console.print_lines(format_plan(plan))
-    console.print_status("a dry run: nothing was written", detail=True)
 
 
 def format_plan(plan: Plan) -> list[str]:
