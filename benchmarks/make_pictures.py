@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+_SEEDED_BY = {"colored ink": "coloured ink", "16-bit gray": "16-bit grey"}  # so that their pictures stay the same
 Array = NDArray[np.float32]
 Draw = Callable[[Array, np.random.Generator], Image.Image]
 
@@ -64,7 +65,7 @@ def make_pictures(
     made = []
     for name in KINDS if kinds is None else kinds:
         kind = KINDS[name]
-        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        rng = np.random.default_rng([seed, zlib.crc32(_SEEDED_BY.get(name, name).encode())])
         for number, row in enumerate(rng.permutation(len(ink))[:per_kind]):
             picture = kind.draw(ink[row], rng)
             path = folder / f"{name.replace(' ', '-')}-{number:03d}.{kind.suffix}"
@@ -133,8 +134,8 @@ def _noise(size: tuple[int, int], grain: float, rng: np.random.Generator) -> Arr
 def _paper(size: tuple[int, int], rng: np.random.Generator, roughness: float = 0.01) -> Array:
     """Return a sheet of paper, slightly tinted, (height, width, 3)."""
     tint = rng.uniform(0.84, 0.97) * np.array([1, rng.uniform(0.97, 1), rng.uniform(0.9, 1)])
-    fibres = sum(_noise(size, grain, rng) for grain in (1, 3, 9)) * roughness
-    return np.clip(tint + fibres[:, :, None], 0, 1).astype(np.float32)
+    fibers = sum(_noise(size, grain, rng) for grain in (1, 3, 9)) * roughness
+    return np.clip(tint + fibers[:, :, None], 0, 1).astype(np.float32)
 
 
 def _inked(ground: Array, strokes: Array, color: Sequence[float]) -> Array:

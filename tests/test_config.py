@@ -219,8 +219,24 @@ LINES = [
     ("data:\n  augment: true", "my.yaml:2: data.augment: a mapping is wanted, not true"),
     (
         "data:\n  augment:\n    through_normalizer: true",
-        "my.yaml:3: data.augment.through_normalizer: unknown key; say `kind: copies` for `true`, `kind: warps` for "
-        "`false`",
+        "my.yaml:3: data.augment.through_normalizer: unknown key; say `kind: copies` for `true`; for "
+        "`false`, `kind: warps` without copies and thickness",
+    ),
+    (
+        "data:\n  picture: 8x8\n  augment:\n    kind: copies\n    copies: 0\n    rotaton: 1",
+        "my.yaml:6: data.augment.rotaton: unknown key; did you mean data.augment.rotation?",
+    ),
+    (
+        "data:\n  picture: 8x8\n  augment: {kind: copies, copies: 0}",
+        "my.yaml:3: data.augment.copies: 0 is not in 1 to 1,000",
+    ),
+    (
+        "data:\n  picture: 8x8\n  augment: {kind: copies, copies: 40, interpolation: bitmap}",
+        "my.yaml:3: data.augment.interpolation: unknown key; it goes with kind: warps",
+    ),
+    (
+        "optimizer:\n  adam: 1",
+        "my.yaml:2: optimizer.adam: unknown key; known here: learning_rate, weight_decay, beta1, beta2, eps, name",
     ),
     # other libraries' spellings
     ("optimizer:\n  lr: 0.1", "my.yaml:2: optimizer.lr: unknown key; did you mean optimizer.learning_rate?"),

@@ -257,12 +257,6 @@ ADDED: dict[str, list[tuple[str, str | None, str]]] = {
         ("cli/app.py", '    "init": (', '    "count": ("count", "Count the parameters of a config."),\n    "init": ('),
     ],
 }
-N_FILES = {what: len({file for file, _, _ in changes}) for what, changes in ADDED.items()}
-
-
-def test_one_file_each_a_second_is_a_table_whose_order_counts_or_formulas_to_test_by() -> None:
-    two = {"a form of data", "a command", "an activation"}
-    assert {what: 1 + (what in two) for what in ADDED} == N_FILES
 
 
 @pytest.fixture(scope="module")

@@ -91,7 +91,7 @@ RunDirectory.append_metrics = lambda self, row: (append(self, row), time.sleep(0
 """
 
 
-def test_signalled_processes_resume_to_the_same_bytes(work: Path) -> None:
+def test_signaled_processes_resume_to_the_same_bytes(work: Path) -> None:
     command, slow = ("train", "-c", "quick", "--epochs", "100", "--set", WARPED), patched(SLOW)
     answer(*command, "--run-dir", "whole")
     running = started(*command, "--run-dir", "broken", cwd=work, program=slow)

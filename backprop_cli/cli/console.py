@@ -156,7 +156,7 @@ def _painted(word: str, color: str) -> str:
 def _write(stream: TextIO | None, text: str) -> None:
     """Write a line; a reader that has left (`| head`), or was never there, is no reason to stop working.
 
-    Neither is a full disk under the status; under the result it is.
+    Nor is a full disk, where status lines are concerned; for a result it is.
     """
     if stream is None:
         return

@@ -43,7 +43,7 @@ class Interrupt:
 
 
 def progress_printer(interrupt: Interrupt) -> Callable[[int, int], None]:
-    """Return what tells, at most once a second, how far the reading of pictures is, and leaves on a signal."""
+    """Return a callback that prints, at most once a second, how many pictures are read, and leaves on a signal."""
     last_time = time.monotonic()
 
     def print_progress(n_done: int, n_all: int) -> None:

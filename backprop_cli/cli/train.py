@@ -159,6 +159,8 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
         console.print_json(plan.to_dict())
         return
     console.print_lines(format_plan(plan))
+    if console.Verbosity.verbose:
+        console.print_status("a dry run: nothing was written")
 
 
 def format_plan(plan: Plan) -> list[str]:

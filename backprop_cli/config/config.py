@@ -203,11 +203,16 @@ def differing_keys(left: Any, right: Any, path: str = "") -> Iterator[str]:
         yield path
 
 
-def config_digest(config: Config) -> str:
-    """Return a SHA-256 of every setting that a checkpoint must agree with: all but epochs, kernel and the name."""
-    plain = as_first_written(config.to_dict())
-    del plain["training"]["epochs"], plain["training"]["kernel"], plain["name"]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+def config_digest(config: Config | str) -> str:
+    """Return a SHA-256 of every setting that a checkpoint must agree with: all but epochs, kernel and the name.
+
+    Args:
+        config: All settings, or the text of a run's `config.yaml`, perhaps that of an older version.
+    """
+    plain = parse(config, "config").data if isinstance(config, str) else config.to_dict()
+    plain = as_first_written({key: value for key, value in plain.items() if key != "name"})
+    training = {key: value for key, value in plain["training"].items() if key not in ("epochs", "kernel")}
+    return hashlib.sha256(json.dumps({**plain, "training": training}, sort_keys=True).encode()).hexdigest()
 
 
 # ---- finding -------------------------------------------------------------------------------------------------------

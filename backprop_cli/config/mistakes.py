@@ -62,8 +62,11 @@ _ELSEWHERE = {
 }
 
 _FORMER = {  # what older versions said
-    "through_normalizer": "say `kind: copies` for `true`, `kind: warps` for `false`",
+    "through_normalizer": "say `kind: copies` for `true`; for `false`, `kind: warps` without copies and thickness",
 }
+_WENT_WITH = {"through_normalizer": ("copies", "thickness")}
+
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 
 
 def explain(error: ValidationError, source: Source, where: str, record: Any) -> Iterator[str]:
@@ -76,7 +79,9 @@ def explain(error: ValidationError, source: Source, where: str, record: Any) -> 
         record: The class that it should have become.
     """
     for item in error.errors(include_url=False):
-        path = _without_tags(item["loc"], source.data)
+        path = _without_tags(item["loc"], source.data, record)
+        if item["type"] in _UNKNOWN and _is_answered(path, source.data):
+            continue
         if item["type"] == "value_error":  # from a settings class: lines such as "units: 0 is not in 1 to 65,536"
             found = [line.partition(": ")[::2] for line in str(item["ctx"]["error"]).split("\n")]
         else:
@@ -98,21 +103,21 @@ def _place(source: Source, path: tuple[str | int, ...], where: str) -> str:
     return where
 
 
-def _without_tags(loc: Sequence[str | int], data: Any) -> tuple[str | int, ...]:
+def _without_tags(loc: Sequence[str | int], data: Any, record: Any) -> tuple[str | int, ...]:
     """Drop the tags of unions that pydantic puts into an error's path: `optimizer.sgd.beta1` is `optimizer.beta1`."""
     path: list[str | int] = []
+    is_tag = False
     for part in loc:
-        is_tag = isinstance(data, dict) and part not in data and part in (data.get("name"), data.get("kind"))
-        if is_tag or part == "EarlyStopping":
-            continue
-        path.append(part)
-        if isinstance(data, dict) and isinstance(part, str):
-            data = data.get(part)
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
-            data = data[part]
-        else:
-            data = None
-    return tuple(path)
+        if not is_tag:
+            path.append(part)
+        is_tag = not is_tag and len(classes_at(path, data, record)) > 1
+    return tuple(part for part in path if part != "EarlyStopping")
+
+
+def _is_answered(path: Sequence[str | int], data: Any) -> bool:
+    """Return whether an unknown key went with a former one, which is answered beside it."""
+    beside = value_at(data, path[:-1])
+    return isinstance(beside, dict) and any(path[-1] in _WENT_WITH[key] for key in _WENT_WITH.keys() & beside.keys())
 
 
 def value_at(data: Any, path: Sequence[str | int]) -> Any:
@@ -128,11 +133,13 @@ def value_at(data: Any, path: Sequence[str | int]) -> Any:
 def _message(item: Any, path: tuple[str | int, ...], source: Source, record: Any) -> str:
     kind, value = item["type"], item["input"]
     text = _short(source.texts.get(path, value if isinstance(value, str) else json.dumps(value)))
-    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+    if kind in _UNKNOWN:
         return f"unknown key{_nearest_key(path, source.data, record)}"
     if kind.startswith("union_tag_"):
         key = item["ctx"]["discriminator"].strip("'")
         names = [getattr(settings, key) for settings in classes_at(path, source.data, record)]
+        if kind == "union_tag_not_found":
+            return f"missing; one of {', '.join(names)}"
         tag = _short(source.texts.get((*path, key), json.dumps(value[key])))
         return f'"{tag}" is not one of {", ".join(names)}{did_you_mean(tag, names)}'
     if kind == "literal_error":

@@ -11,7 +11,10 @@ from typing import Any
 def modernized(plain: dict[str, Any]) -> dict[str, Any]:
     """Return a resolved config as this version says it; `plain` stays as it is."""
     match plain:
-        case {"data": {"augment": {"through_normalizer": bool(makes_copies), **augment}, **data}}:
+        case {"data": {"augment": {"kind": _}}}:
+            return plain
+        case {"data": {"augment": {**augment}, **data}}:
+            makes_copies = augment.pop("through_normalizer", False) is True
             for key in ["interpolation"] if makes_copies else ["copies", "thickness"]:
                 augment.pop(key, None)
             return {**plain, "data": {**data, "augment": {"kind": "copies" if makes_copies else "warps", **augment}}}

@@ -61,7 +61,12 @@ class Limits(ABC):
         limits = [
             (name, getattr(self, name), high) for name, high in (highest | {"noise": 1.0, "probability": 1.0}).items()
         ]
-        require(*((0.0 <= value <= high, f"{name}: {value} is not in 0 to {high:g}") for name, value, high in limits))
+        ranges = [(0.0 <= value <= high, f"{name}: {value} is not in 0 to {high:g}") for name, value, high in limits]
+        require(*ranges, *self.rules())
+
+    def rules(self) -> list[tuple[bool, str]]:
+        """Return what else must hold for the settings."""
+        return []
 
     @property
     def points_per_pixel(self) -> int:
@@ -105,11 +110,11 @@ def sampling_points(pictures: NDArray[Any], limits: Limits) -> NDArray[Any]:
 
     Args:
         pictures: (n, height, width), numbers of at least 0.
-        limits: `interpolation: bitmap` wants whole numbers from 0 to 16.
+        limits: Those of the warps; with four points along a pixel (`bitmap`) whole numbers from 0 to 16 are wanted.
 
     Returns:
-        A value for each pixel, (n, height + 2, width + 2), float32. With `bitmap` a count for
-        each quarter of a pixel, (n, 4 height + 5, 4 width + 5), uint8: work to be done once, not for every pass.
+        With one point along a pixel its value, (n, height + 2, width + 2), float32; with four a count for each quarter
+        of a pixel, (n, 4 height + 5, 4 width + 5), uint8: work to be done once, not for every pass.
 
     Raises:
         ValueError: `bitmap` with other numbers.

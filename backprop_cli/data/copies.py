@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from backprop_cli.arrays import Array
 from backprop_cli.data.augment import Limits, augment, sampling_points
 from backprop_cli.data.normalize import blurred, enlarged, normalize
-from backprop_cli.errors import require
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
 
 HEIGHT = 32  # pixels, of the digits that are warped
-MARGIN = 8  # pixels around them, for what a warp moves outwards
+MARGIN = 8  # pixels around them, for what a warp moves outward
 CHUNK = 512  # digits at a time: their arrays stay within a few tens of MB
 
 _BLUR_BEFORE, _BLUR_AFTER = 0.8, 0.7  # pixels: steps become slopes, which a threshold can move along
@@ -48,12 +47,12 @@ class Copies(Limits):
 
     grids = (4, 6)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(
+    def rules(self) -> list[tuple[bool, str]]:
+        """Return what else must hold for the settings."""
+        return [
             (0.0 <= self.thickness <= 1.0, f"thickness: {self.thickness} is not in 0 to 1"),
             (1 <= self.copies <= 1000, f"copies: {self.copies} is not in 1 to 1,000"),
-        )
+        ]
 
     def draw_elastic(self, n: int, n_points: int, rng: Generator) -> Array:
         """Return normal moves of a strength for each picture, (2, n, n_points)."""

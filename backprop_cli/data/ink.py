@@ -2,8 +2,8 @@
 
     gray -> polarity -> ground -> contrast -> regions, without lines, frames and edges -> ink, 0 ground .. 1 drawn
 
-What speaks against the ink being one digit is said in words, see warnings.py. Shares below were chosen on photo-like
-pictures made of MNIST digits (benchmarks/pictures.py).
+What speaks against the ink being one digit is said in words, see picture_warnings.py. Shares below were chosen on
+photo-like pictures made of MNIST digits (benchmarks/pictures.py).
 """
 
 from dataclasses import dataclass

@@ -181,14 +181,14 @@ def _normalized_bitmaps(ink: Exact, picture: tuple[int, int], slant: Slant) -> N
     """Crop, scale, set the stroke mass, straighten and center: (n, H, W) -> (n, 4 rows, 4 columns)."""
     height, width = BLOCK * picture[0], BLOCK * picture[1]
     if slant == "moments":
-        ink = _deskewed(ink)
+        ink = deskewed(ink)
     drawn = ink >= _INK
     top, tall = _extent(np.any(drawn, axis=2))
     left, wide = _extent(np.any(drawn, axis=1))
     least, usual = (share * width for share in _WIDTH)
     new_wide = np.rint(np.clip(_STRETCH * height * wide / tall, least, usual))
-    rows = _resampling(top, tall, np.full(len(ink), height), ink.shape[1], height)  # (n, height, H)
-    columns = _resampling(left, wide, new_wide, ink.shape[2], width)  # (n, width, W)
+    rows = resampling(top, tall, np.full(len(ink), height), ink.shape[1], height)  # (n, height, H)
+    columns = resampling(left, wide, new_wide, ink.shape[2], width)  # (n, width, W)
     scaled = rows @ ink @ columns.swapaxes(1, 2)  # (n, height, width)
     levels = blurred(np.clip(scaled, 0, 1), _BLUR * height)
     return _centered(_with_usual_mass(levels) & np.any(drawn, axis=(1, 2), keepdims=True), straighten=slant == "edges")
@@ -218,7 +218,7 @@ def _shares(weights: Exact, used: NDArray[np.bool_] | bool = True) -> Exact:
     return np.diff(_rounded(shares, _WEIGHT_BITS), axis=-1, prepend=0.0)
 
 
-def _resampling(
+def resampling(
     start: NDArray[np.number], length: NDArray[np.number], size: NDArray[np.number], n_inputs: int, n_outputs: int
 ) -> Exact:
     """Return matrices that draw inputs [start, start + length) on the middle `size` outputs, one for each picture.
@@ -262,7 +262,7 @@ def enlarged(levels: NDArray[Any], factor: int) -> Exact:
     """Return pictures, (n, H, W), drawn `factor` times as large, bicubic."""
     height, width = levels.shape[1:]
     down, across = (
-        _resampling(np.zeros(1), np.array([side]), np.array([factor * side]), side, factor * side)[0]
+        resampling(np.zeros(1), np.array([side]), np.array([factor * side]), side, factor * side)[0]
         for side in (height, width)
     )
     larger: Exact = down @ levels.astype(np.float64) @ across.T
@@ -297,7 +297,7 @@ def _with_usual_mass(levels: Float32Array) -> NDArray[np.bool_]:
     return ((flat >= faintest) & (flat > 0)).reshape(levels.shape)
 
 
-def _deskewed(ink: Exact) -> Exact:
+def deskewed(ink: Exact) -> Exact:
     """Take the slant out, x += a (y - mean y) with a = Sxy / Syy, on pictures padded so that nothing is lost."""
     height, width = ink.shape[1:]
     margin = int(np.ceil(_LARGEST_SLANT * height / 2))

@@ -20,10 +20,10 @@ from backprop_cli.errors import DataError, quoted, require
 
 READERS = {  # a file in `readers/` -> what a source of its form is called; asked in this order
     "digits": "digits",
+    "openml": "openml:NAME",
     "npz": "FILE.npz",
     "csv_file": "FILE.csv",
     "idx": "an idx3 file of images",
-    "openml": "openml:NAME",
     "array_folder": "a folder",
     "picture_folder": "a folder",
 }

@@ -90,7 +90,12 @@ class _Optimizer(ABC):
 
     def __post_init__(self) -> None:
         values = [(f.name, getattr(self, f.name), f.metadata["interval"]) for f in fields(self) if f.metadata]
-        require(*((_INTERVALS[within](value), f"{name}: {value} is not in {within}") for name, value, within in values))
+        ranges = [(_INTERVALS[within](value), f"{name}: {value} is not in {within}") for name, value, within in values]
+        require(*ranges, *self.rules())
+
+    def rules(self) -> list[tuple[bool, str]]:
+        """Return what else must hold for the settings."""
+        return []
 
     @abstractmethod
     def init(self, n_params: int, dtype: Any = np.float32) -> OptimizerState:
@@ -148,9 +153,9 @@ class SGD(_Optimizer):
     momentum: float = _within("[0, 1)", 0.0)
     nesterov: bool = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require((not self.nesterov or self.momentum != 0.0, "nesterov: needs a momentum above 0"))
+    def rules(self) -> list[tuple[bool, str]]:
+        """Return what else must hold for the settings."""
+        return [(not self.nesterov or self.momentum != 0.0, "nesterov: needs a momentum above 0")]
 
     def init(self, n_params: int, dtype: Any = np.float32) -> OptimizerState:
         """Return the state before the first step."""

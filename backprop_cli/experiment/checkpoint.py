@@ -50,18 +50,18 @@ def restore_states(directory: RunDirectory, config: Config, states: Sequence[Tra
         return 0, 0
     tensors, content = stored
     try:
-        return _restore(tensors, content, config, states)
+        if content["config_digest"] not in (config_digest(config), config_digest(directory.read_config())):
+            raise ValueError("it was written with another config")
+        return _restore(tensors, content, states)
     except (ValueError, TypeError, KeyError) as error:
         where = f"{directory.checkpoint_path}: does not fit this run"
         raise ModelFileError(f"{where}: {error}; {CHECKPOINT_WAY_OUT}") from error
 
 
 def _restore(
-    tensors: dict[str, NDArray[Any]], content: dict[str, Any], config: Config, states: Sequence[TrainingState]
+    tensors: dict[str, NDArray[Any]], content: dict[str, Any], states: Sequence[TrainingState]
 ) -> tuple[int, int]:
     members, n_rows = content["members"], content["metrics_rows"]
-    if content["config_digest"] != config_digest(config):
-        raise ValueError("it was written with another config")
     is_list = isinstance(members, list) and all(isinstance(numbers, dict) for numbers in members)
     if not is_list or len(members) > len(states) or type(n_rows) is not int or n_rows < 0:
         raise ValueError("members or metrics_rows are not what they should be")

@@ -21,6 +21,7 @@ MAX_MEMBERS: Final = 1_000
 MAX_CLASSES: Final = 1_000
 MAX_NAME: Final = 100
 MAX_SIDE: Final = 1_024
+MAX_SCALARS: Final = 1_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,12 +174,12 @@ def _record(**fields: CoreSchema) -> CoreSchema:
 
 _NAME = cs.str_schema(max_length=MAX_NAME)
 _POSITIVE = cs.float_schema(ge=1e-30, le=1e30)  # it can be divided by, and what is left is still a number
-_SCALARS = cs.dict_schema(
-    cs.str_schema(),
-    cs.union_schema(
-        [cs.none_schema(), cs.bool_schema(), cs.str_schema(), cs.int_schema(), cs.float_schema(allow_inf_nan=False)]
-    ),
+_SCALAR = cs.union_schema(
+    [cs.none_schema(), cs.bool_schema(), cs.str_schema(), cs.int_schema(), cs.float_schema(allow_inf_nan=False)],
+    custom_error_type="scalar",
+    custom_error_message="Numbers, texts and null only",
 )
+_SCALARS = cs.dict_schema(cs.str_schema(), _SCALAR, max_length=MAX_SCALARS)
 _LAYER = _record(units=cs.int_schema(ge=1, le=MAX_UNITS), activation=_NAME, dropout=cs.float_schema(ge=0, lt=1))
 _PREPROCESSING = _record(
     picture=cs.list_schema(cs.int_schema(ge=1, le=MAX_SIDE), min_length=2, max_length=2),

@@ -32,7 +32,16 @@ Kind = Literal["model", "checkpoint"]
 Tensors = dict[str, NDArray[Any]]
 Shapes = dict[str, tuple[int, ...]]
 
-_DTYPES = {"float64", "float32", "int64", "int32", "uint64", "uint32", "uint8", "bool"}
+_DTYPES = {  # what may be stored, by NumPy's name and by that in the file
+    "float64": "F64",
+    "float32": "F32",
+    "int64": "I64",
+    "int32": "I32",
+    "uint64": "U64",
+    "uint32": "U32",
+    "uint8": "U8",
+    "bool": "BOOL",
+}
 _DIGITS = re.compile(rb'\\"sha256\\":\\"([0-9a-f]{64})\\"}"')  # the last key, so its closing brace follows
 _NO_DIGITS = "0" * 64
 _CHUNK = 2**20
@@ -76,7 +85,8 @@ def unpack(
         header = _parse_header(raw)
         content = _open_envelope(header.pop("__metadata__", None), digits, kind)
         for name, entry in header.items():
-            _mapping(entry, f"the tensor {name!r}", {"dtype", "shape", "data_offsets"})
+            dtype = _mapping(entry, f"the tensor {name!r}", {"dtype", "shape", "data_offsets"})["dtype"]
+            require((dtype in _DTYPES.values(), f"the tensor {name!r} is of an unknown dtype"))
         shapes = None if expected is None else expected(content)
         tensors: Tensors = load(raw)  # refuses lengths, offsets and shapes that do not fill the file
         require((shapes is None or tensors.keys() == shapes.keys(), "its tensors are not those of its layers"))
@@ -84,7 +94,6 @@ def unpack(
             if shapes is not None:
                 fits = array.dtype == np.float32 and array.shape == shapes[name]
                 require((fits, f"the tensor {name!r} is not float32 of shape {shapes[name]}"))
-            require((array.dtype.name in _DTYPES, f"the tensor {name!r} is of an unknown dtype"))
             require((_all_finite(array), f"the tensor {name!r} holds a number that is not finite"))
     except MemoryError:
         raise ModelFileError(f"{clean(path)}: there is not enough memory to read it") from None

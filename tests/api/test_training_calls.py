@@ -284,7 +284,7 @@ def test_old_runs_are_read_by_the_same_calls(work: Path) -> None:
     shutil.copytree(CHECKOUT / "tests" / "old", work / "runs")
     assert [run.name for run in backprop.runs()] == ["copies", "finished", "interrupted"]
     assert backprop.load("finished").evaluate().accuracy == pytest.approx(303 / 360)
-    assert backprop.verify("finished").verdict == "close"
+    assert backprop.verify("finished").verdict in ("equal", "close")
     assert len(backprop.resume("interrupted").history) == 3
 
 

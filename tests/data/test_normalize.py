@@ -13,11 +13,11 @@ from sklearn.datasets import load_digits
 from backprop_cli.data.normalize import (
     Slant,
     _gaussian,
-    _resampling,
     bitmap,
     block_counts,
     normalize,
     normalize_many,
+    resampling,
 )
 
 Array = NDArray[np.float32]
@@ -217,13 +217,13 @@ def test_weights_are_multiples_of_a_power_of_two_and_sum_to_exactly_1(length: in
 def test_so_are_those_that_resize(length: int, before: int, behind: int, size: int) -> None:
     n = before + length + behind
     one = np.array([length])
-    weights = _resampling(np.array([before]), one, np.array([size]), n, 70)[0]
+    weights = resampling(np.array([before]), one, np.array([size]), n, 70)[0]
     assert np.array_equal(weights * 2**16, np.rint(weights * 2**16))
     assert np.array_equal(weights.sum(axis=1), np.abs(weights).any(axis=1))  # 1 within the size, else 0
     assert np.abs(weights).any(axis=1).sum() == size
     assert not weights[:, :before].any()
     assert not weights[:, before + length :].any()
-    mirrored = _resampling(np.array([behind]), one, np.array([size]), n, 70)[0][::-1, ::-1]
+    mirrored = resampling(np.array([behind]), one, np.array([size]), n, 70)[0][::-1, ::-1]
     assert np.array_equal(weights, mirrored if (70 - size) % 2 == 0 else np.roll(mirrored, -1, axis=0))
 
 

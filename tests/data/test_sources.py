@@ -91,7 +91,7 @@ def test_the_ending_may_be_in_capitals(tmp_path: Path) -> None:
 
 
 def test_an_unknown_source_is_refused() -> None:
-    with pytest.raises(DataError, match=r'^data.source: "digit" is none of digits, FILE.npz, FILE.csv, '):
+    with pytest.raises(DataError, match=r'^data.source: "digit" is none of digits, openml:NAME, FILE.npz, '):
         load_source("digit")
 
 

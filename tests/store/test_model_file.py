@@ -357,6 +357,11 @@ LARGE_LAYER = {"units": 65_536, "activation": "relu", "dropout": 0.0}
         (lambda f: f["content"].update(layers=f["content"]["layers"] * 2), "its tensors are not those"),
         (lambda f: f["content"].update(layers=[LARGE_LAYER] * 2), "at most 50000000 are allowed"),
         (lambda f: f["content"].update(layers=[LARGE_LAYER] * 65), "layers: List should have at most 64 items"),
+        (lambda f: f["content"].update(summary={"x": [1]}), "summary.x: Numbers, texts and null only"),
+        (
+            lambda f: f["content"].update(summary=dict.fromkeys(map(str, range(1001)))),
+            "summary: Dictionary should have",
+        ),
         (lambda f: f["content"].update(loss={"name": "x\x1b[2J" * 100}), "loss.name"),
         (lambda f: f["content"].update(n_inputs=10**9), "n_inputs"),
         (lambda f: f["content"]["preprocessing"].update(scale=-1), "scale"),
@@ -379,17 +384,17 @@ def test_signed_metadata_that_breaks_a_rule_is_refused(
         (lambda h: h[WEIGHT].update(shape=[18]), "is not float32 of shape (6, 3)"),
         (lambda h: h[WEIGHT].update(dtype="I32"), "is not float32 of shape (6, 3)"),
         (lambda h: h[WEIGHT].update(dtype="F64", shape=[3, 3]), "is not float32 of shape (6, 3)"),
-        (lambda h: h[WEIGHT].update(dtype="F16", shape=[6, 6]), "is not float32 of shape (6, 3)"),
-        (lambda h: h[WEIGHT].update(dtype=["F32"]), ": "),
-        (lambda h: h[WEIGHT].update(shape=[2**62, 2**62]), ": "),
-        (lambda h: h[WEIGHT].update(shape=[6, -3]), ": "),
-        (lambda h: h[WEIGHT].update(shape=[6, 3.0]), ": "),
-        (lambda h: h[WEIGHT].update(shape=[1] * 100), ": "),
-        (lambda h: h[WEIGHT].update(data_offsets=[0, 10**18]), ": "),
-        (lambda h: h[WEIGHT].update(data_offsets=[72, 0]), ": "),
-        (lambda h: h[WEIGHT].update(data_offsets=[0]), ": "),
-        (lambda h: h[WEIGHT].update(data_offsets=[-72, 0]), ": "),
-        (lambda h: h[WEIGHT].update(data_offsets=h["members.1.layers.0.weight"]["data_offsets"]), ": "),
+        (lambda h: h[WEIGHT].update(dtype="F16", shape=[6, 6]), "is of an unknown dtype"),
+        (lambda h: h[WEIGHT].update(dtype=["F32"]), "is of an unknown dtype"),
+        (lambda h: h[WEIGHT].update(shape=[2**62, 2**62]), "deserializing"),
+        (lambda h: h[WEIGHT].update(shape=[6, -3]), "deserializing"),
+        (lambda h: h[WEIGHT].update(shape=[6, 3.0]), "deserializing"),
+        (lambda h: h[WEIGHT].update(shape=[1] * 100), "deserializing"),
+        (lambda h: h[WEIGHT].update(data_offsets=[0, 10**18]), "deserializing"),
+        (lambda h: h[WEIGHT].update(data_offsets=[72, 0]), "deserializing"),
+        (lambda h: h[WEIGHT].update(data_offsets=[0]), "deserializing"),
+        (lambda h: h[WEIGHT].update(data_offsets=[-72, 0]), "deserializing"),
+        (lambda h: h[WEIGHT].update(data_offsets=h["members.1.layers.0.weight"]["data_offsets"]), "deserializing"),
         (lambda h: h[WEIGHT].update(extra=1), "unknown keys"),
         (lambda h: h.update({WEIGHT: [1, 2]}), "not a mapping"),
         (lambda h: h.update(pretender=h.pop(BIAS)), "its tensors are not those"),
@@ -406,9 +411,9 @@ def test_signed_tensors_that_break_a_rule_are_refused(
 
 def test_signed_bodies_that_break_a_rule_are_refused(tmp_path: Path, raw: bytes) -> None:
     path, header, body = tmp_path / "m", header_of(raw), body_of(raw)
-    refused(path, sign(header, body + bytes(4)))
-    refused(path, sign(header, body[:-4]))
-    refused(path, sign(header, b""))
+    refused(path, sign(header, body + bytes(4)), "deserializing")
+    refused(path, sign(header, body[:-4]), "deserializing")
+    refused(path, sign(header, b""), "deserializing")
     for value in (np.nan, np.inf, -np.inf):
         numbers = np.frombuffer(body, np.float32).copy()
         numbers[-1] = value
