@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.arrays import Array
+from backprop_cli.arrays import Array, Float32Array
 from backprop_cli.blas import blas_threads
 from backprop_cli.data.dataset import Scaling
+from backprop_cli.data.form import Form
+from backprop_cli.data.layout import Layout
 from backprop_cli.data.normalize import Slant
 from backprop_cli.engine.layers import LayerSpec
 from backprop_cli.engine.losses import loss_of
 from backprop_cli.engine.network import Network
 from backprop_cli.errors import ModelFileError, reason_of
 from backprop_cli.store.model_file import Model, load_model
+from backprop_cli.store.runs import PRETRAINED
 
 UNSURE = 0.4  # the rule that warns least of real digits: see the README on what it was measured on
+SURELY = 0.1  # by which more of the digits are read right the one way than the other
 
 
 class Predictor:
@@ -31,7 +37,7 @@ class Predictor:
         classes: Class names, in the order of the probabilities.
         picture_size: Height and width of the pictures that the network sees.
         scaling: How pictures become inputs.
-        slant: How slanted digits are set upright (see `data.normalize`).
+        form: What it sees of the ink on a picture.
         n_threads: BLAS threads that it was trained with, and answers with.
     """
 
@@ -44,7 +50,9 @@ class Predictor:
         self.model, self.where, self.classes = model, where, model.classes
         height, width = model.preprocessing["picture"]
         self.picture_size = (height, width)
-        self.slant: Slant = model.preprocessing["slant"]
+        layout = model.preprocessing.get("layout")
+        slant: Slant = model.preprocessing["slant"]
+        self.form = Form(self.picture_size, slant, None if layout is None else Layout.from_dict(layout))
         training = model.config.get("training")  # checked by nobody yet
         threads = training.get("threads") if isinstance(training, dict) else None
         self.n_threads = threads if type(threads) is int and 1 <= threads <= 256 else 1
@@ -102,3 +110,24 @@ class Predictor:
         if sure < UNSURE:
             return [f"the network is not sure ({100 * sure:.0f} %)"]
         return []
+
+
+def lies_transposed(ink: Float32Array, names: Sequence[str]) -> bool | None:
+    """Return whether digits lie transposed, judged by the model that travels in the package; None if it cannot tell.
+
+    Args:
+        ink: Bright ink on 0 in [0, 1], (n, side, side).
+        names: What each is, (n,).
+    """
+    model = _pretrained()
+    shares = []
+    for way in (ink, ink.swapaxes(1, 2)):
+        best = model.probabilities(model.form.seen(list(way)) * model.scaling.max_value).argmax(axis=1)
+        shares.append(np.mean([model.classes[k] == name for k, name in zip(best, names, strict=True)]))
+    upright, transposed = shares
+    return None if abs(transposed - upright) < SURELY else bool(transposed > upright)
+
+
+@functools.cache
+def _pretrained() -> Predictor:
+    return Predictor.load(PRETRAINED)

@@ -107,6 +107,7 @@ def test_errors_keep_their_lines_on_the_way_from_another_process() -> None:
 
 
 IN_BITMAPS = ("--set", "data.augment={rotation: 5, interpolation: bitmap}", "--dry-run")
+RAW = ("--set", "data.picture=raw")
 
 
 def test_warps_are_read_in_bitmaps_of_counts_alone(work: Path) -> None:
@@ -114,7 +115,7 @@ def test_warps_are_read_in_bitmaps_of_counts_alone(work: Path) -> None:
     np.savez(work / "whole.npz", images=images, labels=labels)
     np.savez(work / "others.npz", images=images / 2, labels=labels)
     assert backprop(*TRAIN, "--set", "data.source=whole.npz", *IN_BITMAPS).exit_code == 0
-    told = refusal(*TRAIN, "--set", "data.source=others.npz", *IN_BITMAPS)
+    told = refusal(*TRAIN, "--set", "data.source=others.npz", *RAW, *IN_BITMAPS)
     assert "data.augment.interpolation: bitmap needs whole numbers from 0 to 16, unlike" in told
     assert "set data.picture (such as 4x4), or use bilinear" in told
     assert backprop(*TRAIN, "--set", "data.source=others.npz", "--set", "data.picture=8x8", *IN_BITMAPS).exit_code == 0
@@ -129,6 +130,7 @@ def test_warps_are_read_in_bitmaps_of_counts_alone(work: Path) -> None:
         "data.source=one.npz",
         "--set",
         "data.split=ordered",
+        *RAW,
         *IN_BITMAPS[:2],
     )
     assert "unlike" in refusal(*look, "--augmented", "--index", "14")

@@ -17,6 +17,7 @@ from backprop_cli.data.sources import load_data
 from backprop_cli.errors import ArgumentError, UsageError, quoted
 from backprop_cli.experiment import cross_validation as folding
 from backprop_cli.experiment.cross_validation import Fold, FoldPredictions
+from backprop_cli.predictor import lies_transposed
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -118,7 +119,7 @@ def cross_validate(
     n_jobs = n_cores() if jobs is None else whole_number("jobs", jobs, 1, 256)
     if config.data.test_source is not None:
         raise UsageError("data.test_source: cross-validation cuts its own test parts; set it to null")
-    dataset = load_data(config.data)
+    dataset = load_data(config.data, judge=lies_transposed)
     parts = folding.make_folds(dataset, n_folds, config.data.split_seed)
     answers, total = list[FoldPredictions](), len(parts) * seeds
     if progress is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -15,6 +15,7 @@ from backprop_cli.api.models import Part
 from backprop_cli.api.words import percent
 from backprop_cli.arrays import Labels, Rows
 from backprop_cli.data.dataset import Dataset
+from backprop_cli.data.normalize import FULL_COUNT
 from backprop_cli.errors import ArgumentError, DataError, RunDirectoryError
 from backprop_cli.experiment.split_data import SplitData, count_trained_on
 from backprop_cli.files import clean
@@ -204,10 +205,21 @@ def _kind(split: Part, test_source: str | None, chosen: PartKind | None, dataset
 
 def _other_data(model: Model, source: str) -> Dataset:
     """Return another data set to measure on."""
-    from backprop_cli.data.sources import load_source
+    from backprop_cli.data.sources import load_like, load_source
+    from backprop_cli.predictor import lies_transposed
 
     predictor, settings = model.predictor, model.config.data
-    dataset = load_source(source, picture=settings.picture_shape, slant=predictor.slant, skip_bad=settings.skip_bad)
+    form, full = predictor.form, predictor.scaling.max_value
+    if form.layout is None and full != FULL_COUNT:  # rows as they are, of before a model kept how they lie
+        dataset = load_source(source, skip_bad=settings.skip_bad)
+    else:
+        is_raw = form.layout is not None
+        picture = form.picture
+        dataset = load_like(
+            source, settings, picture, form.slant, is_raw=is_raw, layout=form.layout, judge=lies_transposed
+        )
+        if dataset.max_value not in (0.0, full):
+            dataset = replace(dataset, pictures=dataset.pictures * np.float32(full / dataset.max_value))
     if dataset.picture_size != predictor.picture_size or dataset.classes != predictor.classes:
         wanted, classes = "x".join(map(str, predictor.picture_size)), ", ".join(predictor.classes)
         raise ArgumentError(f"data {source}: the model reads {wanted} pictures of {classes}; this is something else")

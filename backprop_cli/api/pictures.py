@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     (height, width) gray or (height, width, 3) RGB, with a fourth channel transparent.
     """
 
-FULL_COUNT = 16.0  # what the normalizer gives for full ink, as in the digits
 SAMPLES = "digits:"
 INVERT = ("auto", "yes", "no")
 
@@ -84,7 +83,10 @@ def picture_input(source: Source, predictor: Predictor, invert: Invert = "auto")
     from backprop_cli.data.image import read_picture
 
     try:
-        ink = read_picture(_content(source, predictor), where=name, invert=invert)
+        content = _content(source, predictor)
+        if (row := _row_as_it_is(content, name, predictor, invert)) is not None:
+            return PictureInput(name, row * predictor.scaling.max_value, predictor.scaling.max_value, row)
+        ink = read_picture(content, where=name, invert=invert)
     except PictureError as problem:
         return PictureInput(name, error=str(problem))
     grid = _grids([ink.levels], predictor)[0]
@@ -229,15 +231,29 @@ def _as_bytes(array: NDArray[Any], predictor: Predictor) -> NDArray[np.uint8]:
 
 def _grids(inks: Sequence[Array], predictor: Predictor) -> Array:
     """Return ink, each (height, width) of any size, as the network sees it, (n, height, width)."""
-    from backprop_cli.data.normalize import normalize_many
+    return np.asarray(predictor.form.seen(inks) * predictor.scaling.max_value)
 
-    counts = normalize_many(inks, picture=predictor.picture_size, slant=predictor.slant)
-    return np.asarray(counts * (predictor.scaling.max_value / FULL_COUNT))
+
+def _row_as_it_is(content: Any, name: str, predictor: Predictor, invert: Invert) -> Array | None:
+    """Return a picture that lies as the rows did that a network was trained on, from 0 to 1; None for any other."""
+    layout = predictor.form.layout
+    if layout is None:
+        return None
+    from backprop_cli.data.arrangement import has_dark_ink
+    from backprop_cli.data.image import decode
+
+    gray = decode(content, name, as_it_is=predictor.picture_size)
+    if gray.shape != predictor.picture_size:
+        return None
+    is_dark = has_dark_ink(gray[None]) if invert == "auto" else invert == "no"
+    row = 1.0 - gray if is_dark else gray
+    return row if layout.holds(row) else None
 
 
 def _sample(name: str, predictor: Predictor) -> PictureInput:
     """Return a sample of the digits data set, and what it is."""
     from backprop_cli.data.dataset import load_digits
+    from backprop_cli.data.normalize import FULL_COUNT, bitmap
     from backprop_cli.data.resize import resized
 
     digits = load_digits()
@@ -246,7 +262,11 @@ def _sample(name: str, predictor: Predictor) -> PictureInput:
         raise UsageError(f"{name}: samples are counted from 0 to {len(digits) - 1}, such as digits:555")
     if predictor.classes != digits.classes:
         raise UsageError(f"{name}: the digits are 0 to 9, and this model reads something else")
-    row, full = int(number), predictor.scaling.max_value
+    row, full, form = int(number), predictor.scaling.max_value, predictor.form
     one = replace(digits, pictures=digits.pictures[row : row + 1])
-    counts = resized(one, predictor.picture_size, predictor.slant).pictures[0].astype(np.float32)
-    return PictureInput(name, counts * (full / FULL_COUNT), full, label=int(digits.labels[row]))
+    seen: Array
+    if form.layout is None:
+        seen = resized(one, form.picture, form.slant).pictures / np.float32(FULL_COUNT)
+    else:
+        seen = form.seen([ink.astype(np.float32) for ink in bitmap(one.pictures)])
+    return PictureInput(name, seen[0] * full, full, label=int(digits.labels[row]))

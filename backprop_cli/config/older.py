@@ -1,6 +1,7 @@
 """What the configs of older versions said otherwise: runs and models that carry it keep their meaning.
 
-Version 0.1 had one record of augmentation, in which `through_normalizer` chose between warps and copies.
+Version 0.1 had one record of augmentation, in which `through_normalizer` chose between warps and copies; and it took
+arrays as they are.
 """
 
 from __future__ import annotations
@@ -10,6 +11,10 @@ from typing import Any
 
 def modernized(plain: dict[str, Any]) -> dict[str, Any]:
     """Return a resolved config as this version says it; `plain` stays as it is."""
+    match plain:
+        case {"data": {"source": str(source), **data}} if source != "digits" and "invert" not in data:
+            as_they_are = {"picture": data.get("picture") or "raw", "invert": "no", "transpose": False}
+            return modernized({**plain, "data": {**data, "source": source, **as_they_are}})
     match plain:
         case {"data": {"augment": {"kind": _}}}:
             return plain
@@ -23,8 +28,14 @@ def modernized(plain: dict[str, Any]) -> dict[str, Any]:
 
 def as_first_written(plain: dict[str, Any]) -> dict[str, Any]:
     """Return a resolved config as version 0.1 said it: what a digest is taken of, then and now."""
-    match plain:
-        case {"data": {"augment": {"kind": kind, **augment}, **data}}:
+    data = dict(plain["data"])
+    meaning = {key: data.pop(key, None) for key in ("invert", "transpose", "classes")}
+    if meaning == {"invert": "no", "transpose": False, "classes": None}:
+        data["picture"] = None if data["picture"] == "raw" else data["picture"]
+    elif meaning != {"invert": "auto", "transpose": None, "classes": None}:
+        data |= {key: value for key, value in meaning.items() if value is not None}
+    match data:
+        case {"augment": {"kind": kind, **augment}}:
             first = {"interpolation": "bilinear", "thickness": 0.0, "copies": 30, **augment}
-            return {**plain, "data": {**data, "augment": {"through_normalizer": kind == "copies", **first}}}
-    return plain
+            data["augment"] = {"through_normalizer": kind == "copies", **first}
+    return {**plain, "data": data}

@@ -20,6 +20,8 @@ from backprop_cli.data.normalize import BLOCK, Slant
 if TYPE_CHECKING:
     from numpy.random import Generator
 
+    from backprop_cli.data.arrangement import Arrangement
+
 
 # The first row of each writer group in scikit-learn's digits, which stand in the order they were collected.
 # Source: INRIA scikit-learn course, "Sample grouping".
@@ -42,6 +44,8 @@ class Dataset:
         groups: Which writer each row is by, (n,); None where that is not known.
         slant: How slanted digits were set upright (see `normalize`): what a picture needs to look like these.
         n_skipped: How many bad rows of the source were left out.
+        is_raw: Its rows stay as their source has them, so that a picture has to be laid like them.
+        arrangement: How arrays were understood; None for what needs no understanding.
     """
 
     name: str
@@ -52,6 +56,8 @@ class Dataset:
     groups: Labels | None = None
     slant: Slant = "edges"
     n_skipped: int = 0
+    is_raw: bool = False
+    arrangement: Arrangement | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

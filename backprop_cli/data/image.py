@@ -88,7 +88,9 @@ def read_picture(source: "Path | bytes | Image", *, invert: Invert = "auto", whe
         return ink_of(gray, invert)
 
 
-def decode(source: "Path | bytes | Image", where: str | None = None) -> Float32Array:
+def decode(
+    source: "Path | bytes | Image", where: str | None = None, *, as_it_is: tuple[int, int] | None = None
+) -> Float32Array:
     """Read one picture and return it in gray, of a size to work on; safe in threads, as it changes no global state.
 
     So what Pillow warns of is left to the filters of the program around it (where they make an error of a warning, the
@@ -97,6 +99,7 @@ def decode(source: "Path | bytes | Image", where: str | None = None) -> Float32A
     Args:
         source: A file, the content of one (as it comes from standard input), or a picture of Pillow's, left as it is.
         where: What messages call it; None: the file's path, or -.
+        as_it_is: Height and width of pictures that keep their size.
 
     Returns:
         Gray levels from 0 (black) to 1 (white), (height, width), the longer side at most 320.
@@ -108,7 +111,7 @@ def decode(source: "Path | bytes | Image", where: str | None = None) -> Float32A
     hush_pillow()
     with _opened(source, where) as image:
         try:
-            levels = _gray_levels(image)
+            levels = _gray_levels(image, as_it_is)
         except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
             raise PictureError(f"{where}: damaged picture ({reason_of(error)}); save it again") from None
     if not np.isfinite(levels).all():
@@ -234,7 +237,7 @@ def _has_several_pictures(image: "Image") -> bool:
     return image.format != "MPO" and bool(getattr(image, "is_animated", False))
 
 
-def _gray_levels(image: "Image") -> Float32Array:
+def _gray_levels(image: "Image", as_it_is: tuple[int, int] | None) -> Float32Array:
     """Decode, turn, scale and turn to gray in [0, 1] (non-finite where a float picture is), (height, width)."""
     from PIL import ImageOps
 
@@ -245,10 +248,10 @@ def _gray_levels(image: "Image") -> Float32Array:
         ImageOps.exif_transpose(image, in_place=True)
     image = _thinned(image)
     if image.mode.startswith(("I", "F")):
-        return _scaled_numbers(image)
+        return _scaled_numbers(image, as_it_is)
     transparent = image.has_transparency_data
     mode = "RGBA" if transparent else "L" if image.mode in ("1", "L") else "RGB"
-    pixels = np.asarray(_resized(image if image.mode == mode else image.convert(mode)), dtype=np.float32)
+    pixels = np.asarray(_resized(image if image.mode == mode else image.convert(mode), as_it_is), dtype=np.float32)
     channels = pixels.reshape(*pixels.shape[:2], -1) / np.float32(255)  # (height, width, 1, 3 or 4)
     return _best_gray(_on_ground(channels) if transparent else channels)
 
@@ -263,25 +266,25 @@ def _thinned(image: "Image") -> "Image":
     return image.resize((-(-image.width // step), -(-image.height // step)), Image.Resampling.NEAREST)
 
 
-def _resized(image: "Image") -> "Image":
+def _resized(image: "Image", as_it_is: tuple[int, int] | None) -> "Image":
     """Bring the longer side to at most 320 and the shorter to at least 96 if the longer allows it."""
     from PIL import Image
 
     long, short = max(image.size), min(image.size)
     factor = min(LONG_SIDE / long, max(1.0, SHORT_SIDE / short))
-    if factor == 1:
+    if factor == 1 or as_it_is == (image.height, image.width):
         return image
     size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
     return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 
-def _scaled_numbers(image: "Image") -> Float32Array:
+def _scaled_numbers(image: "Image", as_it_is: tuple[int, int] | None) -> Float32Array:
     """Scale 16-bit, 32-bit and float pictures: the smallest usual range that holds all pixels becomes 0..1."""
     image = image.convert("F")
     low, high = (float(level) for level in cast("tuple[float, float]", image.getextrema()))
     low = min(low, 0.0)
     top = next((top for top in (1.0, 255.0, 65535.0) if high <= top), high)
-    numbers = np.asarray(_resized(image), dtype=np.float32)
+    numbers = np.asarray(_resized(image, as_it_is), dtype=np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite then is refused
         levels: Float32Array = np.clip((numbers - np.float32(low)) / np.float32(top - low), 0, 1)
     return levels

@@ -28,6 +28,9 @@ Slant = Literal["edges", "moments", "none"]
 BLOCK = 4
 """Bitmap pixels along one side of a counted block, so that counts reach 16."""
 
+FULL_COUNT = float(BLOCK * BLOCK)
+"""The count of a block that is all ink."""
+
 _INK = 0.5
 """Ink from which a pixel counts as drawn, in (0, 1)."""
 

@@ -3,26 +3,56 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from backprop_cli.data.arrangement import Arrangement, ink_of_arrays
 from backprop_cli.data.dataset import Dataset, largest
-from backprop_cli.data.normalize import BLOCK, Slant, bitmap, normalize
+from backprop_cli.data.normalize import FULL_COUNT, Slant, bitmap, normalize
 
-FULL_COUNT = BLOCK * BLOCK
 CHUNK_PICTURES = 4096  # brought to size at a time
 
 
-def resized(dataset: Dataset, picture: tuple[int, int], slant: Slant | None) -> Dataset:
-    """Return the data set with pictures of this size, counted as the digits were."""
+def resized(
+    dataset: Dataset, picture: tuple[int, int], slant: Slant | None, arrangement: Arrangement | None = None
+) -> Dataset:
+    """Return the data set with pictures of this size, counted as the digits were.
+
+    Args:
+        dataset: Counts from 0 to 16, or arrays.
+        picture: Height and width.
+        slant: How slanted digits are set upright; None: as the data set has it.
+        arrangement: How the arrays are meant; None: bright ink on 0, to the largest value.
+    """
     pictures = dataset.pictures
     full = float(dataset.max_value or largest(pictures, np.arange(len(pictures))) or 1.0)
-    are_counts = pictures.dtype.kind in "ui" and full <= FULL_COUNT
+    are_counts = arrangement is None and pictures.dtype.kind in "ui" and full <= FULL_COUNT
     if are_counts and dataset.picture_size == picture and slant in (None, dataset.slant):
         return dataset
+    starts = range(0, len(pictures), CHUNK_PICTURES)
+    form = _Form(picture, slant or "moments", full, are_counts, arrangement)
     counts = np.empty((len(pictures), *picture), np.uint8)
-    for start in range(0, len(pictures), CHUNK_PICTURES):
-        part = pictures[start : start + CHUNK_PICTURES]
-        ink = bitmap(part).astype(np.float32) if are_counts else np.divide(part, full, dtype=np.float32)
-        counts[start : start + CHUNK_PICTURES] = normalize(ink, picture=picture, slant=slant or "moments")
-    return replace(dataset, pictures=counts, max_value=float(FULL_COUNT), slant=slant or "moments")
+    for start in starts:
+        counts[start : start + CHUNK_PICTURES] = _counted(form, pictures[start : start + CHUNK_PICTURES])
+    return replace(dataset, pictures=counts, max_value=FULL_COUNT, slant=slant or "moments", arrangement=arrangement)
+
+
+class _Form(NamedTuple):
+    picture: tuple[int, int]
+    slant: Slant
+    full: float
+    are_counts: bool
+    arrangement: Arrangement | None
+
+
+def _counted(form: _Form, part: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return some pictures, (n, height, width), as counts of another size."""
+    if form.are_counts:
+        ink = bitmap(part).astype(np.float32)
+    elif form.arrangement is not None:
+        ink = ink_of_arrays(part, form.arrangement)
+    else:
+        ink = np.divide(part, form.full, dtype=np.float32)
+    return normalize(ink, picture=form.picture, slant=form.slant).astype(np.uint8)

@@ -9,15 +9,27 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from backprop_cli.data.arrangement import (
+    Invert,
+    Judge,
+    are_own_counts,
+    arrangement_of,
+    as_it_is,
+    as_own_counts,
+    is_of_digits,
+    renamed,
+)
 from backprop_cli.data.augment import Warps
 from backprop_cli.data.copies import Copies
 from backprop_cli.data.dataset import Dataset
+from backprop_cli.data.layout import Layout
 from backprop_cli.data.normalize import Slant
 from backprop_cli.data.readers.shared import LEAST_INK, ProgressCallback, Wanted
 from backprop_cli.data.resize import resized
 from backprop_cli.data.splits import SplitKind, Splits, split
 from backprop_cli.errors import DataError, quoted, require
 
+LEAST_SIDE, MOST_SIDE = 4, 64  # pixels, of what a network sees
 READERS = {  # a file in `readers/` -> what a source of its form is called; asked in this order
     "digits": "digits",
     "openml": "openml:NAME",
@@ -50,7 +62,12 @@ class DataSettings:
             largest value.
         picture: What the network sees, such as `8x8` or `16x16`: every picture is cropped, straightened and counted in
             blocks, as the digits were (which themselves reach other sizes by deconvolution); counts from 0 to 16 of
-            this size are taken as they are. null or `raw`: arrays stay as they are, picture files become 8x8.
+            this size are taken as they are. `raw`: arrays stay as they are, and the model keeps how their ink lies.
+            null: arrays of digits are counted at their own size, others stay as they are; picture files become 8x8.
+        invert: Of arrays: `yes` for dark ink on a light ground, `no` for light ink on dark, `auto` to find out.
+        transpose: Of arrays: whether rows are columns, as in EMNIST; null: found out for digits, else they are not.
+        classes: Names of the classes, in their order, or a mapping from label to name, such as `{10: "0"}`; null: the
+            labels are the names.
         skip_bad: Leave out bad rows and unreadable pictures instead of refusing the run.
         augment: `kind: warps`, drawn afresh each epoch, or `kind: copies`, made once; null: the digits as they are.
     """
@@ -64,6 +81,9 @@ class DataSettings:
     scaling: Literal["centered", "unit"] = "centered"
     max_value: float | None = None
     picture: str | None = None
+    invert: Invert = "auto"
+    transpose: bool | None = None
+    classes: tuple[str, ...] | dict[str, str] | None = None
     skip_bad: bool = False
     augment: Annotated[Warps | Copies, Field(discriminator="kind")] | None = None
 
@@ -79,7 +99,7 @@ class DataSettings:
             (not (val < 1.0 and test < 1.0) or val + test < 1.0, left),
             (0 <= self.split_seed < 2**32, f"split_seed: {self.split_seed} is not in 0 to 4,294,967,295"),
             (
-                min(shape) >= 4 and max(shape) <= 64,
+                min(shape) >= LEAST_SIDE and max(shape) <= MOST_SIDE,
                 f"picture: {quoted(self.picture)} is not HxW from 4x4 to 64x64, or raw",
             ),
             (
@@ -111,17 +131,76 @@ def is_path(source: str) -> bool:
     return source not in ("", "digits") and not source.startswith("openml:")
 
 
-def load_data(settings: DataSettings, progress: ProgressCallback = None) -> Dataset:
-    """Return the data set of `data.source`, its pictures of the size that `data.picture` says; see `load_source`."""
+def load_data(settings: DataSettings, progress: ProgressCallback = None, judge: Judge | None = None) -> Dataset:
+    """Return the data set of `data.source` in the form that the network sees.
+
+    Args:
+        settings: How it is meant, and the size that is wanted.
+        progress: Is told how many picture files of how many have been read.
+        judge: Finds out whether digits lie transposed.
+
+    Raises:
+        DataError: There is no such source, or it is not what it should be; all bad rows are named, up to 10 of them.
+    """
     slant: Slant | None = "moments" if isinstance(settings.augment, Copies) else None
-    picture, skip_bad = settings.picture_shape, settings.skip_bad
-    return load_source(settings.source, picture=picture, slant=slant, skip_bad=skip_bad, progress=progress)
+    return load_like(settings.source, settings, settings.picture_shape, slant, progress=progress, judge=judge)
 
 
-def load_test_data(settings: DataSettings, dataset: Dataset, progress: ProgressCallback = None) -> Dataset:
+def load_test_data(
+    settings: DataSettings, dataset: Dataset, progress: ProgressCallback = None, judge: Judge | None = None
+) -> Dataset:
     """Return the data set of `data.test_source`, brought to the form of `dataset`, which is trained on."""
-    picture, source = settings.picture_shape, settings.test_source or ""
-    return load_source(source, picture=picture, slant=dataset.slant, skip_bad=settings.skip_bad, progress=progress)
+    picture = None if dataset.is_raw else dataset.picture_size
+    source = settings.test_source or ""
+    return load_like(source, settings, picture, dataset.slant, is_raw=dataset.is_raw, progress=progress, judge=judge)
+
+
+def load_like(
+    source: str,
+    settings: DataSettings,
+    picture: tuple[int, int] | None,
+    slant: Slant | None,
+    *,
+    is_raw: bool | None = None,
+    layout: Layout | None = None,
+    progress: ProgressCallback = None,
+    judge: Judge | None = None,
+) -> Dataset:
+    """Return the data set of a source in the form that a network sees.
+
+    Args:
+        source: As in `DataSettings`.
+        settings: How its arrays are meant.
+        picture: The size that is wanted; None: see `DataSettings.picture`.
+        slant: How slanted digits are set upright; None: as the source has it.
+        is_raw: Whether arrays stay as they are; None: as `settings` say, or as their classes want it.
+        layout: How the ink of picture files is laid, for a network that sees rows as they are.
+        progress: Is told how many picture files of how many have been read.
+        judge: Finds out whether digits lie transposed.
+
+    Raises:
+        DataError: There is no such source, or it is not what it should be; all bad rows are named, up to 10 of them.
+    """
+    wanted = Wanted(picture or (8, 8), slant or "moments", settings.skip_bad, progress, layout)
+    found = as_own_counts(renamed(_read(source, wanted), settings.classes))
+    is_own = found.max_value > 0 or are_own_counts(found.pictures)
+    if is_own and not is_raw:
+        return found if picture is None else resized(found, picture, slant)
+    if found.max_value:
+        return found
+    arrangement = arrangement_of(
+        found, invert=settings.invert, transpose=settings.transpose, max_value=settings.max_value, judge=judge
+    )
+    if is_raw is None:
+        is_raw = settings.picture == "raw" or (picture is None and not is_of_digits(found.classes))
+    if is_raw:
+        return as_it_is(found, arrangement)
+    height, width = found.picture_size
+    return resized(found, picture or (_side(height), _side(width)), slant, arrangement)
+
+
+def _side(side: int) -> int:
+    return min(max(side, LEAST_SIDE), MOST_SIDE)
 
 
 def load_source(

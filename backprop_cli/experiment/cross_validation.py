@@ -21,7 +21,7 @@ from backprop_cli.errors import BackpropError, DataError, DivergenceError
 from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.experiment.split_data import SplitData
 from backprop_cli.insight.metrics import Evaluation, evaluate, wilson_interval
-from backprop_cli.predictor import Predictor
+from backprop_cli.predictor import Predictor, lies_transposed
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,8 +147,8 @@ def cross_validate(
 
 def _trainer(config: Config) -> Callable[[int, Fold, int], FoldPredictions]:
     """Read the data, once for all folds that a process is given; return what trains on one of them."""
-    dataset = load_data(config.data)
-    test_dataset = load_test_data(config.data, dataset) if config.data.test_source else dataset
+    dataset = load_data(config.data, judge=lies_transposed)
+    test_dataset = load_test_data(config.data, dataset, judge=lies_transposed) if config.data.test_source else dataset
     return partial(_answer, config, dataset, test_dataset)
 
 

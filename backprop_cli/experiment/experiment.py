@@ -20,6 +20,7 @@ from backprop_cli.config.config import Config
 from backprop_cli.data.augment import Warps
 from backprop_cli.data.copies import Copies, warped_copies
 from backprop_cli.data.dataset import ChunkLoader, Dataset, Scaling, are_counts, largest
+from backprop_cli.data.layout import Layout
 from backprop_cli.engine.network import Network, count_params
 from backprop_cli.engine.training import EpochResult, LayerFigures, Progress, train
 from backprop_cli.engine.training_state import StopReason, TrainingState
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 MAX_PARAMS = 50_000_000
 MAX_POINTS = 1 << 30  # bytes that warps look up, made once for all epochs
 CHECKPOINT_SECONDS = 1.0
+N_LAID = 2000  # rows that tell how all of them lie
 
 
 def _check_interpolation(config: Config, dataset: Dataset, train_rows: Rows) -> None:
@@ -54,6 +56,15 @@ def _check_interpolation(config: Config, dataset: Dataset, train_rows: Rows) -> 
             f"data.augment.interpolation: bitmap needs whole numbers from 0 to 16, unlike {dataset.name}; "
             f"set data.picture (such as {size_text(dataset)}), or use bilinear"
         )
+
+
+def _layout_of(dataset: Dataset, train_rows: Rows, max_value: float) -> Layout:
+    """Return how the rows that are trained on lie."""
+    rows = train_rows[np.linspace(0, len(train_rows) - 1, min(len(train_rows), N_LAID)).astype(int)]
+    try:
+        return Layout.of(np.divide(dataset.pictures[rows], max_value, dtype=np.float32))
+    except ValueError as error:
+        raise DataError(f"{dataset.name}: {error}; nothing can be learned from them") from error
 
 
 class Experiment:
@@ -81,6 +92,7 @@ class Experiment:
         _check_interpolation(config, dataset, splits.train)
         max_value = config.data.max_value or dataset.max_value or largest(dataset.pictures, splits.train) or 1.0
         self.scaling = Scaling.fit(config.data.scaling, dataset.pictures, max_value, splits.train)
+        self.layout = _layout_of(dataset, splits.train, max_value) if dataset.is_raw else None
         self.networks: list[Network] = []
         self.states: list[TrainingState] = []
         for member in range(config.ensemble):
@@ -266,6 +278,7 @@ class Experiment:
                 "max_value": float(self.scaling.max_value),
                 "scale": float(self.scaling.scale),
                 "slant": dataset.slant,
+                **({} if self.layout is None else {"layout": self.layout.to_dict()}),
             },
             mean=self.scaling.mean,
             config=self.config.to_dict(),

@@ -16,6 +16,7 @@ from backprop_cli.data.sources import load_data, load_test_data, split_dataset
 from backprop_cli.data.splits import Splits
 from backprop_cli.errors import DataError
 from backprop_cli.files import clean
+from backprop_cli.predictor import lies_transposed
 from backprop_cli.store.model_file import Model
 
 
@@ -44,11 +45,11 @@ class SplitData:
         Raises:
             DataError: It is not there, or not what it should be.
         """
-        dataset = load_data(config.data, progress)
+        dataset = load_data(config.data, progress, lies_transposed)
         splits = split_dataset(dataset, config.data)
         if config.data.test_source is None:
             return cls(dataset, dataset, splits)
-        test_dataset = load_test_data(config.data, dataset, progress)
+        test_dataset = load_test_data(config.data, dataset, progress, lies_transposed)
         if test_dataset.picture_size != dataset.picture_size or test_dataset.classes != dataset.classes:
             theirs, ours = ", ".join(test_dataset.classes), ", ".join(dataset.classes)
             raise DataError(

@@ -39,7 +39,8 @@ class Model:
             (fan_in + 1, fan_out), row by row, the bias in its last row.
         loss: The loss's settings, e.g. {"name": "cross_entropy", "label_smoothing": 0.0}.
         preprocessing: {"picture": [height, width], "max_value": what full ink is, "scale": float > 0,
-            "slant": how pictures are set upright, edges, moments or none}.
+            "slant": how pictures are set upright, edges, moments or none}, and for rows that were taken as they are
+            "layout": how the ink of a picture is laid like them, see `data.layout.Layout`; format 2.
         mean: Mean of the training pixels, float32, (n_inputs,).
         config: The resolved config as plain data.
         summary: Numbers, strings and None that tell of the training: best_epoch, val_loss, ...
@@ -77,7 +78,7 @@ def save_model(path: Path, model: Model) -> None:
         ModelFileError: When a number is not finite or the file would be larger than one that can be read.
         OSError: When the disk refuses; an older file is then still there.
     """
-    save_tensors(path, "model", _model_tensors(model), _describe(model))
+    save_tensors(path, "model", _model_tensors(model), _describe(model), _format_of(model))
 
 
 def model_bytes(model: Model) -> bytes:
@@ -86,7 +87,7 @@ def model_bytes(model: Model) -> bytes:
     Raises:
         ValueError: When a number is not finite or the file would be larger than one that can be read.
     """
-    return pack("model", _model_tensors(model), _describe(model))
+    return pack("model", _model_tensors(model), _describe(model), _format_of(model))
 
 
 def load_model(path: Path) -> Model:
@@ -132,6 +133,11 @@ def _describe(model: Model) -> dict[str, Any]:
     }
 
 
+def _format_of(model: Model) -> int:
+    """Return 2 where an older version would misread a picture, else what all of them read."""
+    return 2 if "layout" in model.preprocessing else 1
+
+
 def _model_tensors(model: Model) -> Tensors:
     """Return views of the parameter vectors, layer by layer, under their names in the file."""
     tensors: Tensors = {"preprocessing.mean": model.mean}
@@ -166,9 +172,9 @@ def _expected_shapes(content: dict[str, Any]) -> Shapes:
     return expected
 
 
-def _record(**fields: CoreSchema) -> CoreSchema:
-    """Return the schema of a mapping with exactly these keys."""
-    required = {name: cs.typed_dict_field(schema) for name, schema in fields.items()}
+def _record(*, optional: str = "", **fields: CoreSchema) -> CoreSchema:
+    """Return the schema of a mapping with exactly these keys, one of which may be missing."""
+    required = {name: cs.typed_dict_field(schema, required=name != optional) for name, schema in fields.items()}
     return cs.typed_dict_schema(required, extra_behavior="forbid")
 
 
@@ -181,11 +187,27 @@ _SCALAR = cs.union_schema(
 )
 _SCALARS = cs.dict_schema(cs.str_schema(), _SCALAR, max_length=MAX_SCALARS)
 _LAYER = _record(units=cs.int_schema(ge=1, le=MAX_UNITS), activation=_NAME, dropout=cs.float_schema(ge=0, lt=1))
+_PLACE = cs.float_schema(ge=-1e5, le=1e5)  # in pixels
+_LENGTH = cs.float_schema(ge=1, le=1e5)
+_LAYOUT = _record(
+    fit=cs.literal_schema(["longer", "height", "width", "both"]),
+    height=_LENGTH,
+    width=_LENGTH,
+    longer=_LENGTH,
+    center=cs.literal_schema(["mass", "box"]),
+    y=_PLACE,
+    x=_PLACE,
+    upright=cs.bool_schema(),
+    least=cs.list_schema(_PLACE, min_length=4, max_length=4),
+    most=cs.list_schema(_PLACE, min_length=4, max_length=4),
+)
 _PREPROCESSING = _record(
     picture=cs.list_schema(cs.int_schema(ge=1, le=MAX_SIDE), min_length=2, max_length=2),
     max_value=_POSITIVE,
     scale=_POSITIVE,
     slant=cs.literal_schema(["edges", "moments", "none"]),
+    layout=_LAYOUT,
+    optional="layout",
 )
 # Built from its parts, as pydantic's own way to them, from annotations, adds 20 ms to every start.
 _CONTENT = SchemaValidator(

@@ -2,7 +2,7 @@
 
 The file's one metadata entry, "backprop", is sorted JSON:
 
-    {"content": {...}, "format": 1, "kind": "model" | "checkpoint", "sha256": 64 hex digits}
+    {"content": {...}, "format": 1 or 2, "kind": "model" | "checkpoint", "sha256": 64 hex digits}
 
 The digits are the SHA-256 of the whole file with zeros in their place. They tell damage, not forgery: a file from a
 stranger may carry the right digits, so that everything is looked at as well. No clock and no chance goes into a file:
@@ -24,7 +24,7 @@ from safetensors.numpy import load, save
 from backprop_cli.errors import ModelFileError, require
 from backprop_cli.files import clean, parse_json, read_bounded, write_atomic
 
-FORMAT: Final = 1
+FORMAT: Final = 2  # the newest; what an older version may read is still written in its own
 MAX_HEADER: Final = 2**20
 MAX_BYTES: Final = {"model": 256 * 2**20, "checkpoint": 2**30}
 
@@ -48,7 +48,7 @@ _CHUNK = 2**20
 _MAX_MESSAGE = 300
 
 
-def pack(kind: Kind, tensors: Mapping[str, NDArray[Any]], content: Mapping[str, Any]) -> bytes:
+def pack(kind: Kind, tensors: Mapping[str, NDArray[Any]], content: Mapping[str, Any], version: int = 1) -> bytes:
     """Return the bytes of a file: built once with zeros for its checksum's digits, then with the digits.
 
     Raises:
@@ -58,12 +58,12 @@ def pack(kind: Kind, tensors: Mapping[str, NDArray[Any]], content: Mapping[str, 
     for name, array in dense.items():
         require((name != "__metadata__" and array.dtype.name in _DTYPES, f"cannot store the tensor {name!r}"))
         require((_all_finite(array), f"the tensor {name!r} holds a number that is not finite"))
-    zeroed = save(dense, _envelope(kind, content, _NO_DIGITS))
+    zeroed = save(dense, _envelope(kind, content, version, _NO_DIGITS))
     require((_header_length(zeroed) <= MAX_HEADER, f"its header would be larger than {MAX_HEADER} bytes"))
     require((len(zeroed) <= MAX_BYTES[kind], f"it would be larger than {MAX_BYTES[kind] // 2**20} MB"))
     digits = hashlib.sha256(zeroed).hexdigest()
     del zeroed  # not two files in memory beside the tensors
-    return save(dense, _envelope(kind, content, digits))
+    return save(dense, _envelope(kind, content, version, digits))
 
 
 def unpack(
@@ -102,7 +102,9 @@ def unpack(
     return tensors, content
 
 
-def save_tensors(path: Path, kind: Kind, tensors: Mapping[str, NDArray[Any]], content: Mapping[str, Any]) -> None:
+def save_tensors(
+    path: Path, kind: Kind, tensors: Mapping[str, NDArray[Any]], content: Mapping[str, Any], version: int = 1
+) -> None:
     """Write a file of its kind, atomically; see `pack`.
 
     Raises:
@@ -110,7 +112,7 @@ def save_tensors(path: Path, kind: Kind, tensors: Mapping[str, NDArray[Any]], co
         OSError: When the disk refuses; an older file is then still there.
     """
     try:
-        raw = pack(kind, tensors, content)
+        raw = pack(kind, tensors, content, version)
     except ValueError as error:
         raise ModelFileError(f"{clean(path)}: not written: {clean(error)[:_MAX_MESSAGE]}") from error
     write_atomic(path, raw)
@@ -159,9 +161,9 @@ def load_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:
 # The envelope
 
 
-def _envelope(kind: Kind, content: Mapping[str, Any], digits: str) -> dict[str, str]:
+def _envelope(kind: Kind, content: Mapping[str, Any], version: int, digits: str) -> dict[str, str]:
     """Return the safetensors metadata: one key, as several would come in random order."""
-    fields = {"content": content, "format": FORMAT, "kind": kind, "sha256": digits}
+    fields = {"content": content, "format": version, "kind": kind, "sha256": digits}
     return {"backprop": json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)}
 
 
@@ -197,8 +199,9 @@ def _open_envelope(metadata: object, digits: str, kind: Kind) -> dict[str, Any]:
     require((isinstance(text, str), "its metadata is not text"))
     fields = _mapping(parse_json(text), "its metadata")
     version = fields.get("format")
-    require((type(version) is int and version >= 1, "its format has no number"))
-    require((version == FORMAT, f"written by a newer backprop (format {version}, this one reads {FORMAT})"))
+    if type(version) is not int or version < 1:
+        raise ValueError("its format has no number")
+    require((version <= FORMAT, f"written by a newer backprop (format {version}, this one reads {FORMAT})"))
     _mapping(fields, "its metadata", {"content", "format", "kind", "sha256"})
     require((fields["sha256"] == digits, "its checksum stands in the wrong place"))
     require((fields["kind"] in MAX_BYTES, "it is of an unknown kind"))

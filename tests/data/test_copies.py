@@ -115,7 +115,7 @@ def test_training_on_copies_counts_them_and_the_model_knows_how_to_set_pictures_
         last = [event for event in events if hasattr(event, "n_rows")][-1]
     assert last.n_rows == 2 * len(experiment.split_data.splits.train)
     predictor = Predictor(experiment.model())
-    assert (predictor.picture_size, predictor.slant) == ((16, 16), "moments")
+    assert (predictor.picture_size, predictor.form.slant) == ((16, 16), "moments")
     rows = experiment.split_data.splits.val
     answers = predictor.probabilities(experiment.split_data.dataset.pictures[rows]).argmax(axis=1)
     assert (answers == experiment.split_data.dataset.labels[rows]).mean() > 0.8

@@ -21,6 +21,7 @@ from judge import LIMITS, small_run
 from mutations import Case, configs, data_files, model_files, pictures
 from worker import Outcome, Worker
 
+from backprop_cli.data.layout import Layout
 from backprop_cli.store.model_file import Model, save_model
 from backprop_cli.store.run_directory import CHECKPOINT
 
@@ -59,7 +60,22 @@ def sound_models() -> list[bytes]:
         saved((2, 3), (3,), ("0", "1")),
         saved((2, 3), (), ("\x1b[2J\x1b[31mred", "[bold]b[/bold]", "\u202ec\n")),
         saved((4, 4), (5, 4), tuple("0123456789"), members=3, loss={"name": "mse"}, temperature=0.5),
+        saved((6, 5), (3,), ("a", "b"), layout=LAYOUT),
     ]
+
+
+LAYOUT = Layout(
+    fit="longer",
+    height=4.0,
+    width=3.0,
+    longer=4.0,
+    center="mass",
+    y=2.5,
+    x=2.0,
+    upright=True,
+    least=(1.0, 1.0, 0.5, 0.5),
+    most=(6.0, 5.0, 4.0, 4.0),
+)
 
 
 def saved(
@@ -70,6 +86,7 @@ def saved(
     members: int = 1,
     loss: dict[str, object] | None = None,
     temperature: float = 1.0,
+    layout: Layout | None = None,
 ) -> bytes:
     rng = np.random.default_rng(0)
     widths = [picture[0] * picture[1], *units, len(classes)]
@@ -80,7 +97,10 @@ def saved(
         classes=classes,
         members=tuple(rng.random(n_params, np.float32) - np.float32(0.5) for _ in range(members)),
         loss=loss or {"name": "cross_entropy", "label_smoothing": 0.0},
-        preprocessing={"picture": list(picture), "max_value": 16.0, "scale": 0.5, "slant": "edges"},
+        preprocessing={
+            "picture": list(picture), "max_value": 16.0, "scale": 0.5, "slant": "edges",
+            **({} if layout is None else {"layout": layout.to_dict()}),
+        },
         mean=rng.random(widths[0], dtype=np.float32),
         config={"name": "[bold]x\x1b[2J", "seed": 0},
         summary={"best_epoch": 1, "val_loss": 0.5, "note": "\x1b]0;title\x07"},

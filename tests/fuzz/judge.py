@@ -22,7 +22,7 @@ from backprop_cli.data.image import read_picture
 from backprop_cli.data.normalize import normalize
 from backprop_cli.data.quiet import claim_process
 from backprop_cli.data.resize import resized
-from backprop_cli.data.sources import load_source
+from backprop_cli.data.sources import DataSettings, load_data
 from backprop_cli.engine.layers import LayerSpec
 from backprop_cli.engine.network import NetworkSettings
 from backprop_cli.errors import BackpropError, DivergenceError, PictureError
@@ -100,6 +100,12 @@ def read_model(path: Path) -> None:
     assert answers.shape == (4, len(predictor.classes))
     assert np.isfinite(answers).all()
     assert np.allclose(answers.sum(axis=1), 1, atol=1e-3), answers
+    drawn = np.zeros((40, 30), np.float32)
+    drawn[5:30, 10:15] = 1.0
+    seen = predictor.form.seen([drawn, drawn[:, ::-1], np.zeros((3, 3), np.float32)])
+    assert seen.shape == (3, height, width)
+    assert (seen >= 0).all()
+    assert (seen <= 1).all()
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -116,7 +122,7 @@ def taken_apart(raw: bytes) -> tuple[dict[str, Any], dict[str, tuple[tuple[int, 
     assert list(metadata) == ["backprop"]
     fields = json.loads(metadata["backprop"], object_pairs_hook=unique, parse_constant=refuse)
     assert fields.keys() == {"content", "format", "kind", "sha256"}
-    assert fields["format"] == 1
+    assert fields["format"] in (1, 2)
     digits = fields["sha256"].encode()
     assert any(
         hashlib.sha256(raw[:at] + b"0" * 64 + raw[at + 64 :]).hexdigest().encode() == digits
@@ -246,7 +252,7 @@ def read_picture_file(path: Path) -> None:
     assert max(ink.shape) <= 320
     assert np.isfinite(ink).all()
     assert 0 <= ink.min() <= ink.max() <= 1
-    counts = normalize(ink[None], picture=pretrained().picture_size, slant=pretrained().slant)
+    counts = normalize(ink[None], picture=pretrained().picture_size, slant=pretrained().form.slant)
     assert 0 <= counts.min() <= counts.max() <= 16
     assert np.isfinite(pretrained().probabilities(counts)).all()
     if path.stat().st_size % 4 == 0:  # now and then, as a row of digits too
@@ -259,7 +265,8 @@ def read_picture_file(path: Path) -> None:
 
 
 def read_data(path: Path) -> None:
-    dataset = load_source(str(path), skip_bad=hash(path.name) % 2 == 0)
+    picture = (None, "raw", "8x8")[hash(path.name) % 3]
+    dataset = load_data(DataSettings(source=str(path), picture=picture, skip_bad=hash(path.name) % 2 == 0))
     n = len(dataset)
     assert n > 0
     assert dataset.pictures.shape[0] == n == dataset.labels.shape[0]

@@ -331,8 +331,8 @@ LARGE_LAYER = {"units": 65_536, "activation": "relu", "dropout": 0.0}
 @pytest.mark.parametrize(
     ("edit", "match"),
     [
-        (lambda f: f.update(format=2), "written by a newer backprop (format 2, this one reads 1)"),
-        (lambda f: (f.update(format=2), f.pop("kind")), "written by a newer backprop (format 2, this one reads 1)"),
+        (lambda f: f.update(format=3), "written by a newer backprop (format 3, this one reads 2)"),
+        (lambda f: (f.update(format=3), f.pop("kind")), "written by a newer backprop (format 3, this one reads 2)"),
         (lambda f: f.update(format=True), "no number"),
         (lambda f: f.update(format=0), "no number"),
         (lambda f: f.pop("format"), "no number"),

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_cli.data.dataset import Dataset
+from backprop_cli.data.form import Form
 from backprop_cli.data.image import SUFFIXES, read_picture
-from backprop_cli.data.normalize import Slant, normalize_many
 from backprop_cli.data.processes import n_cores, share_out
 from backprop_cli.data.readers.shared import BadRows, Wanted, check_classes, class_order, dataset_of
 from backprop_cli.errors import DataError, PictureError
@@ -39,7 +39,8 @@ def load(source: str, wanted: Wanted) -> Dataset:
     Raises:
         DataError: There are no such folders, or some files are bad; all of them are named.
     """
-    folder, picture, slant = Path(source), wanted.picture, wanted.slant
+    folder, picture = Path(source), wanted.picture
+    form = Form(picture, wanted.slant, wanted.layout)
     bad = BadRows(str(folder))
     try:
         files = list(_files(folder, bad))
@@ -52,7 +53,7 @@ def load(source: str, wanted: Wanted) -> Dataset:
     check_classes(str(folder), class_order(label for label, _ in files))
     paths = [path for _, path in files]
     counts, good = np.zeros((len(files), *picture), np.uint8), np.ones(len(files), np.bool_)
-    with closing(_read(folder, paths, picture, slant)) as chunks:
+    with closing(_read(folder, paths, form)) as chunks:
         for start, (part, problems) in chunks:
             counts[start : start + len(part)] = part
             for index, problem in problems.items():
@@ -62,8 +63,8 @@ def load(source: str, wanted: Wanted) -> Dataset:
                 wanted.progress(start + len(part), len(files))
     bad.raise_if_bad(int(good.sum()), skip=wanted.skip_bad)
     labels = np.array([label for label, _ in files])
-    dataset = dataset_of(str(folder), counts[good], labels[good], max_value=16.0, n_skipped=bad.n)
-    return replace(dataset, slant=slant)
+    dataset = dataset_of(str(folder), counts[good], labels[good], max_value=form.full, n_skipped=bad.n)
+    return replace(dataset, slant=wanted.slant, is_raw=wanted.layout is not None)
 
 
 def _files(folder: Path, bad: BadRows) -> Iterator[tuple[str, str]]:
@@ -83,14 +84,14 @@ def _entries(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def _read(folder: Path, paths: Sequence[str], picture: tuple[int, int], slant: Slant) -> Generator[tuple[int, Chunk]]:
+def _read(folder: Path, paths: Sequence[str], form: Form) -> Generator[tuple[int, Chunk]]:
     """Yield chunk after chunk with the number of its first picture; the same chunks however many processes read."""
     starts = range(0, len(paths), CHUNK)
     parts = [paths[start : start + CHUNK] for start in starts]
     if len(paths) <= MANY:
-        yield from zip(starts, map(partial(_read_chunk, picture, slant), parts), strict=True)
+        yield from zip(starts, map(partial(_read_chunk, form), parts), strict=True)
         return
-    with closing(share_out([(part,) for part in parts], n_cores(), partial, _read_chunk, picture, slant)) as chunks:
+    with closing(share_out([(part,) for part in parts], n_cores(), partial, _read_chunk, form)) as chunks:
         try:
             yield from zip(starts, _in_order(chunks), strict=True)
         except ChildProcessError as error:
@@ -110,15 +111,15 @@ def _in_order(chunks: Iterable[tuple[int, Chunk] | None]) -> Iterator[Chunk]:
             n += 1
 
 
-def _read_chunk(picture: tuple[int, int], slant: Slant, paths: Sequence[str]) -> Chunk:
-    """Return counts of ink, (n, height, width), and the problems of those that cannot be read, by their number."""
+def _read_chunk(form: Form, paths: Sequence[str]) -> Chunk:
+    """Return what a network sees, (n, height, width), and the problems of the unreadable, by their number."""
     inks, problems = {}, {}
     for index, path in enumerate(paths):
         try:
             inks[index] = read_picture(Path(path)).levels
         except PictureError as error:
             problems[index] = str(error).removeprefix(f"{path}: ")
-    counts = np.zeros((len(paths), *picture), np.uint8)
+    counts = np.zeros((len(paths), *form.picture), np.uint8)
     if inks:
-        counts[list(inks)] = normalize_many(list(inks.values()), picture=picture, slant=slant)
+        counts[list(inks)] = np.rint(form.full * form.seen(list(inks.values())))
     return counts, problems

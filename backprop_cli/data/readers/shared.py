@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_cli.data.dataset import Dataset
+from backprop_cli.data.layout import Layout
 from backprop_cli.data.normalize import Slant
 from backprop_cli.errors import DataError, reason_of
 from backprop_cli.files import open_regular
@@ -41,12 +42,14 @@ class Wanted:
         slant: How the digits of picture files are set upright.
         skip_bad: Leave out bad rows and unreadable pictures instead of refusing the source.
         progress: Is told how many picture files of how many have been read.
+        layout: How the ink of picture files is laid instead, for a network that sees rows as they are.
     """
 
     picture: tuple[int, int] = (8, 8)
     slant: Slant = "moments"
     skip_bad: bool = False
     progress: ProgressCallback = None
+    layout: Layout | None = None
 
 
 class BadRows:
@@ -173,6 +176,8 @@ def dataset_of(
     Raises:
         DataError: Shapes, types or values that do not fit.
     """
+    if images.dtype.kind == "b":
+        images = images.astype(np.uint8)
     if images.ndim != 3 or images.dtype.kind not in "uif" or 0 in images.shape:
         raise DataError(f"{name}: images must be numbers of shape (n, height, width), not {images.shape}")
     if labels.shape != (len(images),) or labels.dtype.kind not in "uiU":
@@ -181,9 +186,10 @@ def dataset_of(
         raise DataError(f"{name}: groups must be {len(images):,} whole numbers or names, not {groups.shape}")
     if images.dtype.kind != "u":  # bytes are always fit, and there may be more of them than anybody wants to read twice
         least, most = float(images.min()), float(images.max())
-        if not (least >= 0 and most <= LARGEST):  # not a number is neither
-            raise DataError(f"{name}: images must be finite and at least 0 (and in float32)")
-        if 0 < most < LEAST_INK:
+        is_around_0 = -1.0 <= least < 0.0 and most <= 1.0  # as PyTorch often has it
+        if not (is_around_0 or (least >= 0 and most <= LARGEST)):  # not a number is neither
+            raise DataError(f"{name}: images must be finite and at least 0, or from -1 to 1 (and in float32)")
+        if least >= 0 and 0 < most < LEAST_INK:
             raise DataError(f"{name}: images hold nothing above {LEAST_INK:g}")
     if labels.dtype.kind == "U" and labels.astype("=U").view(np.uint32).max(initial=0) > sys.maxunicode:
         raise DataError(f"{name}: labels hold what is no text")
