@@ -134,6 +134,7 @@ def _experiment(config: Config, *, augmented: bool) -> Experiment:
 def _pictures(experiment: Experiment, rows: Sequence[int], *, augmented: bool) -> Array:
     """Return the pictures of rows, (n, height, width), ink from 0 to 1."""
     pictures, settings = experiment.split_data.dataset.pictures[rows], experiment.config.data.augment
+    settings = experiment.warps or settings
     if not augmented or settings is None:
         return np.asarray(pictures / experiment.scaling.max_value)
     rng = np.random.default_rng(experiment.config.seed)

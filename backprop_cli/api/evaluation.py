@@ -17,7 +17,7 @@ from backprop_cli.arrays import Labels, Rows
 from backprop_cli.data.dataset import Dataset
 from backprop_cli.data.normalize import FULL_COUNT
 from backprop_cli.errors import ArgumentError, DataError, RunDirectoryError
-from backprop_cli.experiment.split_data import SplitData, count_trained_on
+from backprop_cli.experiment.split_data import SplitData, count_trained_on, with_classes
 from backprop_cli.files import clean
 from backprop_cli.insight import metrics
 from backprop_cli.store.runs import metrics_beside
@@ -220,10 +220,10 @@ def _other_data(model: Model, source: str) -> Dataset:
         )
         if dataset.max_value not in (0.0, full):
             dataset = replace(dataset, pictures=dataset.pictures * np.float32(full / dataset.max_value))
-    if dataset.picture_size != predictor.picture_size or dataset.classes != predictor.classes:
-        wanted, classes = "x".join(map(str, predictor.picture_size)), ", ".join(predictor.classes)
-        raise ArgumentError(f"data {source}: the model reads {wanted} pictures of {classes}; this is something else")
-    return dataset
+    if dataset.picture_size != predictor.picture_size:
+        wanted, found = ("x".join(map(str, size)) for size in (predictor.picture_size, dataset.picture_size))
+        raise ArgumentError(f"data {source}: the model reads pictures of {wanted} as they are; these are of {found}")
+    return with_classes(dataset, predictor.classes, where=f"data {source}")
 
 
 def _at_hand(model: Model, warnings: list[str]) -> SplitData | None:

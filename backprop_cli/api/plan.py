@@ -7,6 +7,7 @@ from typing import Any
 
 from backprop_cli.config.config import Config
 from backprop_cli.data.readers.shared import ProgressCallback
+from backprop_cli.experiment.data_checks import understood
 from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.experiment.split_data import SplitData
 
@@ -33,6 +34,8 @@ class Plan:
         n_train: Rows to train on.
         n_val: Rows to choose by.
         n_test: Rows to look at once.
+        data: What the data were understood as.
+        about: The same in one line.
         warnings: What is to be known of the data, in words.
     """
 
@@ -43,6 +46,8 @@ class Plan:
     n_train: int
     n_val: int
     n_test: int
+    data: dict[str, Any]
+    about: str
     warnings: tuple[str, ...]
 
     def __repr__(self) -> str:
@@ -59,6 +64,7 @@ class Plan:
             "train": self.n_train,
             "validation": self.n_val,
             "test": self.n_test,
+            "data": self.data,
         }
 
 
@@ -91,5 +97,7 @@ def plan(config: Config, *, progress: ProgressCallback = None) -> Plan:
         n_train=len(splits.train),
         n_val=len(splits.val),
         n_test=len(splits.test),
+        data=understood(experiment.split_data.dataset),
+        about=experiment.about,
         warnings=tuple(experiment.split_data.warnings),
     )

@@ -13,6 +13,7 @@ from backprop_cli.api.words import percent
 from backprop_cli.config.config import Config
 from backprop_cli.engine.training import EpochResult
 from backprop_cli.errors import ModelFileError
+from backprop_cli.experiment.data_checks import understood
 from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.files import clean
 from backprop_cli.insight.diagnosis import Finding
@@ -104,5 +105,6 @@ class Run:
             "seconds": round(self.seconds, 3),
             "stop_reason": self.stop_reason,
             "parameters_sha256": self.parameters_sha256,
+            "data": understood(self._experiment.split_data.dataset),
             "findings": [asdict(finding) for finding in self.findings],
         }

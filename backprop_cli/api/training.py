@@ -91,6 +91,7 @@ class Training(Events):
 
     Attributes:
         path: The run's directory; None where nothing is written.
+        about: What the data were understood as, in one line.
         warnings: What is to be known, in words.
     """
 
@@ -100,6 +101,7 @@ class Training(Events):
         self._rows: list[dict[str, object]] = []
         self._latest_problem: str | None = None
         self.path = None if directory is None else directory.path
+        self.about = experiment.about
         self.warnings = [*experiment.split_data.warnings, *warnings]
 
     def __next__(self) -> Progress | EpochResult:

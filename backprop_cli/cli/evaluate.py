@@ -100,7 +100,8 @@ def _class_table(found: Evaluation) -> Table:
     for name in found.classes:
         table.add_column(Text(clean(name)), justify="right")
     for k, figures in enumerate(found.per_class):
-        shares = [f"{share:.3f}" for share in (figures.precision, figures.recall, figures.f1)]
+        known = (figures.precision, figures.recall, figures.f1) if figures.support else (None, None, None)
+        shares = ["-" if share is None else f"{share:.3f}" for share in known]
         confusions = [
             Text(str(n) if n else "·", console.FAINT if not n else console.GOOD if j == k else console.BAD)
             for j, n in enumerate(found.confusion_matrix[k])

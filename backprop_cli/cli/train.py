@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -106,8 +107,7 @@ def _follow(training: Training, progress: Display, interrupt: Interrupt) -> Run:
     """Show a training until it ends, or a signal comes."""
     from backprop_cli.cli.progress import view_of
 
-    for warning in training.warnings:
-        console.warn(warning)
+    _tell_data(training.about, training.warnings, is_known=training.config.data.source == "digits")
     if console.Verbosity.verbose:
         for name, value in training.environment.items():
             console.print_status(f"{name}: {value}")
@@ -152,9 +152,16 @@ def format_run(run: Run) -> list[str]:
     ]
 
 
-def _show_plan(plan: Plan, as_json: bool) -> None:
-    for warning in plan.warnings:
+def _tell_data(about: str, warnings: Iterable[str], *, is_known: bool) -> None:
+    """Say what the data were understood as (of those in the package only with -v), and what speaks against them."""
+    if not is_known or console.Verbosity.verbose:
+        console.print_status(about)
+    for warning in warnings:
         console.warn(warning)
+
+
+def _show_plan(plan: Plan, as_json: bool) -> None:
+    _tell_data(plan.about, plan.warnings, is_known=plan.data["source"] == "digits")
     if as_json:
         console.print_json(plan.to_dict())
         return

@@ -35,6 +35,7 @@ class Arrangement:
     """How the arrays of a source were understood.
 
     Attributes:
+        size: Height and width of the rows, as they come.
         low: What stands for no ink, or for full ink where `inverted`.
         high: The other end of the range.
         is_usual: The range is a usual one: from 0 (or -1) to 1, to 16, to 255 or to 65,535.
@@ -43,6 +44,7 @@ class Arrangement:
         doubt: What could not be found out, and the setting that says it; empty where all is clear.
     """
 
+    size: tuple[int, int]
     low: float
     high: float
     is_usual: bool
@@ -109,7 +111,7 @@ def arrangement_of(
     """
     images = dataset.pictures
     low, high, is_usual = range_of(float(images.min()), float(images.max()))
-    found = Arrangement(low, max_value or high, is_usual or max_value is not None)
+    found = Arrangement(dataset.picture_size, low, max_value or high, is_usual or max_value is not None)
     sample = _sample(images)
     dark = has_dark_ink(ink_of_arrays(sample, found)) if invert == "auto" else invert == "yes"
     found = replace(found, inverted=dark)
@@ -118,6 +120,9 @@ def arrangement_of(
         return replace(found, transposed=bool(transpose))
     if not is_of_digits(dataset.classes):
         doubt = "whether rows are columns is not known (EMNIST's are): data.transpose=true turns them"
+        if all(name.isdecimal() for name in dataset.classes):
+            example = '{10: "0"}' if set(dataset.classes) == {str(k) for k in range(1, 11)} else "[a, b, ...]"
+            doubt += f"; nor what the classes {_listed(dataset.classes)} are called: data.classes={example} says it"
         return replace(found, doubt=doubt)
     if judge is None:
         return found

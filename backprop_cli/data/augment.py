@@ -88,10 +88,11 @@ class Warps(Limits):
         elastic: Pixels of the picture, at each point of a 4x4 grid, for each axis apart, 0 to 100.
         interpolation: What lies between pixels. `bilinear`: the blend of four. `bitmap`: counted anew in a bitmap that
             has the picture's counts, which must be whole numbers from 0 to 16; it takes 16 bytes a pixel and more.
+            `auto`: `bitmap` where the pictures are such counts and it takes no more than 1 GB, else `bilinear`.
     """
 
     kind: Literal["warps"] = "warps"
-    interpolation: Literal["bilinear", "bitmap"] = "bilinear"
+    interpolation: Literal["bilinear", "bitmap", "auto"] = "bilinear"
 
     grids = (4,)
 

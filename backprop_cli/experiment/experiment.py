@@ -26,6 +26,7 @@ from backprop_cli.engine.training import EpochResult, LayerFigures, Progress, tr
 from backprop_cli.engine.training_state import StopReason, TrainingState
 from backprop_cli.errors import ConfigError, DataError
 from backprop_cli.experiment.checkpoint import restore_states, save_checkpoint
+from backprop_cli.experiment.data_checks import sentence
 from backprop_cli.experiment.split_data import SplitData, size_text
 from backprop_cli.store.model_file import Model
 from backprop_cli.store.run_directory import RunDirectory
@@ -39,23 +40,32 @@ CHECKPOINT_SECONDS = 1.0
 N_LAID = 2000  # rows that tell how all of them lie
 
 
-def _check_interpolation(config: Config, dataset: Dataset, train_rows: Rows) -> None:
-    """Refuse `interpolation: bitmap` for pictures that are no counts, or that it takes too much memory for."""
-    augment = config.data.augment
-    if not isinstance(augment, Warps) or augment.interpolation == "bilinear":
-        return
+def _chosen_warps(config: Config, dataset: Dataset, train_rows: Rows) -> Warps | None:
+    """Return the warps of each epoch, their interpolation chosen by what the pictures allow.
+
+    Raises:
+        DataError: `interpolation: bitmap` for pictures that are no counts, or that it takes too much memory for.
+    """
+    warps = config.data.augment
+    if not isinstance(warps, Warps) or warps.interpolation == "bilinear":
+        return warps if isinstance(warps, Warps) else None
     height, width = dataset.picture_size
     n_bytes = len(train_rows) * (4 * height + 5) * (4 * width + 5)
+    is_auto = warps.interpolation == "auto"
     if n_bytes > MAX_POINTS:
+        if is_auto:
+            return replace(warps, interpolation="bilinear")
         raise DataError(
             f"data.augment.interpolation: bitmap takes {n_bytes / 1e6:,.1f} MB for {len(train_rows):,} pictures "
             f"of {size_text(dataset)}, more than {MAX_POINTS / 1e6:,.1f} MB; use bilinear"
         )
-    if not are_counts(dataset.pictures, np.arange(len(dataset))):  # all: any of them may be shown, warped
+    are_fit = are_counts(dataset.pictures, np.arange(len(dataset)))  # all: any of them may be shown, warped
+    if not are_fit and not is_auto:
         raise DataError(
             f"data.augment.interpolation: bitmap needs whole numbers from 0 to 16, unlike {dataset.name}; "
             f"set data.picture (such as {size_text(dataset)}), or use bilinear"
         )
+    return replace(warps, interpolation="bitmap" if are_fit else "bilinear")
 
 
 def _layout_of(dataset: Dataset, train_rows: Rows, max_value: float) -> Layout:
@@ -78,6 +88,7 @@ class Experiment:
         networks: One for each member of the ensemble; after training each stands at its best epoch.
         states: Where the training of each stands.
         member: Which one is in training.
+        warps: Of each epoch, as the data allow them; None without.
         stop_reason: Why training ended; None while it has not.
     """
 
@@ -89,7 +100,7 @@ class Experiment:
         self.n_params = count_params(config.network.layers, self.n_inputs, len(dataset.classes)) * config.ensemble
         if self.n_params > MAX_PARAMS:
             raise ConfigError(f"network.layers: {self.n_params:,} parameters are more than {MAX_PARAMS:,}")
-        _check_interpolation(config, dataset, splits.train)
+        self.warps = _chosen_warps(config, dataset, splits.train)
         max_value = config.data.max_value or dataset.max_value or largest(dataset.pictures, splits.train) or 1.0
         self.scaling = Scaling.fit(config.data.scaling, dataset.pictures, max_value, splits.train)
         self.layout = _layout_of(dataset, splits.train, max_value) if dataset.is_raw else None
@@ -122,6 +133,11 @@ class Experiment:
         """Why training ended; None while it has not."""
         reasons = [state.stop_reason for state in self.states]
         return "diverged" if "diverged" in reasons else None if None in reasons else reasons[-1]
+
+    @property
+    def about(self) -> str:
+        """What the data were understood as, and what was chosen by them, in one line."""
+        return sentence(self.split_data.dataset, self.config.data, self.warps)
 
     @property
     def has_model(self) -> bool:
@@ -180,7 +196,7 @@ class Experiment:
             self.scaling,
             batch_size,
             shuffle=state.rngs["shuffle"],
-            warps=config.data.augment if isinstance(config.data.augment, Warps) else None,
+            warps=self.warps,
             warps_rng=state.rngs["augment"],
         )
         validation = None

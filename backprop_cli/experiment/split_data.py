@@ -10,14 +10,18 @@ from numpy.typing import NDArray
 
 from backprop_cli.arrays import Rows
 from backprop_cli.config.config import Config, config_of
+from backprop_cli.config.mistakes import did_you_mean
 from backprop_cli.data.dataset import Dataset
 from backprop_cli.data.readers.shared import ProgressCallback
 from backprop_cli.data.sources import load_data, load_test_data, split_dataset
 from backprop_cli.data.splits import Splits
 from backprop_cli.errors import DataError
+from backprop_cli.experiment.data_checks import require_all_classes, warnings_of
 from backprop_cli.files import clean
 from backprop_cli.predictor import lies_transposed
 from backprop_cli.store.model_file import Model
+
+MOST_NAMED = 5  # classes that a message names
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,15 +51,16 @@ class SplitData:
         """
         dataset = load_data(config.data, progress, lies_transposed)
         splits = split_dataset(dataset, config.data)
+        require_all_classes(dataset, splits, config.data)
         if config.data.test_source is None:
             return cls(dataset, dataset, splits)
         test_dataset = load_test_data(config.data, dataset, progress, lies_transposed)
-        if test_dataset.picture_size != dataset.picture_size or test_dataset.classes != dataset.classes:
-            theirs, ours = ", ".join(test_dataset.classes), ", ".join(dataset.classes)
+        if test_dataset.picture_size != dataset.picture_size:
             raise DataError(
-                f"data.test_source: {config.data.test_source}: pictures of {size_text(test_dataset)} and the classes "
-                f"{theirs} do not go with {size_text(dataset)} and {ours}"
+                f"data.test_source: {config.data.test_source}: pictures of {size_text(test_dataset)} do not go with "
+                f"those of {size_text(dataset)} that are trained on"
             )
+        test_dataset = with_classes(test_dataset, dataset.classes, where=f"data.test_source: {config.data.test_source}")
         return cls(dataset, test_dataset, replace(splits, test=np.arange(len(test_dataset))))
 
     @classmethod
@@ -79,17 +84,52 @@ class SplitData:
 
     @property
     def warnings(self) -> list[str]:
-        """How many bad rows `data.skip_bad` left out, in words, for each data set that had some."""
-        return [
+        """What is to be known of the data, in words: bad rows left out, and what speaks against the others."""
+        left_out = [
             f"{dataset.name}: {dataset.n_skipped:,} bad row{'s' * (dataset.n_skipped > 1)} left out"
             for dataset in {id(found): found for found in (self.dataset, self.test_dataset)}.values()
             if dataset.n_skipped
         ]
+        if self.dataset is self.test_dataset and self.dataset.name == "digits":
+            return left_out  # known to be sound
+        return left_out + list(warnings_of(self.dataset, self.test_dataset, self.splits))
 
     def select(self, part: str) -> tuple[Dataset, Rows]:
         """Return the data set and the rows of `train`, `validation` or `test`."""
         rows = {"train": self.splits.train, "validation": self.splits.val, "test": self.splits.test}[part]
         return (self.test_dataset if part == "test" else self.dataset), rows
+
+
+def with_classes(dataset: Dataset, classes: tuple[str, ...], *, where: str) -> Dataset:
+    """Return a data set with the classes of a model, some of which it may lack.
+
+    Args:
+        dataset: Another one than was trained on.
+        classes: The model's.
+        where: What messages call it.
+
+    Raises:
+        DataError: It has classes that the model does not know; the nearest that it knows are named.
+    """
+    if dataset.classes == classes:
+        return dataset
+    if unknown := [name for name in dataset.classes if name not in classes]:
+        hints = [f'"{name}"{_nearest(name, classes)}' for name in unknown[:MOST_NAMED]]
+        more = ", ..." if len(unknown) > MOST_NAMED else ""
+        raise DataError(
+            f"{where}: the model does not know the class{'es' * (len(unknown) > 1)} {', '.join(hints)}{more}; "
+            f"it reads {', '.join(classes)}"
+        )
+    place = np.array([classes.index(name) for name in dataset.classes])
+    return replace(dataset, labels=place[dataset.labels], classes=classes)
+
+
+def _nearest(name: str, classes: tuple[str, ...]) -> str:
+    """Return a hint at the class that was perhaps meant."""
+    plain = name.strip().removesuffix(".0").lstrip("0") or "0"
+    if plain in classes:
+        return f' (did you mean "{plain}"?)'
+    return f" ({hint.removeprefix('; ')})" if (hint := did_you_mean(name, classes)) else ""
 
 
 def count_trained_on(split_data: SplitData, pictures: NDArray[Any]) -> int:

@@ -199,7 +199,7 @@ def test_an_evaluation_of_nothing_is_refused(trained: Path) -> None:
     with pytest.raises(backprop.ArgumentError, match=r'^split "all": not one of train, validation, test$'):
         model.evaluate("all")  # type: ignore[arg-type]
     np.savez("others.npz", images=np.ones((20, 8, 9)), labels=np.arange(20) % 11)
-    with pytest.raises(backprop.ArgumentError, match=r"^data others.npz: the model reads 8x8 pictures of 0, 1, "):
+    with pytest.raises(backprop.DataError, match=r'^data others.npz: the model does not know the class "10" '):
         model.evaluate(data="others.npz")
     Path("others.npz").unlink()
     with pytest.raises(backprop.ArgumentError, match=r"^split test: this model was trained without a test part$"):

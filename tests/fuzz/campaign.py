@@ -98,7 +98,10 @@ def saved(
         members=tuple(rng.random(n_params, np.float32) - np.float32(0.5) for _ in range(members)),
         loss=loss or {"name": "cross_entropy", "label_smoothing": 0.0},
         preprocessing={
-            "picture": list(picture), "max_value": 16.0, "scale": 0.5, "slant": "edges",
+            "picture": list(picture),
+            "max_value": 16.0,
+            "scale": 0.5,
+            "slant": "edges",
             **({} if layout is None else {"layout": layout.to_dict()}),
         },
         mean=rng.random(widths[0], dtype=np.float32),

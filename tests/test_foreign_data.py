@@ -1,0 +1,192 @@
+"""Other people's data: arrays and pictures go the same way, what was understood is said, what cannot be is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_line import backprop, document, refusal
+from foreign import FORMS, labels, large, save, save_pictures
+
+import backprop_cli as library
+from backprop_cli.config.config import load_config
+from backprop_cli.data.dataset import load_digits
+from backprop_cli.data.layout import Layout
+from backprop_cli.experiment.split_data import SplitData
+
+N, M = 400, 100  # to train on, to look at
+IMAGES, DIGITS = large(0, N), labels(0, N)
+OTHERS, THEIRS = large(1000, M), labels(1000, M)
+DRY = ("train", "-c", "quick", "--dry-run", "--set")
+
+
+def loaded(path: Path, form: str, **settings: Any) -> SplitData:
+    source = save(path / f"{form}.npz", FORMS[form](IMAGES), DIGITS)
+    keys = {f"data.{key}": value for key, value in settings.items()}
+    return SplitData.load(load_config("quick", {"data.source": source, **keys}))
+
+
+# ---- the same digits in every form ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_the_same_digits_is_the_same_to_a_network(form: str, tmp_path: Path) -> None:
+    plain, other = loaded(tmp_path, "bytes").dataset, loaded(tmp_path, form).dataset
+    assert plain.picture_size == (28, 28)
+    assert plain.max_value == other.max_value == 16.0
+    differing = (plain.pictures != other.pictures).mean()
+    assert differing <= (0.01 if "half" in form or "0" in form else 0.0)  # rounded before it came here
+
+
+@pytest.mark.parametrize("form", ["bytes", "unit", "around 0", "paper", "paper, unit"])
+def test_rows_that_stay_as_they_are_are_bright_ink_on_0(form: str, tmp_path: Path) -> None:
+    found = loaded(tmp_path, form, picture="raw").dataset
+    assert found.is_raw
+    ink = found.pictures / found.max_value
+    np.testing.assert_allclose(ink, IMAGES / 255, atol=0.005)
+
+
+def test_counts_of_the_digits_own_form_stay_as_they_are(tmp_path: Path) -> None:
+    digits = load_digits()
+    for divisor in (1, 16.0):
+        source = save(
+            tmp_path / "own.npz", digits.pictures / divisor if divisor > 1 else digits.pictures, digits.labels
+        )
+        found = SplitData.load(load_config("quick", {"data.source": source})).dataset
+        assert np.array_equal(found.pictures, digits.pictures)
+        assert not found.is_raw
+
+
+def test_what_is_certain_can_be_said_otherwise(tmp_path: Path) -> None:
+    found = loaded(tmp_path, "bytes", picture="raw", invert="yes", transpose=True).dataset
+    np.testing.assert_allclose(found.pictures, 255 - IMAGES.transpose(0, 2, 1).astype(float), atol=1e-3)
+
+
+@pytest.mark.parametrize("form", ["bytes", "paper", "transposed", "unit"])
+@pytest.mark.parametrize("picture", [None, "raw"])
+def test_pictures_are_read_as_rows_are(form: str, picture: str | None, work: Path) -> None:
+    source = save(work / "mine.npz", FORMS[form](IMAGES), DIGITS)
+    run = library.train(load_config("quick", {"data.source": source, "data.picture": picture}), run_dir=False)
+    rows = run.model.evaluate(data=save(work / "others.npz", FORMS[form](OTHERS), THEIRS)).accuracy
+    scaled = run.model.evaluate(data=save(work / "unit.npz", FORMS["unit"](OTHERS), THEIRS)).accuracy
+    read = [one.predicted for one in run.model.predict_many(save_pictures(work / "pictures", OTHERS))]
+    files = np.mean([name == str(label) for name, label in zip(read, THEIRS, strict=True)])
+    assert rows == scaled
+    assert rows > 0.7
+    assert abs(rows - files) <= 0.03
+
+
+def test_a_model_of_rows_as_they_are_keeps_how_they_lie(work: Path) -> None:
+    names = np.array(list("abcdefghij"))[DIGITS]
+    source = save(work / "letters.npz", IMAGES, names)
+    result = backprop("train", "-c", "quick", "--set", f"data.source={source}", "--progress", "none")
+    assert result.exit_code == 0
+    assert "28x28, 0 to 255, as it is; 10 classes: a (41), " in result.stderr
+    assert "data.transpose=true turns them" in result.stderr
+    model = library.load()
+    assert model.predictor.form.layout is not None
+    assert b'\\"format\\":2' in (work / "runs" / "quick-1" / "model.safetensors").read_bytes()
+    assert document("predict", save_pictures(work / "p", OTHERS)[0])["predictions"][0]["predicted"] in "abcdefghij"
+
+
+# ---- layouts -------------------------------------------------------------------------------------------------------
+
+
+def test_a_layout_tells_what_rows_have_in_common_and_lays_ink_so() -> None:
+    rng = np.random.default_rng(0)
+    rows = np.zeros((200, 28, 28), np.float32)
+    for row in rows:  # 20 high, of any width, its center of mass in the middle
+        wide = int(rng.integers(6, 16))
+        row[4:24, 14 - wide // 2 : 14 - wide // 2 + wide] = 1.0
+    found = Layout.of(rows)
+    assert (found.height, found.longer) == (20.0, 20.0)
+    assert found.fit in ("height", "longer")
+    drawn = np.zeros((300, 200), np.float32)
+    drawn[20:220, 120:180] = 1.0
+    laid = found.laid(drawn, (28, 28))
+    inked = laid >= 0.5
+    assert inked.any(axis=1).sum() == 20
+    assert inked.any(axis=0).sum() == 6
+    assert found.holds(laid)
+    assert not found.holds(np.roll(laid, 6, axis=0))
+    assert Layout.from_dict(found.to_dict()) == found
+    assert not found.laid(np.zeros((5, 5), np.float32), (28, 28)).any()
+
+
+# ---- said before anything is learned -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"images": np.concatenate([IMAGES, IMAGES[:9]]), "labels": np.concatenate([DIGITS, DIGITS[:9]])},
+            "memory, not",
+        ),
+        ({"images": IMAGES // 3}, "go with none of 0..1, 0..16, 0..255"),
+        ({"images": np.where(np.arange(N)[:, None, None] < 3, 0, IMAGES)}, "3 rows (0, 1, 2) are all blank"),
+        ({"labels": np.where(np.arange(N) == 7, 9, np.where(DIGITS == 9, 8, DIGITS))}, "1 row (7) is alone in 9"),
+        (
+            {"images": np.concatenate([IMAGES, IMAGES[:2]]), "labels": np.concatenate([DIGITS, DIGITS[:2] + 1])},
+            "2 rows (400, 401) are equal to others of another class",
+        ),
+        ({"labels": np.where(DIGITS == 0, 10, DIGITS)}, 'data.classes={10: "0"} says it'),
+    ],
+)
+def test_a_warning_says_what_speaks_against_the_data(change: dict[str, Any], words: str, work: Path) -> None:
+    source = save(work / "mine.npz", change.get("images", IMAGES), change.get("labels", DIGITS))
+    result = backprop(*DRY, f"data.source={source}", "--set", "data.test_size=0.4")
+    assert result.exit_code == 0, result.stderr
+    assert words in result.stderr
+
+
+def test_sound_data_are_said_in_one_line_and_warned_of_nothing(work: Path) -> None:
+    source = save(work / "mine.npz", IMAGES, DIGITS)
+    assert backprop(*DRY, f"data.source={source}").stderr == (
+        f"{source}: 400 rows of 28x28, 0 to 255, counted at 28x28; 10 classes: 0 (41), 1 (41), 2 (41), 3 (42), 4 (39), "
+        "5 (40), 6 (39), 7 (39), 8 (39), 9 (39); split stratified\n"
+    )
+    found = document(*DRY, f"data.source={source}")["data"]
+    assert (found["rows"], found["range"], found["inverted"], found["classes"]["3"]) == (400, [0.0, 255.0], False, 42)
+
+
+def test_sorted_rows_are_no_training_part_for_an_ordered_split(work: Path) -> None:
+    order = np.argsort(DIGITS, kind="stable")
+    source = save(work / "sorted.npz", IMAGES[order], DIGITS[order])
+    line = refusal(*DRY, f"data.source={source}", "--set", "data.split=ordered")
+    assert "data.split: ordered leaves no 7, 8, 9 to train on" in line
+    assert line.endswith("set data.split=stratified\n")
+
+
+@pytest.mark.parametrize("config", ["quick", "digits", "best", "best-ensemble", "deep", "mnist", "textbook"])
+def test_every_bundled_config_takes_other_data_as_it_is(config: str, work: Path) -> None:
+    source = save(work / "mine.npz", IMAGES, DIGITS)
+    assert backprop("train", "-c", config, "--dry-run", "--set", f"data.source={source}").exit_code == 0
+
+
+# ---- other data to measure on --------------------------------------------------------------------------------------
+
+
+def test_a_test_set_may_lack_classes_and_an_unknown_one_is_named(work: Path) -> None:
+    source = save(work / "mine.npz", IMAGES, DIGITS)
+    assert backprop("train", "-c", "quick", "--set", f"data.source={source}", "--progress", "none").exit_code == 0
+    few = THEIRS < 7
+    found = document("eval", "--data", save(work / "few.npz", OTHERS[few], THEIRS[few]))
+    assert [figures["support"] == 0 for figures in found["per_class"]] == [False] * 7 + [True] * 3
+    names = np.array([f"{label:02d}" for label in THEIRS])
+    line = refusal("eval", "--data", save(work / "named.npz", OTHERS, names))
+    assert 'the model does not know the classes "00" (did you mean "0"?), "01" (did you mean "1"?)' in line
+
+
+def test_classes_may_be_given_other_names(work: Path) -> None:
+    source = save(work / "svhn.npz", IMAGES, np.where(DIGITS == 0, 10, DIGITS))
+    found = document(*DRY, f"data.source={source}", "--set", 'data.classes={10: "0"}')["data"]
+    assert list(found["classes"]) == list("0123456789")
+    assert found["classes"]["0"] == 41
+    assert found["seen"] == "counted at 28x28"
+    line = refusal(*DRY, f"data.source={source}", "--set", "data.classes=[a, b]")
+    assert "data.classes: 2 names for the 10 classes 1, 2, 3, " in line
+    line = refusal(*DRY, f"data.source={source}", "--set", 'data.classes={11: "0"}')
+    assert "has no 11, but 1, 2, 3, " in line
