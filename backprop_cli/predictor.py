@@ -112,18 +112,20 @@ class Predictor:
         return []
 
 
-def lies_transposed(ink: Float32Array, names: Sequence[str]) -> bool | None:
+def lies_transposed(ink: Float32Array, names: Sequence[str] = ()) -> bool | None:
     """Return whether digits lie transposed, judged by the model that travels in the package; None if it cannot tell.
 
     Args:
         ink: Bright ink on 0 in [0, 1], (n, side, side).
-        names: What each is, (n,).
+        names: What each is, (n,); none: the way counts on which it is the surer.
     """
     model = _pretrained()
     shares = []
     for way in (ink, ink.swapaxes(1, 2)):
-        best = model.probabilities(model.form.seen(list(way)) * model.scaling.max_value).argmax(axis=1)
-        shares.append(np.mean([model.classes[k] == name for k, name in zip(best, names, strict=True)]))
+        probabilities = model.probabilities(model.form.seen(way) * model.scaling.max_value)
+        best = probabilities.argmax(axis=1)
+        right = [model.classes[k] == name for k, name in zip(best, names, strict=True)] if names else None
+        shares.append(probabilities.max(axis=1).mean() if right is None else np.mean(right))
     upright, transposed = shares
     return None if abs(transposed - upright) < SURELY else bool(transposed > upright)
 

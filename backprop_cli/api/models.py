@@ -114,8 +114,10 @@ class Model:
         """Return what it makes of pictures, one after the other; one that cannot be read comes with its `error`.
 
         Args:
-            pictures: A folder, whose pictures are taken in order of their names, or any number of what `predict` takes.
-                An iterator is asked for one after the other.
+            pictures: A folder, whose pictures are taken in order of their names (of one with folders of pictures, those
+                in them); a table of rows, with labels or without: FILE.csv, .npz with `images`, .npy, an idx file, a
+                folder with `images.npy`; or any number of these and of what `predict` takes. An iterator is asked for
+                one after the other, and a table is read a batch at a time.
             invert: As in `predict`.
 
         Raises:
@@ -123,7 +125,7 @@ class Model:
         """
         from backprop_cli.api.prediction import predict_many
 
-        return predict_many(self.predictor, pictures, invert)
+        return predict_many(self, pictures, invert)
 
     def predict_number(self, picture: Source, *, invert: Invert = "auto") -> Number:
         """Return the digits of one picture, from left to right; digits that touch each other are taken for one.

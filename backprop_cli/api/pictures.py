@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 SAMPLES = "digits:"
 INVERT = ("auto", "yes", "no")
+_ROW = re.compile(r"(.+):([0-9]{1,9})")  # of a table, as its answers are called
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +82,11 @@ def picture_input(source: Source, predictor: Predictor, invert: Invert = "auto")
     choice("invert", invert, INVERT)
     if isinstance(source, str) and name.startswith(SAMPLES):
         return _sample(name, predictor)
+    match = _ROW.fullmatch(name) if isinstance(source, str) else None
+    if match is not None and is_table(match[1]):
+        from backprop_cli.api.tables import one_row
+
+        return PictureInput(name, one_row(predictor, match[1], int(match[2])), predictor.scaling.max_value)
     from backprop_cli.data.image import read_picture
 
     try:
@@ -149,12 +156,32 @@ def _inside(source: Source) -> list[Any]:
     """Return the pictures of a folder, and what is none as it is."""
     if not isinstance(source, str | os.PathLike) or source in ("-", "") or not _is_folder(Path(source)):
         return [source]
+    if is_table(source):
+        return [source]
     from backprop_cli.data.image import SUFFIXES
 
-    found = sorted(str(p) for p in Path(source).iterdir() if p.suffix.lower() in SUFFIXES and not p.is_dir())
+    def pictures_in(folder: Path) -> list[str]:
+        return sorted(str(p) for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.is_dir())
+
+    folder = Path(source)
+    inner = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    found = pictures_in(folder) or [path for one in inner for path in pictures_in(one)]
     if not found:
         raise UsageError(f"{source}: no pictures in this folder (it may hold {', '.join(sorted(SUFFIXES))})")
     return found
+
+
+def is_table(source: str | os.PathLike[str]) -> bool:
+    """Return whether a path is a table of rows: by its name, or a folder with `images.npy`."""
+    name = os.fspath(source)
+    if not isinstance(name, str) or name.startswith(SAMPLES) or "\0" in name:
+        return False
+    lower = name.lower()
+    if not lower.endswith((".npz", ".npy", ".csv", ".csv.gz")) and "idx3" not in lower and not _is_folder(Path(name)):
+        return False  # nearly always: the readers are not even imported
+    from backprop_cli.data.sources import is_table as is_one
+
+    return is_one(name)
 
 
 def _is_folder(path: Path) -> bool:

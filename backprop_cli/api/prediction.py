@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.api.pictures import PictureInput, expanded, picture_input
+from backprop_cli.api.pictures import PictureInput, expanded, is_table, picture_input
 from backprop_cli.api.words import by_class, guess
 from backprop_cli.arrays import Array
 from backprop_cli.errors import ArgumentError, PictureError
@@ -99,17 +100,33 @@ def predict(predictor: Predictor, source: Source, invert: Invert = "auto") -> Pr
     return found
 
 
-def predict_many(
-    predictor: Predictor, sources: Source | Iterable[Source], invert: Invert = "auto"
-) -> Iterator[Prediction]:
+def predict_many(model: Model, sources: Source | Iterable[Source], invert: Invert = "auto") -> Iterator[Prediction]:
     """Return the answers to pictures, one after the other; see `Model.predict_many`."""
-    return (_prediction(picture_input(source, predictor, invert), predictor) for source in expanded(sources))
+    return (one for source in expanded(sources) for one in _answers(model, source, invert))
+
+
+def _answers(model: Model, source: Source, invert: Invert) -> Iterator[Prediction]:
+    """Yield the answer to a picture, or to each row of a table."""
+    if not (isinstance(source, str | os.PathLike) and is_table(source)):
+        yield _prediction(picture_input(source, model.predictor, invert), model.predictor)
+        return
+    from backprop_cli.api.tables import batches
+
+    name, predictor = os.fspath(source), model.predictor
+    for start, grids in batches(predictor, name):
+        answers = zip(grids, predictor.probabilities(grids), strict=True)
+        for row, (grid, probabilities) in enumerate(answers, start):
+            picture = PictureInput(f"{name}:{row}", grid, predictor.scaling.max_value)
+            yield _answer(picture, predictor, probabilities)
 
 
 def _prediction(picture: PictureInput, predictor: Predictor) -> Prediction:
     if picture.grid is None:
         return Prediction(picture.name, error=picture.error)
-    row = predictor.probabilities(picture.grid[None])[0]
+    return _answer(picture, predictor, predictor.probabilities(picture.grid[None])[0])
+
+
+def _answer(picture: PictureInput, predictor: Predictor, row: Array) -> Prediction:
     predicted, probability = predictor.best_class(row)
     return Prediction(
         path=picture.name,

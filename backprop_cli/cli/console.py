@@ -64,6 +64,15 @@ def print_json(document: dict[str, Any]) -> None:
     _write(sys.stdout, json.dumps(document, allow_nan=False))  # in ASCII: no locale breaks it, it steers no terminal
 
 
+def print_json_list(document: dict[str, Any], items: Iterable[dict[str, Any]]) -> None:
+    """Print a JSON document whose last value is a list, item by item, so that there may be any number of them."""
+    head, comma = json.dumps(document, allow_nan=False).removesuffix("]}"), ""
+    for item in items:
+        _write(sys.stdout, f"{head}{comma}{json.dumps(item, allow_nan=False)}", end="")
+        head, comma = "", ", "
+    _write(sys.stdout, f"{head}]}}")
+
+
 def print_status(text: str) -> None:
     """Print a line about what goes on; not with `-q`."""
     if not Verbosity.quiet:
@@ -153,7 +162,7 @@ def _painted(word: str, color: str) -> str:
     return word if plain else f"\x1b[1;{_ANSI[color]}m{word}\x1b[0m"
 
 
-def _write(stream: TextIO | None, text: str) -> None:
+def _write(stream: TextIO | None, text: str, end: str = "\n") -> None:
     """Write a line; a reader that has left (`| head`), or was never there, is no reason to stop working.
 
     Nor is a full disk, where status lines are concerned; for a result it is.
@@ -161,7 +170,7 @@ def _write(stream: TextIO | None, text: str) -> None:
     if stream is None:
         return
     try:
-        stream.write(text + "\n")
+        stream.write(text + end)
         stream.flush()
     except BrokenPipeError:
         silence(stream)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -29,6 +33,7 @@ Examples:
   backprop predict scans/ --json           every picture of a folder
   backprop predict digits:1500 --show      sample 1500 of the digits data set
   backprop predict postcode.png --digits many
+  backprop predict test.csv --csv answers.csv     a table, a row an answer
   cat photo.png | backprop predict -
 """
 
@@ -40,7 +45,11 @@ Invert = Literal["auto", "yes", "no"]
 def predict(
     pictures: Annotated[
         list[str],
-        typer.Argument(metavar="PICTURE...", help="Files, folders, - for stdin, digits:N.", show_default=False),
+        typer.Argument(
+            metavar="PICTURE...",
+            help="Files, folders, tables (.csv, .npz, .npy, idx), - for stdin, digits:N.",
+            show_default=False,
+        ),
     ],
     model: ModelName = None,
     top: Annotated[int, typer.Option("--top", min=1, help="How many answers to give for each picture.")] = 2,
@@ -52,29 +61,90 @@ def predict(
     digits: Annotated[
         Digits, typer.Option("--digits", help="many: a number of several digits, from left to right.")
     ] = "one",
+    csv: Annotated[
+        str | None,
+        typer.Option("--csv", metavar="FILE|-", help="The answers as a table: ImageId,Label for one table of rows."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Read pictures of digits."""
+    from backprop_cli.api.pictures import is_table
     from backprop_cli.api.prediction import document
 
+    if csv is not None and (as_json or digits == "many"):
+        raise UsageError("--csv: goes with neither --json nor --digits many")
     if digits == "many" and (show or save_input is not None):
         raise UsageError("--digits many: goes with neither --show nor --save-input, which are of one digit")
     found = load_model(model, or_pretrained=True)
-    numbers = _numbers(found, pictures, invert) if digits == "many" else []
-    guesses = list(found.predict_many(pictures, invert=invert)) if digits == "one" else []
-    if save_input is not None:
+    answers: Iterator[Prediction | Number]
+    if digits == "many":
+        answers = iter(_numbers(found, pictures, invert))
+    elif save_input is not None:
+        guesses = list(found.predict_many(pictures, invert=invert))
         _save_input(save_input, guesses)
-    answers: list[Prediction | Number] = [*numbers, *guesses]
-    if as_json:
-        console.print_json(document(found, answers))
+        answers = iter(guesses)
     else:
-        draw, named = show or (len(answers) == 1 and console.is_terminal(sys.stdout)), len(answers) > 1
-        for number in numbers:
-            _show(number, [] if number.error else format_number(number), named=named)
-        for one in guesses:
-            _show(one, [] if one.error else format_guess(one, top, draw=draw), named=named)
-    if any(answer.error is not None for answer in answers):
+        answers = found.predict_many(pictures, invert=invert)
+    first = list(islice(answers, 2))  # what is wrong with all of them is said before anything is printed
+    errors = Counter[bool]()
+    answers = _counted(chain(first, answers), errors)
+    if csv is not None:
+        _write_csv(csv, answers, is_table=len(pictures) == 1 and is_table(pictures[0]))
+    elif as_json:
+        console.print_json_list(document(found, []), (one.to_dict() for one in answers))
+    else:
+        draw, named = show or (len(first) == 1 and console.is_terminal(sys.stdout)), len(first) > 1
+        for one in answers:
+            _show(one, [] if one.error else _formatted(one, top, draw=draw), named=named)
+    if errors[True]:
         raise typer.Exit(1)
+
+
+def _counted(answers: Iterable[Prediction | Number], errors: Counter[bool]) -> Iterator[Prediction | Number]:
+    """Pass answers on, and count those that are none."""
+    for one in answers:
+        errors[one.error is not None] += 1
+        yield one
+
+
+def _formatted(one: Prediction | Number, top: int, *, draw: bool) -> list[str]:
+    from backprop_cli.api.number import Number
+
+    return format_number(one) if isinstance(one, Number) else format_guess(one, top, draw=draw)
+
+
+def _write_csv(target: str, answers: Iterable[Any], *, is_table: bool) -> None:
+    """Write answers as a table: for the rows of one table as Kaggle wants them, else path, label and probability."""
+    lines = iter(csv_lines(answers, is_table=is_table))
+    if target == "-":
+        for line in lines:
+            console.print_result(line)
+        return
+    written, last_time = [], time.monotonic()
+    for line in lines:
+        written.append(line)
+        if time.monotonic() - last_time >= 1.0:
+            last_time = time.monotonic()
+            console.print_status(f"{len(written) - 1:,} answers")
+    write_atomic(Path(target), ("\n".join(written) + "\n").encode())
+    console.print_status(f"{len(written) - 1:,} answers in {clean(target)}")
+
+
+def csv_lines(answers: Iterable[Any], *, is_table: bool) -> Iterator[str]:
+    """Yield the lines of a table of answers, its head first; what spreadsheets would run begins with an apostrophe."""
+    yield "ImageId,Label" if is_table else "path,label,probability"
+    for number, one in enumerate(answers, 1):
+        label = _cell(one.predicted or "")
+        probability = "" if one.probability is None else f"{one.probability:.6f}"
+        yield f"{number},{label}" if is_table else f"{_cell(one.path)},{label},{probability}"
+        if one.error is not None:
+            console.error(one.error)
+
+
+def _cell(text: str) -> str:
+    """Return a cell of a CSV file."""
+    text = f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    return f'"{text.replace(chr(34), chr(34) * 2)}"' if set(text) & set(',"\r\n') else text
 
 
 def _numbers(model: Model, pictures: list[str], invert: Invert) -> list[Number]:

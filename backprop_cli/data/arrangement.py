@@ -52,6 +52,10 @@ class Arrangement:
     transposed: bool = False
     doubt: str = ""
 
+    def turned(self, *, transposed: bool) -> Arrangement:
+        """Return it with rows that are columns, or not."""
+        return replace(self, transposed=transposed)
+
 
 def is_of_digits(classes: Sequence[str]) -> bool:
     """Return whether all classes are digits."""
@@ -126,7 +130,7 @@ def arrangement_of(
         return replace(found, doubt=doubt)
     if judge is None:
         return found
-    rows = _spread(len(images), JUDGED)
+    rows = spread(len(images), JUDGED)
     names = [dataset.classes[k] for k in dataset.labels[rows]]
     return replace(found, transposed=bool(judge(ink_of_arrays(np.asarray(images[rows]), found), names)))
 
@@ -187,10 +191,10 @@ def _listed(classes: Sequence[str]) -> str:
     return ", ".join(classes[:12]) + (", ..." if len(classes) > 12 else "")
 
 
-def _spread(n_all: int, n: int) -> NDArray[np.int64]:
+def spread(n_all: int, n: int) -> NDArray[np.int64]:
     """Return `n` row numbers, or all, at even distances: data often come sorted."""
     return np.unique(np.linspace(0, n_all - 1, min(n, n_all)).astype(np.int64))
 
 
 def _sample(images: NDArray[Any]) -> NDArray[Any]:
-    return np.asarray(images[_spread(len(images), SAMPLE)])
+    return np.asarray(images[spread(len(images), SAMPLE)])

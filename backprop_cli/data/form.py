@@ -9,7 +9,7 @@ import numpy as np
 
 from backprop_cli.arrays import Array, Float32Array
 from backprop_cli.data.layout import Layout
-from backprop_cli.data.normalize import FULL_COUNT, Slant, normalize_many
+from backprop_cli.data.normalize import FULL_COUNT, Slant, normalize, normalize_many
 
 FULL_BYTE = 255.0
 
@@ -32,9 +32,16 @@ class Form(NamedTuple):
         """What full ink is, where it is kept in whole numbers."""
         return FULL_COUNT if self.layout is None else FULL_BYTE
 
-    def seen(self, inks: Sequence[Array]) -> Float32Array:
-        """Return ink, each (height, width) of any size, bright on 0 in [0, 1], as (n, *picture) from 0 to 1."""
+    def seen(self, inks: Sequence[Array] | Array) -> Float32Array:
+        """Return ink, bright on 0 in [0, 1], as (n, *picture) from 0 to 1.
+
+        Args:
+            inks: Each (height, width) of any size; or all of one size, (n, height, width).
+        """
         if self.layout is None:
-            counts = normalize_many(inks, picture=self.picture, slant=self.slant)
+            if isinstance(inks, np.ndarray):
+                counts = normalize(inks, picture=self.picture, slant=self.slant)
+            else:
+                counts = normalize_many(inks, picture=self.picture, slant=self.slant)
             return counts / np.float32(FULL_COUNT)
         return np.stack([self.layout.laid(ink, self.picture) for ink in inks])

@@ -34,6 +34,7 @@ READERS = {  # a file in `readers/` -> what a source of its form is called; aske
     "digits": "digits",
     "openml": "openml:NAME",
     "npz": "FILE.npz",
+    "npy": "FILE.npy (to be read only)",
     "csv_file": "FILE.csv",
     "idx": "an idx3 file of images",
     "array_folder": "a folder",
@@ -197,6 +198,23 @@ def load_like(
         return as_it_is(found, arrangement)
     height, width = found.picture_size
     return resized(found, picture or (_side(height), _side(width)), slant, arrangement)
+
+
+TABLES = ("npz", "npy", "csv_file", "idx", "array_folder")  # readers of rows
+
+
+def is_table(source: str) -> bool:
+    """Return whether a source holds pictures as rows of numbers."""
+    return any(import_module(f"backprop_cli.data.readers.{name}").matches(source) for name in TABLES)
+
+
+def load_rows(source: str, *, skip_bad: bool = False) -> Dataset:
+    """Return the pictures of a table as they are in it, with or without labels, which are not looked at.
+
+    Raises:
+        DataError: It is not there, or not what it should be.
+    """
+    return as_own_counts(_read(source, Wanted(skip_bad=skip_bad, only_pictures=True)))
 
 
 def _side(side: int) -> int:

@@ -73,7 +73,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         (packed(IMAGES, (60_000, 28, 28)), "only 24 bytes follow its header, which says 47,040,000"),
         (packed(IMAGES, (HUGE, HUGE, HUGE)), "more than 4 GB unpacked"),
         (packed(IMAGES, (0, 3, 2)), "more bytes follow its header, which says 0"),
-        (packed(IMAGES[:0]), "images must be numbers of shape (n, height, width), not (0, 3, 2)"),
+        (packed(IMAGES[:0]), "images must be numbers of shape (n, height, width), not uint8 of shape (0, 3, 2)"),
         (packed(IMAGES[:3]), None),
     ],
 )

@@ -19,6 +19,7 @@ from backprop_cli.errors import DataError
 
 IMAGES = np.arange(6 * 3 * 4, dtype=np.uint8).reshape(6, 3, 4)
 LABELS = np.array([7, 2, 7, 2, 9, 7])
+SHAPE = "images must be numbers of shape (n, height, width)"
 
 
 def npz(path: Path, **arrays: Any) -> Path:
@@ -127,28 +128,38 @@ def test_an_array_of_python_objects_is_refused_and_not_unpickled(name: str, tmp_
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"images": IMAGES[0]}, "images must be numbers of shape (n, height, width), not (3, 4)"),
-        ({"images": IMAGES[..., None]}, "images must be numbers of shape (n, height, width), not (6, 3, 4, 1)"),
-        ({"images": IMAGES[:0]}, "images must be numbers of shape (n, height, width), not (0, 3, 4)"),
-        ({"images": IMAGES * 1j}, "images must be numbers of shape (n, height, width), not (6, 3, 4)"),
-        ({"images": IMAGES.astype(str)}, "images must be numbers of shape (n, height, width), not (6, 3, 4)"),
-        ({"labels": LABELS[:5]}, "labels must be 6 whole numbers or names, not (5,)"),
-        ({"labels": LABELS[:, None]}, "labels must be 6 whole numbers or names, not (6, 1)"),
-        ({"labels": LABELS * 1.0}, "labels must be 6 whole numbers or names, not (6,)"),
-        ({"groups": LABELS[:5]}, "groups must be 6 whole numbers or names, not (5,)"),
-        ({"groups": LABELS * 1.0}, "groups must be 6 whole numbers or names, not (6,)"),
-        ({"images": IMAGES * math.nan}, "images must be finite and at least 0, or from -1 to 1 (and in float32)"),
-        (
-            {"images": np.where(IMAGES == 5, np.inf, 1.0)},
-            "images must be finite and at least 0, or from -1 to 1 (and in float32)",
-        ),
-        ({"images": -IMAGES.astype(int)}, "images must be finite and at least 0, or from -1 to 1 (and in float32)"),
+        ({"images": IMAGES[0]}, "images must be numbers of shape (n, height, width), not uint8 of shape (3, 4)"),
+        ({"images": IMAGES[..., None]}, f"{SHAPE}, not uint8 of shape (6, 3, 4, 1)"),
+        ({"images": IMAGES[:0]}, f"{SHAPE}, not uint8 of shape (0, 3, 4)"),
+        ({"images": IMAGES * 1j}, f"{SHAPE}, not complex128 of shape (6, 3, 4)"),
+        ({"images": IMAGES.astype(str)}, f"{SHAPE}, not <U3 of shape (6, 3, 4)"),
+        ({"labels": LABELS[:5]}, "labels must be 6 whole numbers or names, not int64 of shape (5,)"),
+        ({"labels": LABELS[:, None]}, "labels must be 6 whole numbers or names, not int64 of shape (6, 1)"),
+        ({"labels": LABELS * 1.5}, "labels must be 6 whole numbers or names, not float64 of shape (6,)"),
+        ({"labels": LABELS > 2}, "labels must be 6 whole numbers or names, not bool of shape (6,)"),
+        ({"groups": LABELS[:5]}, "groups must be 6 whole numbers or names, not int64 of shape (5,)"),
+        ({"groups": LABELS * 1.0}, "groups must be 6 whole numbers or names, not float64 of shape (6,)"),
+        ({"images": IMAGES * math.nan}, "6 bad rows and no good one"),
+        ({"images": np.where(IMAGES == 5, np.inf, 1.0)}, "1 bad row; data.skip_bad: true leaves them out"),
+        ({"images": -IMAGES.astype(int)}, "6 bad rows and no good one"),
         ({"labels": np.zeros(6, int)}, "1 classes; 2 to 1,000 are wanted"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:
     path = npz(tmp_path / "a.npz", **{"images": IMAGES, "labels": LABELS, **arrays})
-    assert refusal(path) == f"{path}: {message}"
+    assert refusal(path).splitlines()[0] == f"{path}: {message}"
+
+
+def test_rows_of_arrays_that_cannot_be_used_are_named_and_may_be_left_out(tmp_path: Path) -> None:
+    images = IMAGES.astype(np.float32)
+    images[2, 0, 0], images[4, 1, 1] = math.nan, -3.0
+    path = npz(tmp_path / "a.npz", images=images, labels=LABELS * 1.0, groups=LABELS)
+    wrong = "not all pixels are fit; a finite number of at least 0 is wanted for each, or all of them from -1 to 1"
+    assert refusal(path).splitlines()[1:] == [f"{path}:2: {wrong}", f"{path}:4: {wrong}"]
+    found = load_source(str(path), skip_bad=True)
+    assert (len(found), found.n_skipped, found.classes) == (4, 2, ("2", "7"))
+    assert found.groups is not None
+    assert len(found.groups) == 4
 
 
 def test_more_than_1000_classes_are_refused() -> None:

@@ -25,7 +25,7 @@ def load(source: str, wanted: Wanted) -> Dataset:
     """
     folder = Path(source)
     found = {}
-    for name in ("images", "labels", "groups"):
+    for name in ("images",) if wanted.only_pictures else ("images", "labels", "groups"):
         path = folder / f"{name}.npy"
         if not path.is_file():
             if name == "groups":
@@ -37,4 +37,4 @@ def load(source: str, wanted: Wanted) -> Dataset:
             raise DataError(f"{path}: {error.strerror or error}") from error
         except Exception as error:  # NumPy raises a dozen kinds for a broken file
             raise DataError(f"{path}: not a plain array ({reason_of(error)})") from error
-    return dataset_of(str(folder), **found)
+    return dataset_of(str(folder), found["images"], found.get("labels"), found.get("groups"), skip_bad=wanted.skip_bad)

@@ -57,19 +57,22 @@ def load(source: str, wanted: Wanted) -> Dataset:
     """
     path = Path(source)
     bad, labels, pictures = BadRows(str(path)), list[str](), list[NDArray[Any]]()
-    at, n_pixels = 0, 0
+    at: int | None = 0
+    n_pixels = 0
     with unpacked(path) as file:
         if os.fstat(file.fileno()).st_size > MAX_FILE:
             raise DataError(f"{path}: larger than 2 GB; a folder with images.npy and labels.npy may be of any size")
         for number, cells in _rows(path, file, bad):
             if not n_pixels:
-                n_pixels = len(cells) - 1
-                square_side(f"{path}:{number}", n_pixels)
                 at, is_header = _label_column(f"{path}:{number}", cells)
+                if wanted.only_pictures and _are_all_pixels(cells):
+                    at = None
+                n_pixels = len(cells) - (at is not None)
+                square_side(f"{path}:{number}", n_pixels)
                 if is_header:
                     continue
             try:
-                label, pixels = _read_row(cells, at, n_pixels)
+                label, pixels = _read_row(cells, at, n_pixels, only_pictures=wanted.only_pictures)
             except ValueError as error:
                 bad.add(f"{path}:{number}", str(error))
                 continue
@@ -77,7 +80,8 @@ def load(source: str, wanted: Wanted) -> Dataset:
             pictures.append(pixels)
     bad.raise_if_bad(len(labels), skip=wanted.skip_bad)
     side = square_side(str(path), n_pixels)
-    return dataset_of(str(path), np.stack(pictures).reshape(-1, side, side), np.array(labels), n_skipped=bad.n)
+    names = None if wanted.only_pictures else np.array(labels)
+    return dataset_of(str(path), np.stack(pictures).reshape(-1, side, side), names, n_skipped=bad.n)
 
 
 def _rows(path: Path, file: BinaryIO, bad: BadRows) -> Iterator[tuple[int, list[str]]]:
@@ -110,15 +114,25 @@ def _label_column(where: str, cells: list[str]) -> tuple[int, bool]:
     return (found[0], True) if found else (0, all(math.isnan(_cell_value(cell)) for cell in cells))
 
 
-def _read_row(cells: list[str], at: int, n_pixels: int) -> tuple[str, NDArray[Any]]:
-    """Return the label and the pixels, (n_pixels,), of one row.
+def _are_all_pixels(cells: list[str]) -> bool:
+    """Return whether a first row has the pixels of a square picture and no label beside them."""
+    names = [cell.strip().lower() for cell in cells]
+    return not set(LABEL_NAMES) & set(names) and math.isqrt(len(cells)) ** 2 == len(cells) > 1
+
+
+def _read_row(
+    cells: list[str], at: int | None, n_pixels: int, *, only_pictures: bool = False
+) -> tuple[str, NDArray[Any]]:
+    """Return the label ("" where there is none, or none is wanted) and the pixels, (n_pixels,), of one row.
 
     Raises:
         ValueError: With what is wrong with it.
     """
-    if len(cells) != n_pixels + 1:
-        raise ValueError(f"{len(cells) - 1:,} pixels; {n_pixels:,} are wanted")
-    label = _label(cells.pop(at))
+    n_beside = 0 if at is None else 1
+    if len(cells) != n_pixels + n_beside:
+        raise ValueError(f"{len(cells) - n_beside:,} pixels; {n_pixels:,} are wanted")
+    text = "" if at is None else cells.pop(at)
+    label = "" if only_pictures else _label(text)
     with suppress(KeyError):  # nearly always: five times as fast
         return label, np.frombuffer(bytes(map(_BYTES.__getitem__, cells)), np.uint8)
     pixels = np.array([*map(_cell_value, cells)])

@@ -32,14 +32,17 @@ def load(source: str, wanted: Wanted) -> Dataset:
 
     Args:
         source: Such as `train-images-idx3-ubyte.gz`; the labels are then in `train-labels-idx1-ubyte.gz`.
-        wanted: Asks nothing of it.
+        wanted: Whether labels are.
 
     Raises:
         DataError: One of both is not there, or not what it should be.
     """
     path = Path(source)
     beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
-    images, labels = _read(path, 3), _read(beside, 1)
+    images = _read(path, 3)
+    if wanted.only_pictures:
+        return dataset_of(str(path), images, None)
+    labels = _read(beside, 1)
     if len(images) != len(labels):
         raise DataError(f"{beside}: {len(labels):,} labels, but {path.name} has {len(images):,} pictures")
     return dataset_of(str(path), images, labels)

@@ -31,16 +31,17 @@ def load(source: str, wanted: Wanted) -> Dataset:
                 _check_headers(path, archive)
             file.seek(0)
             with np.load(file, allow_pickle=False) as arrays:
-                found = {name: arrays[name] for name in ("images", "labels", "groups") if name in arrays}
+                names = ("images",) if wanted.only_pictures else ("images", "labels", "groups")
+                found = {name: arrays[name] for name in names if name in arrays}
     except DataError:
         raise
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}; a file of plain arrays is wanted") from error
     except Exception as error:  # zipfile and NumPy raise a dozen kinds for a broken file
         raise DataError(f"{path}: not an npz file of plain arrays ({reason_of(error)})") from error
-    if not {"images", "labels"} <= found.keys():
-        raise DataError(f"{path}: needs the arrays images and labels")
-    return dataset_of(str(path), **found)
+    if "images" not in found or ("labels" not in found and not wanted.only_pictures):
+        raise DataError(f"{path}: needs the array{' images' if wanted.only_pictures else 's images and labels'}")
+    return dataset_of(str(path), found["images"], found.get("labels"), found.get("groups"), skip_bad=wanted.skip_bad)
 
 
 def _check_headers(path: Path, archive: zipfile.ZipFile) -> None:

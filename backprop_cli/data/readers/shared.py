@@ -43,6 +43,7 @@ class Wanted:
         skip_bad: Leave out bad rows and unreadable pictures instead of refusing the source.
         progress: Is told how many picture files of how many have been read.
         layout: How the ink of picture files is laid instead, for a network that sees rows as they are.
+        only_pictures: Labels are not asked for, and those that are there are not looked at.
     """
 
     picture: tuple[int, int] = (8, 8)
@@ -50,6 +51,7 @@ class Wanted:
     skip_bad: bool = False
     progress: ProgressCallback = None
     layout: Layout | None = None
+    only_pictures: bool = False
 
 
 class BadRows:
@@ -157,21 +159,23 @@ def as_bytes_if_exact(pixels: NDArray[Any]) -> NDArray[Any]:
 def dataset_of(
     name: str,
     images: NDArray[Any],
-    labels: NDArray[Any],
+    labels: NDArray[Any] | None,
     groups: NDArray[Any] | None = None,
     *,
     max_value: float = 0.0,
     n_skipped: int = 0,
+    skip_bad: bool = False,
 ) -> Dataset:
     """Return a checked data set; classes are the labels that occur, as text, in the order of `class_order`.
 
     Args:
         name: What messages call it.
         images: (n, height, width), finite and at least 0.
-        labels: Whole numbers or names, (n,).
+        labels: Whole numbers or names, (n,); None where only the pictures are wanted: then there are no classes.
         groups: Whole numbers or names, (n,); None where it is not known who wrote what.
         max_value: Full ink; 0: the largest training value.
         n_skipped: How many bad rows were left out.
+        skip_bad: Leave out rows with pixels that are no numbers, instead of refusing all.
 
     Raises:
         DataError: Shapes, types or values that do not fit.
@@ -179,18 +183,21 @@ def dataset_of(
     if images.dtype.kind == "b":
         images = images.astype(np.uint8)
     if images.ndim != 3 or images.dtype.kind not in "uif" or 0 in images.shape:
-        raise DataError(f"{name}: images must be numbers of shape (n, height, width), not {images.shape}")
-    if labels.shape != (len(images),) or labels.dtype.kind not in "uiU":
-        raise DataError(f"{name}: labels must be {len(images):,} whole numbers or names, not {labels.shape}")
-    if groups is not None and (groups.shape != labels.shape or groups.dtype.kind not in "uiU"):
-        raise DataError(f"{name}: groups must be {len(images):,} whole numbers or names, not {groups.shape}")
+        type_text = f"{images.dtype} of shape {images.shape}"
+        raise DataError(f"{name}: images must be numbers of shape (n, height, width), not {type_text}")
+    if labels is not None:
+        labels = _checked_labels(name, len(images), labels, groups)
     if images.dtype.kind != "u":  # bytes are always fit, and there may be more of them than anybody wants to read twice
         least, most = float(images.min()), float(images.max())
         is_around_0 = -1.0 <= least < 0.0 and most <= 1.0  # as PyTorch often has it
         if not (is_around_0 or (least >= 0 and most <= LARGEST)):  # not a number is neither
-            raise DataError(f"{name}: images must be finite and at least 0, or from -1 to 1 (and in float32)")
+            images, labels, groups, n_bad = _without_bad_rows(name, images, labels, groups, skip_bad=skip_bad)
+            n_skipped += n_bad
+            least, most = float(images.min()), float(images.max())
         if least >= 0 and 0 < most < LEAST_INK:
             raise DataError(f"{name}: images hold nothing above {LEAST_INK:g}")
+    if labels is None:
+        return Dataset(name, images, np.zeros(len(images), np.int64), (), max_value, n_skipped=n_skipped)
     if labels.dtype.kind == "U" and labels.astype("=U").view(np.uint32).max(initial=0) > sys.maxunicode:
         raise DataError(f"{name}: labels hold what is no text")
     found, indices = np.unique(labels, return_inverse=True)
@@ -207,6 +214,40 @@ def dataset_of(
         groups=None if groups is None else np.unique(groups, return_inverse=True)[1].astype(np.int64),
         n_skipped=n_skipped,
     )
+
+
+def _checked_labels(name: str, n: int, labels: NDArray[Any], groups: NDArray[Any] | None) -> NDArray[Any]:
+    """Return labels of a type that is wanted, (n,); whole numbers may be kept as floats.
+
+    Raises:
+        DataError: They, or the groups, are of another type or shape.
+    """
+    if labels.dtype.kind == "f" and labels.ndim == 1 and (np.abs(labels) < 2**53).all() and not (labels % 1).any():
+        labels = labels.astype(np.int64)
+    for what, array in (("labels", labels), ("groups", groups)):
+        if array is not None and (array.shape != (n,) or array.dtype.kind not in "uiU"):
+            wanted = f"{what} must be {n:,} whole numbers or names"
+            raise DataError(f"{name}: {wanted}, not {array.dtype} of shape {array.shape}")
+    return labels
+
+
+def _without_bad_rows(
+    name: str, images: NDArray[Any], labels: Any, groups: Any, *, skip_bad: bool
+) -> tuple[NDArray[Any], Any, Any, int]:
+    """Return arrays without the rows that hold what is no ink, and how many those are.
+
+    Raises:
+        DataError: Bad rows are not to be left out; the first ones are named.
+    """
+    bad, flat = BadRows(name), images.reshape(len(images), -1)
+    finite = np.isfinite(flat).all(axis=1)
+    is_around_0 = bool(finite.any()) and -1.0 <= flat[finite].min() < 0.0 and flat[finite].max() <= 1.0
+    with np.errstate(over="ignore"):  # of float16 none is larger
+        good = finite & (is_around_0 | ((flat >= 0.0).all(axis=1) & (flat <= LARGEST).all(axis=1)))
+    for row in np.flatnonzero(~good):
+        bad.add(f"{name}:{row}", f"not all pixels are fit; {A_PIXEL} for each, or all of them from -1 to 1")
+    bad.raise_if_bad(int(good.sum()), skip=skip_bad)
+    return images[good], labels if labels is None else labels[good], groups if groups is None else groups[good], bad.n
 
 
 def square_side(where: str, n_pixels: int) -> int:

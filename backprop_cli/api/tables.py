@@ -1,0 +1,88 @@
+"""Tables of pictures, a row an answer: read as the rows were that a model was trained on, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backprop_cli.arrays import Array
+from backprop_cli.config.config import config_of
+from backprop_cli.data.arrangement import (
+    Arrangement,
+    are_own_counts,
+    arrangement_of,
+    ink_of_arrays,
+    is_of_digits,
+    spread,
+)
+from backprop_cli.data.dataset import Dataset
+from backprop_cli.data.normalize import FULL_COUNT, bitmap
+from backprop_cli.data.sources import DataSettings, load_rows
+from backprop_cli.errors import DataError, UsageError
+from backprop_cli.predictor import lies_transposed
+
+if TYPE_CHECKING:
+    from backprop_cli.predictor import Predictor
+
+BATCH = 1024  # rows that are answered together
+JUDGED = 300  # rows by which it is found out how they lie
+
+
+def batches(predictor: Predictor, source: str) -> Iterator[tuple[int, Array]]:
+    """Yield the rows of a table as a model's network sees them: the number of the first, and (n, height, width).
+
+    Raises:
+        DataError: The table is not there, not what it should be, or its rows are none that the model reads.
+    """
+    dataset, arrangement = _arranged(predictor, source)
+    for start in range(0, len(dataset), BATCH):
+        yield start, _seen(predictor, np.asarray(dataset.pictures[start : start + BATCH]), arrangement)
+
+
+def one_row(predictor: Predictor, source: str, number: int) -> Array:
+    """Return one row of a table, counted from 0, as a model's network sees it, (height, width).
+
+    Raises:
+        DataError: As `batches`.
+        UsageError: There is no such row.
+    """
+    dataset, arrangement = _arranged(predictor, source)
+    if number >= len(dataset):
+        raise UsageError(f"{source}:{number}: its rows are counted from 0 to {len(dataset) - 1}")
+    seen: Array = _seen(predictor, np.asarray(dataset.pictures[number : number + 1]), arrangement)[0]
+    return seen
+
+
+def _arranged(predictor: Predictor, source: str) -> tuple[Dataset, Arrangement | None]:
+    """Return the rows of a table, and how they are meant; None for counts in the digits' own form."""
+    settings = config_of(predictor.model.config, where=f"{predictor.where}: config").data
+    dataset = load_rows(source, skip_bad=settings.skip_bad)
+    arrangement = None if are_own_counts(dataset.pictures) else _arrangement(settings, predictor, dataset)
+    if predictor.form.layout is not None and dataset.picture_size != predictor.picture_size:
+        wanted, found = ("x".join(map(str, size)) for size in (predictor.picture_size, dataset.picture_size))
+        raise DataError(f"{source}: the model reads pictures of {wanted} as they are; these are of {found}")
+    return dataset, arrangement
+
+
+def _arrangement(settings: DataSettings, predictor: Predictor, dataset: Dataset) -> Arrangement:
+    found = arrangement_of(dataset, invert=settings.invert, transpose=settings.transpose or False)
+    height, width = dataset.picture_size
+    if settings.transpose is None and height == width and is_of_digits(predictor.classes):
+        ink = ink_of_arrays(np.asarray(dataset.pictures[spread(len(dataset), JUDGED)]), found)
+        return found.turned(transposed=bool(lies_transposed(ink)))
+    return found
+
+
+def _seen(predictor: Predictor, rows: Array, arrangement: Arrangement | None) -> Array:
+    """Return some rows as the network sees them."""
+    form, full = predictor.form, predictor.scaling.max_value
+    if form.layout is not None and arrangement is not None:
+        return np.asarray(ink_of_arrays(rows, arrangement) * full)
+    if form.layout is None and full != FULL_COUNT:  # rows as they are, of before a model kept how they lie
+        return rows
+    if arrangement is None and rows.shape[1:] == form.picture and form.layout is None:
+        return np.asarray(rows * (full / FULL_COUNT))
+    ink = bitmap(rows).astype(np.float32) if arrangement is None else ink_of_arrays(rows, arrangement)
+    return np.asarray(form.seen(ink) * full)

@@ -1,0 +1,119 @@
+"""`predict` takes tables: a row an answer, with labels or without, as lines, as JSON and as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import answer, backprop, document, refusal
+from foreign import FORMS, labels, large, save
+
+import backprop_cli as library
+from backprop_cli.cli.predict import csv_lines
+from backprop_cli.data.dataset import load_digits
+
+OTHERS, THEIRS = large(1000, 60), labels(1000, 60)
+
+
+def csv(path: Path, images: np.ndarray, names: np.ndarray | None = None, *, header: bool = True) -> str:
+    """Write a CSV file, as Kaggle's are."""
+    rows = images.reshape(len(images), -1).astype(str).tolist()
+    lines = [",".join([*([] if names is None else [str(names[k])]), *row]) for k, row in enumerate(rows)]
+    head = ",".join([*([] if names is None else ["label"]), *(f"pixel{k}" for k in range(len(rows[0])))])
+    path.write_text("\n".join([head, *lines] if header else lines) + "\n")
+    return str(path)
+
+
+@pytest.fixture
+def trained(work: Path) -> Path:
+    """Give a working directory with a run that learned from 28x28 arrays."""
+    source = csv(work / "train.csv", large(0, 400), labels(0, 400))
+    assert backprop("train", "-c", "quick", "--set", f"data.source={source}", "--progress", "none").exit_code == 0
+    return work
+
+
+def test_kaggles_two_files_from_start_to_finish(trained: Path) -> None:
+    table = csv(trained / "test.csv", OTHERS)
+    assert backprop("predict", table, "--csv", "answers.csv").exit_code == 0
+    head, *rows = Path("answers.csv").read_text().splitlines()
+    assert head == "ImageId,Label"
+    assert [row.split(",")[0] for row in rows] == [str(k) for k in range(1, 61)]
+    right = [row.split(",")[1] == str(label) for row, label in zip(rows, THEIRS, strict=True)]
+    assert np.mean(right) == pytest.approx(
+        document("eval", "--data", save(trained / "o.npz", OTHERS, THEIRS))["accuracy"]
+    )
+    assert answer("predict", table, "--csv", "-").splitlines() == [head, *rows]
+
+
+def test_every_form_of_a_table_gives_the_same_answers(trained: Path) -> None:
+    np.save(trained / "rows.npy", OTHERS)
+    np.save(trained / "flat.npy", OTHERS.reshape(60, -1))
+    (trained / "folder").mkdir()
+    np.save(trained / "folder" / "images.npy", OTHERS)
+    header = bytes((0, 0, 8, 3)) + b"".join(side.to_bytes(4, "big") for side in OTHERS.shape)
+    (trained / "t10k-images-idx3-ubyte").write_bytes(header + OTHERS.tobytes())
+    np.savez(trained / "only.npz", images=OTHERS)
+    sources = ["rows.npy", "flat.npy", "folder", "t10k-images-idx3-ubyte", "only.npz"]
+    sources += [csv(trained / "without.csv", OTHERS), csv(trained / "with.csv", OTHERS, THEIRS)]
+    sources += [csv(trained / "bare.csv", OTHERS, header=False)]
+    sources += [save(trained / f"{form}.npz", FORMS[form](OTHERS), THEIRS) for form in ("paper", "unit", "transposed")]
+    found = {answer("predict", source, "--csv", "-") for source in sources}
+    assert len(found) == 1
+
+
+def test_a_row_is_called_by_its_number_and_may_be_asked_for_by_it(trained: Path) -> None:
+    table = csv(trained / "test.csv", OTHERS)
+    found = document("predict", table)["predictions"]
+    assert [one["path"] for one in found] == [f"{table}:{k}" for k in range(60)]
+    (one,) = document("predict", f"{table}:17")["predictions"]
+    for key in ("path", "predicted", "pixels"):
+        assert one[key] == found[17][key]
+    assert f"{table}:60: its rows are counted from 0 to 59" in refusal("predict", f"{table}:60")
+    assert "I am " in answer("predict", table).splitlines()[59]
+    assert document("explain", f"{table}:17", "--label", "1")["label"] == "1"
+
+
+def test_other_sizes_go_through_the_normalizer_too(trained: Path) -> None:
+    digits = load_digits()
+    source = save(trained / "own.npz", digits.pictures[:50], digits.labels[:50])
+    assert len(document("predict", source)["predictions"]) == 50
+    model = library.load("pretrained")
+    read = [one.predicted for one in model.predict_many(source)]
+    assert np.mean([name == str(label) for name, label in zip(read, digits.labels[:50], strict=True)]) > 0.9
+
+
+def test_what_is_no_table_is_refused_in_one_line(trained: Path) -> None:
+    for name, words in (("no.csv", "there is no such file"), ("no.npy", "there is no such file")):
+        assert refusal("predict", name).endswith(f"error: {name}: {words}\n")
+    Path("bad.npy").write_bytes(b"\x93NUMPY but no more")
+    assert "bad.npy: not a plain array" in refusal("predict", "bad.npy")
+    np.save("objects.npy", np.array([{}], object), allow_pickle=True)
+    assert "objects.npy: not a plain array" in refusal("predict", "objects.npy")
+    np.savez("none.npz", labels=THEIRS)
+    assert "needs the array images" in refusal("predict", "none.npz")
+    assert "--csv: goes with neither --json" in refusal("predict", "no.csv", "--csv", "-", "--json")
+    np.save("labels_missing.npy", OTHERS)
+    assert "holds no labels" in refusal("train", "-c", "quick", "--set", "data.source=labels_missing.npy")
+
+
+def test_a_folder_of_folders_is_read_picture_by_picture(trained: Path) -> None:
+    from foreign import save_pictures
+
+    (trained / "mine").mkdir()
+    paths = save_pictures(trained / "mine" / "3", OTHERS[:2]) + save_pictures(trained / "mine" / "4", OTHERS[2:3])
+    lines = answer("predict", str(trained / "mine"), "--csv", "-").splitlines()
+    assert lines[0] == "path,label,probability"
+    assert [line.split(",")[0] for line in lines[1:]] == paths
+
+
+def test_a_cell_that_a_spreadsheet_would_run_is_text() -> None:
+    names = ("=1+1", "+x", "-x", "@x", "plain", 'a "b", c')
+    answers = [
+        library.Prediction(path=name, predicted=name, probability=0.5, probabilities={name: 0.5}) for name in names
+    ]
+    assert [line.rsplit(",", 1)[0] for line in csv_lines(answers, is_table=False)][1:] == [
+        *(f"'{name},'{name}" for name in names[:4]),
+        "plain,plain",
+        '"a ""b"", c","a ""b"", c"',
+    ]
