@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from foreign import FORMS, labels, large, save, save_pictures
 
 import backprop_cli as library
 from backprop_cli.config.config import load_config
+from backprop_cli.data import resize
 from backprop_cli.data.dataset import load_digits
 from backprop_cli.data.layout import Layout
 from backprop_cli.experiment.split_data import SplitData
@@ -178,6 +180,32 @@ def test_a_test_set_may_lack_classes_and_an_unknown_one_is_named(work: Path) -> 
     names = np.array([f"{label:02d}" for label in THEIRS])
     line = refusal("eval", "--data", save(work / "named.npz", OTHERS, names))
     assert 'the model does not know the classes "00" (did you mean "0"?), "01" (did you mean "1"?)' in line
+
+
+def test_the_answer_of_every_row_is_in_the_document_and_in_a_table(work: Path) -> None:
+    source = save(work / "mine.npz", IMAGES, DIGITS)
+    assert backprop("train", "-c", "quick", "--set", f"data.source={source}", "--progress", "none").exit_code == 0
+    others = save(work / "others.npz", FORMS["paper"](OTHERS), THEIRS)
+    result = backprop("eval", "--data", others, "--csv", "answers.csv", "--json")
+    assert f"{others}: 100 rows of 28x28, 0 to 255, dark ink on a light ground, counted at 28x28" in result.stderr
+    found = json.loads(result.stdout)
+    assert np.mean([one["label"] == one["predicted"] for one in found["answers"]]) == pytest.approx(found["accuracy"])
+    head, *rows = Path("answers.csv").read_text().splitlines()
+    assert (head, len(rows)) == ("sample,label,predicted,probability", 100)
+    assert rows[17].startswith(f"{others}:17,{THEIRS[17]},")
+    assert backprop("eval", "--data", others, "--csv", "-").stdout.splitlines() == [head, *rows]
+    assert "--csv -: goes not with --json" in refusal("eval", "--csv", "-", "--json")
+
+
+def test_many_rows_are_counted_by_all_cores_to_the_same_counts(monkeypatch: pytest.MonkeyPatch, work: Path) -> None:
+    settings = {"data.source": save(work / "mine.npz", IMAGES, DIGITS)}
+    alone = SplitData.load(load_config("quick", settings)).dataset.pictures
+    monkeypatch.setattr(resize, "MANY", 100)
+    monkeypatch.setattr(resize, "CHUNK_PICTURES", 90)
+    seen: list[tuple[int, int]] = []
+    shared = SplitData.load(load_config("quick", settings), lambda *count: seen.append(count)).dataset.pictures
+    assert np.array_equal(alone, shared)
+    assert seen[-1] == (400, 400)
 
 
 def test_classes_may_be_given_other_names(work: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from backprop_cli.arrays import Labels, Rows
 from backprop_cli.data.dataset import Dataset
 from backprop_cli.data.normalize import FULL_COUNT
 from backprop_cli.errors import ArgumentError, DataError, RunDirectoryError
+from backprop_cli.experiment.data_checks import sentence
 from backprop_cli.experiment.split_data import SplitData, count_trained_on, with_classes
 from backprop_cli.files import clean
 from backprop_cli.insight import metrics
@@ -41,6 +42,22 @@ ABOUT: dict[PartKind, str] = {
 
 MAX_WORST = 10_000
 NEVER_SEEN = ("test_source", "writers", "ordered")
+
+
+class RowAnswer(NamedTuple):
+    """What one row was taken for.
+
+    Attributes:
+        sample: The row, such as `digits:1234`.
+        label: What it is.
+        predicted: What it was taken for.
+        probability: Of that, in [0, 1].
+    """
+
+    sample: str
+    label: str
+    predicted: str
+    probability: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +94,7 @@ class Evaluation(metrics.Evaluation):
         part_kind: What kind of rows these are, which decides what they prove.
         source: Of the rows.
         classes: Names of the classes.
+        answers: Of every row, in their order.
         worst_answers: Those whose truth was thought least likely, the worst first.
         findings: What went wrong in its training; None where that was not asked.
         warnings: What speaks against the figures, in words.
@@ -88,6 +106,7 @@ class Evaluation(metrics.Evaluation):
     part_kind: PartKind
     source: str
     classes: tuple[str, ...]
+    answers: tuple[RowAnswer, ...]
     worst_answers: tuple[WorstAnswer, ...]
     findings: tuple[Finding, ...] | None
     warnings: tuple[str, ...]
@@ -123,6 +142,7 @@ class Evaluation(metrics.Evaluation):
             "confusion_matrix": self.confusion_matrix.tolist(),
             "reliability": [asdict(entry) for entry in self.reliability],
             "worst": [answer.to_dict() for answer in self.worst_answers],
+            "answers": [answer._asdict() for answer in self.answers],
         }
         if self.findings is not None:
             document["findings"] = [asdict(finding) for finding in self.findings]
@@ -144,6 +164,8 @@ def evaluate(
         kind = _kind(split, config.data.test_source, config.data.split, dataset)
     else:
         dataset, kind = _other_data(model, source), "other"
+        if dataset.arrangement is not None:
+            notes.append(sentence(dataset))
         rows = np.arange(len(dataset))
         own = SplitData.of(predictor.model, where=predictor.where) if diagnose else _at_hand(model, warnings)
     pictures, labels = dataset.pictures[rows], dataset.labels[rows]
@@ -166,6 +188,7 @@ def evaluate(
         part_kind=kind,
         source=source or (config.data.test_source if kind == "test_source" else None) or config.data.source,
         classes=predictor.classes,
+        answers=_row_answers(probabilities, dataset, rows, predictor.classes),
         worst_answers=_worst_answers(figures.worst[:n_worst], probabilities, dataset, rows, predictor.classes),
         findings=findings,
         warnings=tuple(warnings),
@@ -234,6 +257,15 @@ def _at_hand(model: Model, warnings: list[str]) -> SplitData | None:
         unknown = "whether the model was trained on these very pictures cannot be told"
         warnings.append(f"{unknown}: {problem.problems[0]}")
         return None
+
+
+def _row_answers(
+    probabilities: NDArray[Any], dataset: Dataset, rows: Rows, classes: tuple[str, ...]
+) -> tuple[RowAnswer, ...]:
+    best = probabilities.argmax(axis=1)
+    sure = probabilities[np.arange(len(best)), best]
+    each = zip(rows.tolist(), dataset.labels[rows].tolist(), best.tolist(), sure.tolist(), strict=True)
+    return tuple(RowAnswer(f"{dataset.name}:{row}", classes[label], classes[k], p) for row, label, k, p in each)
 
 
 def _worst_answers(

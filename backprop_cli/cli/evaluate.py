@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -10,8 +11,9 @@ from backprop_cli.api.words import percent, with_article
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
 from backprop_cli.cli.findings import format_findings
-from backprop_cli.cli.options import AsJson, ModelName, load_model
-from backprop_cli.files import clean
+from backprop_cli.cli.options import AsJson, ModelName, cell, load_model
+from backprop_cli.errors import UsageError
+from backprop_cli.files import clean, write_atomic
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,17 +52,24 @@ def evaluate(
     diagnose: Annotated[
         bool, typer.Option("--diagnose", help="Also say what went wrong in training, and the --set that mends it.")
     ] = False,
+    csv: Annotated[
+        str | None, typer.Option("--csv", metavar="FILE|-", help="The answer of every row, as a table.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a model on a part of its data that it was not trained on."""
+    if csv == "-" and as_json:
+        raise UsageError("--csv -: goes not with --json, which is on stdout too")
     found = load_model(model).evaluate(split, data=source, n_worst=errors, diagnose=diagnose)
     for note in found.notes:
         console.print_status(note)
     for warning in found.warnings:
         console.warn(warning)
+    if csv is not None:
+        _write_csv(csv, found)
     if as_json:
         console.print_json(found.to_dict())
-    else:
+    elif csv != "-":
         console.print_lines([*format_figures(found), *format_worst(found.worst_answers)])
         if found.findings is not None:
             console.print_lines(["", "What went wrong in training:" if found.findings else _HEALTHY])
@@ -68,6 +77,18 @@ def evaluate(
     if min_accuracy is not None and found.accuracy < min_accuracy:
         console.error(f"accuracy {found.accuracy:.4f} is below --min-accuracy {min_accuracy:g}")
         raise typer.Exit(1)
+
+
+def _write_csv(target: str, found: Evaluation) -> None:
+    """Write the answer of every row as a table."""
+    lines = [
+        "sample,label,predicted,probability",
+        *(f"{cell(a.sample)},{cell(a.label)},{cell(a.predicted)},{a.probability:.6f}" for a in found.answers),
+    ]
+    if target == "-":
+        console.print_lines(lines)
+    else:
+        write_atomic(Path(target), ("\n".join(lines) + "\n").encode())
 
 
 def format_figures(found: Evaluation) -> list[Line]:

@@ -42,3 +42,9 @@ def load_model(reference: str | None, *, or_pretrained: bool = False) -> Model:
     if console.Verbosity.verbose:
         console.print_status(repr(model).strip("<>"))
     return model
+
+
+def cell(text: str) -> str:
+    """Return a cell of a CSV file; what a spreadsheet would run begins with an apostrophe."""
+    text = f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    return f'"{text.replace(chr(34), chr(34) * 2)}"' if set(text) & set(',"\r\n') else text

@@ -15,7 +15,7 @@ import typer
 from backprop_cli.api.words import percent
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
-from backprop_cli.cli.options import AsJson, ModelName, load_model
+from backprop_cli.cli.options import AsJson, ModelName, cell, load_model
 from backprop_cli.errors import UsageError
 from backprop_cli.files import clean, write_atomic
 
@@ -134,17 +134,11 @@ def csv_lines(answers: Iterable[Any], *, is_table: bool) -> Iterator[str]:
     """Yield the lines of a table of answers, its head first; what spreadsheets would run begins with an apostrophe."""
     yield "ImageId,Label" if is_table else "path,label,probability"
     for number, one in enumerate(answers, 1):
-        label = _cell(one.predicted or "")
+        label = cell(one.predicted or "")
         probability = "" if one.probability is None else f"{one.probability:.6f}"
-        yield f"{number},{label}" if is_table else f"{_cell(one.path)},{label},{probability}"
+        yield f"{number},{label}" if is_table else f"{cell(one.path)},{label},{probability}"
         if one.error is not None:
             console.error(one.error)
-
-
-def _cell(text: str) -> str:
-    """Return a cell of a CSV file."""
-    text = f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
-    return f'"{text.replace(chr(34), chr(34) * 2)}"' if set(text) & set(',"\r\n') else text
 
 
 def _numbers(model: Model, pictures: list[str], invert: Invert) -> list[Number]:

@@ -186,7 +186,7 @@ def load_like(
     found = as_own_counts(renamed(_read(source, wanted), settings.classes))
     is_own = found.max_value > 0 or are_own_counts(found.pictures)
     if is_own and not is_raw:
-        return found if picture is None else resized(found, picture, slant)
+        return found if picture is None else resized(found, picture, slant, progress=progress)
     if found.max_value:
         return found
     arrangement = arrangement_of(
@@ -197,7 +197,7 @@ def load_like(
     if is_raw:
         return as_it_is(found, arrangement)
     height, width = found.picture_size
-    return resized(found, picture or (_side(height), _side(width)), slant, arrangement)
+    return resized(found, picture or (_side(height), _side(width)), slant, arrangement, progress)
 
 
 TABLES = ("npz", "npy", "csv_file", "idx", "array_folder")  # readers of rows

@@ -38,7 +38,7 @@ def understood(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def sentence(dataset: Dataset, settings: DataSettings, warps: Warps | None) -> str:
+def sentence(dataset: Dataset, settings: DataSettings | None = None, warps: Warps | None = None) -> str:
     """Return what a data set was understood as, and what was chosen by it, in one line."""
     facts = understood(dataset)
     (height, width), (low, high) = facts["size"], facts["range"]
@@ -52,9 +52,12 @@ def sentence(dataset: Dataset, settings: DataSettings, warps: Warps | None) -> s
         told = ", ".join(f"{clean(name)} ({n:,})" for name, n in classes.items())
     else:
         told = f"{min(classes.values()):,} to {max(classes.values()):,} rows each"
+    text = f"{clean(dataset.name)}: {', '.join(parts)}; {len(classes)} classes: {told}"
+    if settings is None:
+        return text
     split = settings.split or ("stratified" if dataset.groups is None else "writers")
     chosen = f"split {split}" + (f", warps {warps.interpolation}" if warps else "")
-    return f"{clean(dataset.name)}: {', '.join(parts)}; {len(classes)} classes: {told}; {chosen}"
+    return f"{text}; {chosen}"
 
 
 def require_all_classes(dataset: Dataset, splits: Splits, settings: DataSettings) -> None:
