@@ -14,7 +14,7 @@ from foreign import FORMS, labels, large, save, save_pictures
 import backprop_cli as library
 from backprop_cli.config.config import load_config
 from backprop_cli.data import resize
-from backprop_cli.data.dataset import load_digits
+from backprop_cli.data.dataset import Dataset, load_digits
 from backprop_cli.data.layout import Layout
 from backprop_cli.experiment.split_data import SplitData
 
@@ -33,9 +33,15 @@ def loaded(path: Path, form: str, **settings: Any) -> SplitData:
 # ---- the same digits in every form ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_the_same_digits_is_the_same_to_a_network(form: str, tmp_path: Path) -> None:
-    plain, other = loaded(tmp_path, "bytes").dataset, loaded(tmp_path, form).dataset
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Give the digits as they are read from bytes with bright ink on 0."""
+    return loaded(tmp_path_factory.mktemp("plain"), "bytes").dataset
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "bytes"])
+def test_every_form_of_the_same_digits_is_the_same_to_a_network(form: str, plain: Dataset, tmp_path: Path) -> None:
+    other = loaded(tmp_path, form).dataset
     assert plain.picture_size == (28, 28)
     assert plain.max_value == other.max_value == 16.0
     differing = (plain.pictures != other.pictures).mean()
@@ -66,7 +72,7 @@ def test_what_is_certain_can_be_said_otherwise(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.pictures, 255 - IMAGES.transpose(0, 2, 1).astype(float), atol=1e-3)
 
 
-@pytest.mark.parametrize("form", ["bytes", "paper", "transposed", "unit"])
+@pytest.mark.parametrize("form", ["bytes", "transposed paper"])
 @pytest.mark.parametrize("picture", [None, "raw"])
 def test_pictures_are_read_as_rows_are(form: str, picture: str | None, work: Path) -> None:
     source = save(work / "mine.npz", FORMS[form](IMAGES), DIGITS)
