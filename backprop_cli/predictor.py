@@ -15,7 +15,7 @@ from backprop_cli.blas import blas_threads
 from backprop_cli.data.dataset import Scaling
 from backprop_cli.data.form import Form
 from backprop_cli.data.layout import Layout
-from backprop_cli.data.normalize import Slant
+from backprop_cli.data.normalize import FULL_COUNT, Slant
 from backprop_cli.engine.layers import LayerSpec
 from backprop_cli.engine.losses import loss_of
 from backprop_cli.engine.network import Network
@@ -80,6 +80,11 @@ class Predictor:
         ink[1] = predictor.scaling.max_value
         predictor.probabilities(ink)  # no command meets overflow later, in the middle of its answer
         return predictor
+
+    @property
+    def sees_rows(self) -> bool:
+        """Whether arrays are taken as they are, not counted; older models keep no layout of them."""
+        return self.form.layout is not None or self.scaling.max_value != FULL_COUNT
 
     def probabilities(self, pictures: NDArray[Any]) -> Array:
         """Return the mean answer of the networks, (n, n_classes), each row's sum 1.

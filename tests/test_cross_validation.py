@@ -23,8 +23,9 @@ from backprop_cli.data.sources import load_data
 from backprop_cli.data.splits import Splits
 from backprop_cli.errors import BackpropError, DataError, DivergenceError
 from backprop_cli.experiment.cross_validation import Fold, FoldPredictions, cross_validate, make_folds, summarize
+from backprop_cli.experiment.data_checks import trained_on
 from backprop_cli.experiment.experiment import Experiment
-from backprop_cli.experiment.split_data import SplitData, count_trained_on
+from backprop_cli.experiment.split_data import SplitData
 from backprop_cli.predictor import Predictor
 
 DIGITS = load_digits()
@@ -294,9 +295,9 @@ def test_pictures_trained_on_are_counted_whatever_their_type() -> None:
     split_data = Experiment(config).split_data
     train = split_data.splits.train[:10]
     test = split_data.splits.test[:7]
-    assert count_trained_on(split_data, DIGITS.pictures[train].astype(np.float64)) == 10
-    assert count_trained_on(split_data, DIGITS.pictures[np.concatenate([test, train[:2]])]) == 2
-    assert count_trained_on(split_data, DIGITS.pictures[test]) == 0
+    assert len(trained_on(*split_data.select("train"), DIGITS.pictures[train].astype(np.float64))) == 10
+    assert len(trained_on(*split_data.select("train"), DIGITS.pictures[np.concatenate([test, train[:2]])])) == 2
+    assert len(trained_on(*split_data.select("train"), DIGITS.pictures[test])) == 0
 
 
 def test_eval_warns_when_the_model_was_trained_on_what_it_is_measured_on(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from foreign import FORMS, labels, large, save
 import backprop_cli as library
 from backprop_cli.cli.predict import csv_lines
 from backprop_cli.data.dataset import load_digits
+from backprop_cli.store.model_file import load_model, save_model
 
 OTHERS, THEIRS = large(1000, 60), labels(1000, 60)
 
@@ -117,3 +119,23 @@ def test_a_cell_that_a_spreadsheet_would_run_is_text() -> None:
         "plain,plain",
         '"a ""b"", c","a ""b"", c"',
     ]
+
+
+def test_full_ink_that_was_said_holds_for_tables_as_for_eval(work: Path) -> None:
+    source = save(work / "train.npz", large(0, 400), labels(0, 400))
+    settings = ("--set", f"data.source={source}", "--set", "data.max_value=200")
+    assert backprop("train", "-c", "quick", *settings, "--progress", "none").exit_code == 0
+    others = save(work / "others.npz", OTHERS, THEIRS)
+    read = [one["predicted"] for one in document("predict", others)["predictions"]]
+    assert read == [one["predicted"] for one in document("eval", "--data", others)["answers"]]
+
+
+def test_a_model_of_before_refuses_rows_of_another_size(work: Path) -> None:
+    source = save(work / "train.npz", large(0, 400), np.array(list("abcdefghij"))[labels(0, 400)])
+    assert backprop("train", "-c", "quick", "--set", f"data.source={source}", "--progress", "none").exit_code == 0
+    path = work / "runs" / "quick-1" / "model.safetensors"
+    model = load_model(path)
+    save_model(path, replace(model, preprocessing={k: v for k, v in model.preprocessing.items() if k != "layout"}))
+    assert len(document("predict", save(work / "same.npz", OTHERS, THEIRS))["predictions"]) == 60
+    other = save(work / "other.npz", OTHERS[:, 4:24, 4:24], THEIRS)
+    assert "the model reads pictures of 28x28 as they are; these are of 20x20" in refusal("predict", other)

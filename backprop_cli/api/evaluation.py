@@ -15,12 +15,13 @@ from backprop_cli.api.models import Part
 from backprop_cli.api.words import percent
 from backprop_cli.arrays import Labels, Rows
 from backprop_cli.data.dataset import Dataset
-from backprop_cli.data.normalize import FULL_COUNT
+from backprop_cli.data.sources import DataSettings, load_like, load_source, split_kind
 from backprop_cli.errors import ArgumentError, DataError, RunDirectoryError
-from backprop_cli.experiment.data_checks import sentence
-from backprop_cli.experiment.split_data import SplitData, count_trained_on, with_classes
+from backprop_cli.experiment.data_checks import sentence, trained_on
+from backprop_cli.experiment.split_data import SplitData, with_classes
 from backprop_cli.files import clean
 from backprop_cli.insight import metrics
+from backprop_cli.predictor import lies_transposed
 from backprop_cli.store.runs import metrics_beside
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def evaluate(
     if source is None:
         own = SplitData.of(predictor.model, where=predictor.where)
         dataset, rows = _own_part(own, split)
-        kind = _kind(split, config.data.test_source, config.data.split, dataset)
+        kind = _kind(split, config.data, dataset)
     else:
         dataset, kind = _other_data(model, source), "other"
         if dataset.arrangement is not None:
@@ -169,7 +170,7 @@ def evaluate(
         rows = np.arange(len(dataset))
         own = SplitData.of(predictor.model, where=predictor.where) if diagnose else _at_hand(model, warnings)
     pictures, labels = dataset.pictures[rows], dataset.labels[rows]
-    if own is not None and kind != "train" and (n_known := count_trained_on(own, pictures)):
+    if own is not None and kind != "train" and (n_known := len(trained_on(*own.select("train"), pictures))):
         warnings.append(
             f"the model was trained on {n_known:,} of these {len(rows):,} pictures: on them this measures memory, "
             "not reading"
@@ -218,28 +219,22 @@ def _own_part(own: SplitData, split: Part) -> tuple[Dataset, Rows]:
     return dataset, rows
 
 
-def _kind(split: Part, test_source: str | None, chosen: PartKind | None, dataset: Dataset) -> PartKind:
+def _kind(split: Part, settings: DataSettings, dataset: Dataset) -> PartKind:
     if split != "test":
         return split
-    if test_source is not None:
-        return "test_source"
-    return chosen or ("stratified" if dataset.groups is None else "writers")
+    return "test_source" if settings.test_source is not None else split_kind(dataset, settings)
 
 
 def _other_data(model: Model, source: str) -> Dataset:
     """Return another data set to measure on."""
-    from backprop_cli.data.sources import load_like, load_source
-    from backprop_cli.predictor import lies_transposed
-
     predictor, settings = model.predictor, model.config.data
     form, full = predictor.form, predictor.scaling.max_value
-    if form.layout is None and full != FULL_COUNT:  # rows as they are, of before a model kept how they lie
+    if predictor.sees_rows and form.layout is None:  # of before a model kept how they lie
         dataset = load_source(source, skip_bad=settings.skip_bad)
     else:
-        is_raw = form.layout is not None
-        picture = form.picture
+        is_raw = predictor.sees_rows
         dataset = load_like(
-            source, settings, picture, form.slant, is_raw=is_raw, layout=form.layout, judge=lies_transposed
+            source, settings, form.picture, form.slant, is_raw=is_raw, layout=form.layout, judge=lies_transposed
         )
         if dataset.max_value not in (0.0, full):
             dataset = replace(dataset, pictures=dataset.pictures * np.float32(full / dataset.max_value))

@@ -125,7 +125,7 @@ class Model:
         """
         from backprop_cli.api.prediction import predict_many
 
-        return predict_many(self, pictures, invert)
+        return predict_many(self.predictor, pictures, invert)
 
     def predict_number(self, picture: Source, *, invert: Invert = "auto") -> Number:
         """Return the digits of one picture, from left to right; digits that touch each other are taken for one.

@@ -100,19 +100,21 @@ def predict(predictor: Predictor, source: Source, invert: Invert = "auto") -> Pr
     return found
 
 
-def predict_many(model: Model, sources: Source | Iterable[Source], invert: Invert = "auto") -> Iterator[Prediction]:
+def predict_many(
+    predictor: Predictor, sources: Source | Iterable[Source], invert: Invert = "auto"
+) -> Iterator[Prediction]:
     """Return the answers to pictures, one after the other; see `Model.predict_many`."""
-    return (one for source in expanded(sources) for one in _answers(model, source, invert))
+    return (one for source in expanded(sources) for one in _answers(predictor, source, invert))
 
 
-def _answers(model: Model, source: Source, invert: Invert) -> Iterator[Prediction]:
+def _answers(predictor: Predictor, source: Source, invert: Invert) -> Iterator[Prediction]:
     """Yield the answer to a picture, or to each row of a table."""
     if not (isinstance(source, str | os.PathLike) and is_table(source)):
-        yield _prediction(picture_input(source, model.predictor, invert), model.predictor)
+        yield _prediction(picture_input(source, predictor, invert), predictor)
         return
     from backprop_cli.api.tables import batches
 
-    name, predictor = os.fspath(source), model.predictor
+    name = os.fspath(source)
     for start, grids in batches(predictor, name):
         answers = zip(grids, predictor.probabilities(grids), strict=True)
         for row, (grid, probabilities) in enumerate(answers, start):

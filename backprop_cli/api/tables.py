@@ -15,11 +15,10 @@ from backprop_cli.data.arrangement import (
     arrangement_of,
     ink_of_arrays,
     is_of_digits,
-    spread,
 )
 from backprop_cli.data.dataset import Dataset
 from backprop_cli.data.normalize import FULL_COUNT, bitmap
-from backprop_cli.data.sources import DataSettings, load_rows
+from backprop_cli.data.sources import load_rows
 from backprop_cli.errors import DataError, UsageError
 from backprop_cli.predictor import lies_transposed
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from backprop_cli.predictor import Predictor
 
 BATCH = 1024  # rows that are answered together
-JUDGED = 300  # rows by which it is found out how they lie
 
 
 def batches(predictor: Predictor, source: str) -> Iterator[tuple[int, Array]]:
@@ -59,20 +57,16 @@ def _arranged(predictor: Predictor, source: str) -> tuple[Dataset, Arrangement |
     """Return the rows of a table, and how they are meant; None for counts in the digits' own form."""
     settings = config_of(predictor.model.config, where=f"{predictor.where}: config").data
     dataset = load_rows(source, skip_bad=settings.skip_bad)
-    arrangement = None if are_own_counts(dataset.pictures) else _arrangement(settings, predictor, dataset)
-    if predictor.form.layout is not None and dataset.picture_size != predictor.picture_size:
+    arrangement = None
+    if not are_own_counts(dataset.pictures):
+        judge = lies_transposed if is_of_digits(predictor.classes) else None
+        arrangement = arrangement_of(
+            dataset, invert=settings.invert, transpose=settings.transpose, max_value=settings.max_value, judge=judge
+        )
+    if predictor.sees_rows and dataset.picture_size != predictor.picture_size:
         wanted, found = ("x".join(map(str, size)) for size in (predictor.picture_size, dataset.picture_size))
         raise DataError(f"{source}: the model reads pictures of {wanted} as they are; these are of {found}")
     return dataset, arrangement
-
-
-def _arrangement(settings: DataSettings, predictor: Predictor, dataset: Dataset) -> Arrangement:
-    found = arrangement_of(dataset, invert=settings.invert, transpose=settings.transpose or False)
-    height, width = dataset.picture_size
-    if settings.transpose is None and height == width and is_of_digits(predictor.classes):
-        ink = ink_of_arrays(np.asarray(dataset.pictures[spread(len(dataset), JUDGED)]), found)
-        return found.turned(transposed=bool(lies_transposed(ink)))
-    return found
 
 
 def _seen(predictor: Predictor, rows: Array, arrangement: Arrangement | None) -> Array:
@@ -80,7 +74,7 @@ def _seen(predictor: Predictor, rows: Array, arrangement: Arrangement | None) ->
     form, full = predictor.form, predictor.scaling.max_value
     if form.layout is not None and arrangement is not None:
         return np.asarray(ink_of_arrays(rows, arrangement) * full)
-    if form.layout is None and full != FULL_COUNT:  # rows as they are, of before a model kept how they lie
+    if predictor.sees_rows and form.layout is None:  # of before a model kept how they lie
         return rows
     if arrangement is None and rows.shape[1:] == form.picture and form.layout is None:
         return np.asarray(rows * (full / FULL_COUNT))

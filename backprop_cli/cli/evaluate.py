@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -11,9 +10,9 @@ from backprop_cli.api.words import percent, with_article
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
 from backprop_cli.cli.findings import format_findings
-from backprop_cli.cli.options import AsJson, ModelName, cell, load_model
+from backprop_cli.cli.options import AsJson, ModelName, cell, load_model, write_table
 from backprop_cli.errors import UsageError
-from backprop_cli.files import clean, write_atomic
+from backprop_cli.files import clean
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -85,10 +84,7 @@ def _write_csv(target: str, found: Evaluation) -> None:
         "sample,label,predicted,probability",
         *(f"{cell(a.sample)},{cell(a.label)},{cell(a.predicted)},{a.probability:.6f}" for a in found.answers),
     ]
-    if target == "-":
-        console.print_lines(lines)
-    else:
-        write_atomic(Path(target), ("\n".join(lines) + "\n").encode())
+    write_table(target, lines)
 
 
 def format_figures(found: Evaluation) -> list[Line]:

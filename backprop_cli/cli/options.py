@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from backprop_cli.cli import console
-from backprop_cli.files import clean
+from backprop_cli.files import clean, write_atomic
 
 if TYPE_CHECKING:
     from backprop_cli.api.models import Model
@@ -42,6 +44,14 @@ def load_model(reference: str | None, *, or_pretrained: bool = False) -> Model:
     if console.Verbosity.verbose:
         console.print_status(repr(model).strip("<>"))
     return model
+
+
+def write_table(target: str, lines: Iterable[str]) -> None:
+    """Write the lines of a table to a file, whole or not at all, or print them where `-` stands for it."""
+    if target == "-":
+        console.print_lines(lines)
+    else:
+        write_atomic(Path(target), ("\n".join(lines) + "\n").encode())
 
 
 def cell(text: str) -> str:

@@ -15,7 +15,7 @@ import typer
 from backprop_cli.api.words import percent
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
-from backprop_cli.cli.options import AsJson, ModelName, cell, load_model
+from backprop_cli.cli.options import AsJson, ModelName, cell, load_model, write_table
 from backprop_cli.errors import UsageError
 from backprop_cli.files import clean, write_atomic
 
@@ -89,7 +89,10 @@ def predict(
     errors = Counter[bool]()
     answers = _counted(chain(first, answers), errors)
     if csv is not None:
-        _write_csv(csv, answers, is_table=len(pictures) == 1 and is_table(pictures[0]))
+        is_one_table = len(pictures) == 1 and is_table(pictures[0])
+        write_table(csv, csv_lines(answers if csv == "-" else _reported(answers), is_table=is_one_table))
+        if csv != "-":
+            console.print_status(f"{errors.total():,} answers in {clean(csv)}")
     elif as_json:
         console.print_json_list(document(found, []), (one.to_dict() for one in answers))
     else:
@@ -113,25 +116,18 @@ def _formatted(one: Prediction | Number, top: int, *, draw: bool) -> list[str]:
     return format_number(one) if isinstance(one, Number) else format_guess(one, top, draw=draw)
 
 
-def _write_csv(target: str, answers: Iterable[Any], *, is_table: bool) -> None:
-    """Write answers as a table: for the rows of one table as Kaggle wants them, else path, label and probability."""
-    lines = iter(csv_lines(answers, is_table=is_table))
-    if target == "-":
-        for line in lines:
-            console.print_result(line)
-        return
-    written, last_time = [], time.monotonic()
-    for line in lines:
-        written.append(line)
+def _reported(answers: Iterable[Prediction | Number]) -> Iterator[Prediction | Number]:
+    """Pass answers on, and say about once a second how many there are."""
+    last_time = time.monotonic()
+    for number, one in enumerate(answers, 1):
+        yield one
         if time.monotonic() - last_time >= 1.0:
             last_time = time.monotonic()
-            console.print_status(f"{len(written) - 1:,} answers")
-    write_atomic(Path(target), ("\n".join(written) + "\n").encode())
-    console.print_status(f"{len(written) - 1:,} answers in {clean(target)}")
+            console.print_status(f"{number:,} answers")
 
 
 def csv_lines(answers: Iterable[Any], *, is_table: bool) -> Iterator[str]:
-    """Yield the lines of a table of answers, its head first; what spreadsheets would run begins with an apostrophe."""
+    """Yield the lines of a table of answers: as Kaggle wants them for the rows of one table, else by path."""
     yield "ImageId,Label" if is_table else "path,label,probability"
     for number, one in enumerate(answers, 1):
         label = cell(one.predicted or "")

@@ -20,8 +20,8 @@ from backprop_cli.errors import DataError
 
 Invert = Literal["auto", "yes", "no"]
 Judge = Callable[[Float32Array, Sequence[str]], bool | None]
-"""Says whether digits, (n, height, width) with bright ink on 0 in [0, 1], lie transposed, by what they are; None where
-it cannot tell."""
+"""Says whether digits, (n, height, width) with bright ink on 0 in [0, 1], lie transposed, by what they are (without
+names, by how sure it is of them); None where it cannot tell."""
 
 DIGITS = frozenset("0123456789")
 RANGES = (1.0, FULL_COUNT, 255.0, 65535.0)  # what full ink usually is
@@ -51,10 +51,6 @@ class Arrangement:
     inverted: bool = False
     transposed: bool = False
     doubt: str = ""
-
-    def turned(self, *, transposed: bool) -> Arrangement:
-        """Return it with rows that are columns, or not."""
-        return replace(self, transposed=transposed)
 
 
 def is_of_digits(classes: Sequence[str]) -> bool:
@@ -107,7 +103,7 @@ def arrangement_of(
     """Return how the arrays of a source are meant.
 
     Args:
-        dataset: As it was read.
+        dataset: As it was read; without classes, a table without labels.
         invert: "yes" for dark ink on a light ground, "no" for bright on dark, "auto" to find out.
         transpose: Whether rows are columns; None to find out.
         max_value: Full ink, where it was said.
@@ -131,7 +127,7 @@ def arrangement_of(
     if judge is None:
         return found
     rows = spread(len(images), JUDGED)
-    names = [dataset.classes[k] for k in dataset.labels[rows]]
+    names = [dataset.classes[k] for k in dataset.labels[rows]] if dataset.classes else []
     return replace(found, transposed=bool(judge(ink_of_arrays(np.asarray(images[rows]), found), names)))
 
 

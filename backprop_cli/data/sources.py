@@ -59,8 +59,8 @@ class DataSettings:
         validation_size: Share of all rows, in [0, 1); 0: none, and the last epoch is kept.
         test_size: Share of all rows, in [0, 1); 0: none.
         scaling: `centered`: (x / max - mean per pixel) / one global sd; `unit`: x / max.
-        max_value: What full ink is, 1e-9 to 1e9; null: the data set's own (16 for digits), else the training part's
-            largest value.
+        max_value: What full ink is, 1e-9 to 1e9; null: the data set's own (16 for digits), else the end of the usual
+            range that holds the values (1, 16, 255 or 65,535), or the largest of them.
         picture: What the network sees, such as `8x8` or `16x16`: every picture is cropped, straightened and counted in
             blocks, as the digits were (which themselves reach other sizes by deconvolution); counts from 0 to 16 of
             this size are taken as they are. `raw`: arrays stay as they are, and the model keeps how their ink lies.
@@ -255,10 +255,15 @@ def _read(source: str, wanted: Wanted) -> Dataset:
     raise DataError(f'data.source: "{source}" is none of {", ".join(dict.fromkeys(READERS.values()))}')
 
 
+def split_kind(dataset: Dataset, settings: DataSettings) -> SplitKind:
+    """Return how a data set is split: as it was said, else by writers where they are known."""
+    return settings.split or ("stratified" if dataset.groups is None else "writers")
+
+
 def split_dataset(dataset: Dataset, settings: DataSettings) -> Splits:
     """Return the parts of `dataset`; with a test source of its own, all of it is training and validation."""
     return split(
-        settings.split or ("stratified" if dataset.groups is None else "writers"),
+        split_kind(dataset, settings),
         dataset.labels,
         dataset.groups,
         validation_size=settings.validation_size,

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from backprop_cli.arrays import Rows
 from backprop_cli.data.arrangement import RANGES
 from backprop_cli.data.augment import Warps
 from backprop_cli.data.dataset import Dataset
-from backprop_cli.data.sources import DataSettings
+from backprop_cli.data.sources import DataSettings, split_kind
 from backprop_cli.data.splits import Splits
 from backprop_cli.errors import DataError
 from backprop_cli.files import clean
@@ -55,9 +57,7 @@ def sentence(dataset: Dataset, settings: DataSettings | None = None, warps: Warp
     text = f"{clean(dataset.name)}: {', '.join(parts)}; {len(classes)} classes: {told}"
     if settings is None:
         return text
-    split = settings.split or ("stratified" if dataset.groups is None else "writers")
-    chosen = f"split {split}" + (f", warps {warps.interpolation}" if warps else "")
-    return f"{text}; {chosen}"
+    return f"{text}; split {split_kind(dataset, settings)}" + (f", warps {warps.interpolation}" if warps else "")
 
 
 def require_all_classes(dataset: Dataset, splits: Splits, settings: DataSettings) -> None:
@@ -118,13 +118,21 @@ def _repeated(dataset: Dataset, test_dataset: Dataset, splits: Splits) -> Iterat
             unlike.append(row)
     if unlike:
         yield f"{name}: {_rows(unlike)} equal to others of another class"
-    trained = {dataset.pictures[row].tobytes() for row in splits.train}
-    known = [int(row) for row in splits.test if test_dataset.pictures[row].tobytes() in trained]
+    known = trained_on(dataset, splits.train, test_dataset.pictures[splits.test])
     if known:
-        yield (
-            f"{clean(test_dataset.name)}: {_rows(known)} of the test part, and trained on too: on them the test "
-            "measures memory, not reading"
-        )
+        there = f"{clean(test_dataset.name)}: {_rows(splits.test[known])}"
+        yield f"{there} of the test part, and trained on too: on them the test measures memory, not reading"
+
+
+def trained_on(dataset: Dataset, train_rows: Rows, pictures: NDArray[Any]) -> list[int]:
+    """Return the numbers of those pictures, (n, height, width), that are pixel for pixel among those trained on."""
+    wanted = [picture.tobytes() for picture in np.asarray(pictures, np.float32)]
+    sought = set(wanted)
+    found: set[bytes] = set()
+    for start in range(0, len(train_rows), 4096):
+        chunk = np.asarray(dataset.pictures[train_rows[start : start + 4096]], np.float32)
+        found.update(sought.intersection(picture.tobytes() for picture in chunk))
+    return [number for number, picture in enumerate(wanted) if picture in found]
 
 
 def _missing(dataset: Dataset, splits: Splits) -> list[str]:

@@ -17,6 +17,7 @@ from backprop_cli import __version__
 from backprop_cli.arrays import Rows
 from backprop_cli.blas import blas_threads, in_blas_threads, require_portable
 from backprop_cli.config.config import Config
+from backprop_cli.data.arrangement import spread
 from backprop_cli.data.augment import Warps
 from backprop_cli.data.copies import Copies, warped_copies
 from backprop_cli.data.dataset import ChunkLoader, Dataset, Scaling, are_counts, largest
@@ -70,7 +71,7 @@ def _chosen_warps(config: Config, dataset: Dataset, train_rows: Rows) -> Warps |
 
 def _layout_of(dataset: Dataset, train_rows: Rows, max_value: float) -> Layout:
     """Return how the rows that are trained on lie."""
-    rows = train_rows[np.linspace(0, len(train_rows) - 1, min(len(train_rows), N_LAID)).astype(int)]
+    rows = train_rows[spread(len(train_rows), N_LAID)]
     try:
         return Layout.of(np.divide(dataset.pictures[rows], max_value, dtype=np.float32))
     except ValueError as error:

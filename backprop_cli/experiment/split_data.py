@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from backprop_cli.arrays import Rows
 from backprop_cli.config.config import Config, config_of
@@ -130,18 +129,6 @@ def _nearest(name: str, classes: tuple[str, ...]) -> str:
     if plain in classes:
         return f' (did you mean "{plain}"?)'
     return f" ({hint.removeprefix('; ')})" if (hint := did_you_mean(name, classes)) else ""
-
-
-def count_trained_on(split_data: SplitData, pictures: NDArray[Any]) -> int:
-    """Return how many of these pictures, (n, height, width), are pixel for pixel among those trained on."""
-    dataset, train_rows = split_data.select("train")
-    wanted = [picture.tobytes() for picture in np.asarray(pictures, np.float32)]
-    sought = set(wanted)
-    found: set[bytes] = set()
-    for start in range(0, len(train_rows), 4096):
-        chunk = np.asarray(dataset.pictures[train_rows[start : start + 4096]], np.float32)
-        found.update(sought.intersection(picture.tobytes() for picture in chunk))
-    return sum(picture in found for picture in wanted)
 
 
 def size_text(dataset: Dataset) -> str:

@@ -86,6 +86,7 @@ class Retraining:
         self.path = path
         self._saved = load_model(directory.model_path)
         self._bytes = read_bounded(directory.model_path, MAX_BYTES["model"])
+        self._saved_config = config_of(self._saved.config, where=f"{path}: config").to_dict()  # as this version says it
         self._rows = directory.read_metrics()
         config = read_config(directory.read_config(), saved=True, where=str(path / "config.yaml"))
         ends = {row["epoch"] for row in self._rows if row.get("stop_reason") == "completed"}
@@ -153,10 +154,8 @@ class Retraining:
             is_whole=self.experiment.stop_reason is not None,
             first_difference=self._first_difference,
         )
-        spelled = (
-            self._saved.config if config_of(self._saved.config, where="").to_dict() == model.config else model.config
-        )
-        if model_bytes(replace(model, config=spelled)) == self._bytes:
+        is_spelled_anew = self._saved_config == model.config
+        if model_bytes(replace(model, config=self._saved.config) if is_spelled_anew else model) == self._bytes:
             n_rows = len(self._inputs(model))
             now = replace(now, parameters=0.0, probabilities=0.0, n_agreeing=n_rows, n_rows=n_rows)
         else:
@@ -168,8 +167,7 @@ class Retraining:
     def _judge(self, now: Comparison, model: Model) -> Comparison:
         """Say how far apart two models are whose bytes are not equal."""
         saved, reasons = self._saved, []
-        config = config_of(saved.config, where=f"{self.path}: config")  # of an older version, some keys are not in it
-        if keys := sorted(differing_keys(config.to_dict(), model.config)):
+        if keys := sorted(differing_keys(self._saved_config, model.config)):
             reasons.append(f"config.yaml is not the config in the model: {', '.join(keys)}")
         if now.epochs != saved.summary.get("epochs"):
             reasons.append(f"the model says {saved.summary.get('epochs')} epochs, training ended after {now.epochs}")
