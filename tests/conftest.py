@@ -45,6 +45,11 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def made_up_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand in for openml.org: no picture, but of the size of MNIST's."""

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import backprop, document, refusal
-from foreign import FORMS, labels, large, save, save_pictures
+from foreign import FORMS, csv, labels, large, save, save_pictures
 
 import backprop_cli as library
 from backprop_cli.config.config import load_config
-from backprop_cli.data import resize
+from backprop_cli.data import kept_counts, resize
 from backprop_cli.data.dataset import Dataset, load_digits
 from backprop_cli.data.layout import Layout
+from backprop_cli.data.sources import DataSettings, load_data
+from backprop_cli.errors import DataError
 from backprop_cli.experiment.split_data import SplitData
 
 N, M = 400, 100  # to train on, to look at
@@ -46,6 +48,25 @@ def test_every_form_of_the_same_digits_is_the_same_to_a_network(form: str, plain
     assert plain.max_value == other.max_value == 16.0
     differing = (plain.pictures != other.pictures).mean()
     assert differing <= (0.01 if "half" in form or "0" in form else 0.0)  # rounded before it came here
+
+
+@pytest.mark.parametrize("form", ["bytes", "unit", "around 0", "paper"])
+def test_a_table_of_text_is_the_same_as_its_arrays(form: str, tmp_path: Path) -> None:
+    table = csv(tmp_path / "table.csv", FORMS[form](IMAGES[:50]), DIGITS[:50])
+    array = save(tmp_path / "array.npz", FORMS[form](IMAGES[:50]), DIGITS[:50])
+    found = [SplitData.load(load_config("quick", {"data.source": source})).dataset for source in (table, array)]
+    np.testing.assert_array_equal(found[0].pictures, found[1].pictures)
+    np.testing.assert_array_equal(found[0].labels, found[1].labels)
+
+
+def test_lines_below_0_among_bytes_are_named_and_may_be_left_out(tmp_path: Path) -> None:
+    images = IMAGES[:50].astype(int)
+    images[[7, 9], 3, 5] = -1
+    table = csv(tmp_path / "table.csv", images, DIGITS[:50])
+    with pytest.raises(DataError, match=r"table\.csv:9: pixel 90 is \"-1\"") as told:
+        load_data(DataSettings(table))
+    assert f"{table}:11: " in str(told.value)
+    assert load_data(DataSettings(table, skip_bad=True)).n_skipped == 2
 
 
 @pytest.mark.parametrize("form", ["bytes", "unit", "around 0", "paper", "paper, unit"])
@@ -212,6 +233,38 @@ def test_many_rows_are_counted_by_all_cores_to_the_same_counts(monkeypatch: pyte
     shared = SplitData.load(load_config("quick", settings), lambda *count: seen.append(count)).dataset.pictures
     assert np.array_equal(alone, shared)
     assert seen[-1] == (400, 400)
+
+
+def test_counts_of_many_rows_are_made_once(monkeypatch: pytest.MonkeyPatch, work: Path) -> None:
+    monkeypatch.setattr(resize, "MANY", 100)
+    counted: list[int] = []
+
+    def count(images: np.ndarray, **settings: Any) -> np.ndarray:
+        counted.clear()
+        source = save(work / "mine.npz", images, DIGITS)
+        config = load_config("quick", {"data.source": source, **settings})
+        return SplitData.load(config, lambda n, total: counted.append(n)).dataset.pictures
+
+    first = count(IMAGES)
+    assert counted
+    assert np.array_equal(count(IMAGES), first)
+    assert not counted  # it was there
+    count(IMAGES, **{"data.picture": "16x16"})
+    assert counted
+    other = IMAGES.copy()
+    other[7, 5, 5] = 200
+    count(other)
+    assert counted
+    for path in (work / "cache" / "backprop").iterdir():
+        path.write_bytes(path.read_bytes()[:-7])
+    assert np.array_equal(count(IMAGES), first)
+    assert counted  # damaged ones are made anew
+    monkeypatch.setattr(kept_counts, "MOST_FILES", 2)
+    count(255 - other)
+    assert len(list((work / "cache" / "backprop").iterdir())) == 2
+    (work / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(work / "file"))  # nowhere to keep anything
+    assert np.array_equal(count(IMAGES), first)
 
 
 def test_classes_may_be_given_other_names(work: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import answer, backprop, document, refusal
-from foreign import FORMS, labels, large, save
+from foreign import FORMS, csv, labels, large, save, save_pictures
 
 import backprop_cli as library
 from backprop_cli.cli.predict import csv_lines
@@ -16,15 +16,6 @@ from backprop_cli.data.dataset import load_digits
 from backprop_cli.store.model_file import load_model, save_model
 
 OTHERS, THEIRS = large(1000, 60), labels(1000, 60)
-
-
-def csv(path: Path, images: np.ndarray, names: np.ndarray | None = None, *, header: bool = True) -> str:
-    """Write a CSV file, as Kaggle's are."""
-    rows = images.reshape(len(images), -1).astype(str).tolist()
-    lines = [",".join([*([] if names is None else [str(names[k])]), *row]) for k, row in enumerate(rows)]
-    head = ",".join([*([] if names is None else ["label"]), *(f"pixel{k}" for k in range(len(rows[0])))])
-    path.write_text("\n".join([head, *lines] if header else lines) + "\n")
-    return str(path)
 
 
 @pytest.fixture
@@ -73,7 +64,29 @@ def test_a_row_is_called_by_its_number_and_may_be_asked_for_by_it(trained: Path)
         assert one[key] == found[17][key]
     assert f"{table}:60: its rows are counted from 0 to 59" in refusal("predict", f"{table}:60")
     assert "I am " in answer("predict", table).splitlines()[59]
+    assert document("explain", f"{table}:17")["label_source"] == "guess"
     assert document("explain", f"{table}:17", "--label", "1")["label"] == "1"
+
+
+def test_names_that_one_command_prints_are_names_that_the_others_take(trained: Path) -> None:
+    table = csv(trained / "labeled.csv", OTHERS, THEIRS)
+    for digit in "0123456789":
+        kept = [k for k in range(60) if str(THEIRS[k]) == digit]
+        (trained / "mine").mkdir(exist_ok=True)
+        save_pictures(trained / "mine" / digit, OTHERS[kept])
+    for source in (table, "mine"):
+        one = document("eval", "--data", source)["answers"][17]
+        name, label = one["sample"], one["label"]
+        assert (name == f"{table}:17") if source == table else Path(name).is_file()
+        (found,) = document("predict", name)["predictions"]
+        assert (found["path"], found["predicted"]) == (name, one["predicted"])
+        assert answer("data", "show", name, "-c", "quick").startswith(f"{name} is a")
+        explained = document("explain", name)
+        assert explained["path"] == name
+        if source == table:  # what a lone picture shows, nobody has said
+            assert (explained["label"], explained["label_source"]) == (label, "known")
+    assert "no row; such as" in refusal("data", "show", str(trained / "mine" / "3" / "none.png"), "-c", "quick")
+    assert "the row is named already" in refusal("data", "show", "digits:3", "--index", "3")
 
 
 def test_other_sizes_go_through_the_normalizer_too(trained: Path) -> None:

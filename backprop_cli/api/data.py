@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.files import clean
 
 N_CLASSES, N_TOGETHER, N_WARPS = 10, 5, 6  # classes shown, pictures drawn at a time, warps of one row
+MAX_DIGITS = 10  # of a row's number
 PARTS = {"train": "training", "validation": "validation", "test": "test"}
 
 
@@ -99,29 +101,52 @@ def data_overview(config: Config, *, augmented: bool = False) -> DataOverview:
     )
 
 
-def data_row(config: Config, index: int, *, augmented: bool = False) -> DataRow:
+def data_row(config: Config, row: int | str, *, augmented: bool = False) -> DataRow:
     """Return one row of a config's data.
 
     Args:
         config: All settings.
-        index: Its number, from 0.
+        row: Its number, from 0; or its name, which takes the place of `data.source`: `train.csv:17`, `digits:555`, or a
+            picture in a folder of folders, `mypics/3/a.png`.
         augmented: Show warps of it, as training might see them.
 
     Raises:
         ArgumentError: There is no such row; or to augment, but the config does not say how.
         DataError: The data is not there, or not what it should be.
     """
+    number: int | None = None if isinstance(row, str) else row
+    if isinstance(row, str):
+        source, number = _place(row)
+        config = replace(config, data=replace(config.data, source=source))
     experiment = _experiment(config, augmented=augmented)
     dataset = experiment.split_data.dataset
+    index = _position(row, dataset.paths) if number is None else number
     if not 0 <= index < len(dataset):
         raise ArgumentError(f"index {index}: rows are counted from 0 to {len(dataset) - 1}")
     return DataRow(
-        name=f"{dataset.name}:{index}",
+        name=dataset.row_name(index),
         label=dataset.classes[dataset.labels[index]],
         part=_part(experiment, index),
         counts=np.asarray(dataset.pictures[index]),
         pictures=_pictures(experiment, [index] * (N_WARPS if augmented else 1), augmented=augmented),
     )
+
+
+def _place(name: str) -> tuple[str, int | None]:
+    """Return the source that a row's name begins with, and its number; None for a picture in a folder of folders."""
+    source, colon, number = name.rpartition(":")
+    if colon and number.isdecimal() and number.isascii() and len(number) < MAX_DIGITS:
+        return source, int(number)
+    return str(Path(name).parent.parent), None
+
+
+def _position(name: int | str, paths: Sequence[str] | None) -> int:
+    """Return which row a picture file is."""
+    wanted = Path(str(name))
+    found = next((k for k, path in enumerate(paths or ()) if Path(path) == wanted), None)
+    if found is None:
+        raise ArgumentError(f"{name}: no row; such as digits:555, train.csv:17, or a picture in a folder of folders")
+    return found
 
 
 def _experiment(config: Config, *, augmented: bool) -> Experiment:

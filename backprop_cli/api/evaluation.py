@@ -260,7 +260,7 @@ def _row_answers(
     best = probabilities.argmax(axis=1)
     sure = probabilities[np.arange(len(best)), best]
     each = zip(rows.tolist(), dataset.labels[rows].tolist(), best.tolist(), sure.tolist(), strict=True)
-    return tuple(RowAnswer(f"{dataset.name}:{row}", classes[label], classes[k], p) for row, label, k, p in each)
+    return tuple(RowAnswer(dataset.row_name(row), classes[label], classes[k], p) for row, label, k, p in each)
 
 
 def _worst_answers(
@@ -270,7 +270,7 @@ def _worst_answers(
     full = float(pictures.max(initial=0.0)) or 1.0
     return tuple(
         WorstAnswer(
-            sample=f"{dataset.name}:{rows[i]}",
+            sample=dataset.row_name(int(rows[i])),
             label=classes[dataset.labels[rows[i]]],
             predicted=classes[probabilities[i].argmax()],
             probability=float(probabilities[i].max()),

@@ -86,7 +86,8 @@ def picture_input(source: Source, predictor: Predictor, invert: Invert = "auto")
     if match is not None and is_table(match[1]):
         from backprop_cli.api.tables import one_row
 
-        return PictureInput(name, one_row(predictor, match[1], int(match[2])), predictor.scaling.max_value)
+        seen, label = one_row(predictor, match[1], int(match[2]))
+        return PictureInput(name, seen, predictor.scaling.max_value, label=label)
     from backprop_cli.data.image import read_picture
 
     try:
@@ -177,7 +178,8 @@ def is_table(source: str | os.PathLike[str]) -> bool:
     if not isinstance(name, str) or name.startswith(SAMPLES) or "\0" in name:
         return False
     lower = name.lower()
-    if not lower.endswith((".npz", ".npy", ".csv", ".csv.gz")) and "idx3" not in lower and not _is_folder(Path(name)):
+    is_called_so = lower.endswith((".npz", ".npy", ".csv", ".csv.gz")) or "idx3" in lower or lower.startswith("openml:")
+    if not is_called_so and not _is_folder(Path(name)):
         return False  # nearly always: the readers are not even imported
     from backprop_cli.data.sources import is_table as is_one
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from backprop_cli.data.arrangement import (
 )
 from backprop_cli.data.dataset import Dataset
 from backprop_cli.data.normalize import FULL_COUNT, bitmap
-from backprop_cli.data.sources import load_rows
+from backprop_cli.data.sources import DataSettings, load_labels, load_rows
 from backprop_cli.errors import DataError, UsageError
 from backprop_cli.predictor import lies_transposed
 
@@ -39,8 +40,8 @@ def batches(predictor: Predictor, source: str) -> Iterator[tuple[int, Array]]:
         yield start, _seen(predictor, np.asarray(dataset.pictures[start : start + BATCH]), arrangement)
 
 
-def one_row(predictor: Predictor, source: str, number: int) -> Array:
-    """Return one row of a table, counted from 0, as a model's network sees it, (height, width).
+def one_row(predictor: Predictor, source: str, number: int) -> tuple[Array, int | None]:
+    """Return one row of a table, counted from 0, as a model's network sees it, (height, width), and its class if known.
 
     Raises:
         DataError: As `batches`.
@@ -50,12 +51,26 @@ def one_row(predictor: Predictor, source: str, number: int) -> Array:
     if number >= len(dataset):
         raise UsageError(f"{source}:{number}: its rows are counted from 0 to {len(dataset) - 1}")
     seen: Array = _seen(predictor, np.asarray(dataset.pictures[number : number + 1]), arrangement)[0]
-    return seen
+    return seen, _class_of(predictor, source, number)
+
+
+def _class_of(predictor: Predictor, source: str, number: int) -> int | None:
+    """Return the class of a row, an index into the model's; None where its table does not say it."""
+    settings = _settings(predictor)
+    with suppress(DataError):  # a table without labels
+        labeled = load_labels(source, settings)
+        name = labeled.classes[labeled.labels[number]]
+        return predictor.classes.index(name) if name in predictor.classes else None
+    return None
+
+
+def _settings(predictor: Predictor) -> DataSettings:
+    return config_of(predictor.model.config, where=f"{predictor.where}: config").data
 
 
 def _arranged(predictor: Predictor, source: str) -> tuple[Dataset, Arrangement | None]:
     """Return the rows of a table, and how they are meant; None for counts in the digits' own form."""
-    settings = config_of(predictor.model.config, where=f"{predictor.where}: config").data
+    settings = _settings(predictor)
     dataset = load_rows(source, skip_bad=settings.skip_bad)
     arrangement = None
     if not are_own_counts(dataset.pictures):

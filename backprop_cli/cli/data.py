@@ -10,6 +10,7 @@ from backprop_cli.api.words import with_article
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
 from backprop_cli.cli.options import Overrides, load_config
+from backprop_cli.errors import UsageError
 from backprop_cli.files import clean
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ EXAMPLES = """\
 \b
 Examples:
   backprop data show                       one digit of each class, and the splits
-  backprop data show --index 555           one digit, large, with its counts
+  backprop data show digits:555            one digit, large, with its counts
+  backprop data show train.csv:17          a row of a table of yours, as training reads it
   backprop data show --augmented           what training sees instead
 """
 
@@ -35,6 +37,10 @@ def _group() -> None:
 
 @app.command(epilog=EXAMPLES)
 def show(
+    row: Annotated[
+        str | None,
+        typer.Argument(metavar="[ROW]", help="digits:N, TABLE:N, or a picture in a folder of folders."),
+    ] = None,
     config: Annotated[str, typer.Option("-c", "--config", help="A file, a bundled name, or - for stdin.")] = "digits",
     overrides: Overrides = None,
     index: Annotated[int | None, typer.Option("--index", min=0, help="One row of the data set.")] = None,
@@ -44,8 +50,11 @@ def show(
     from backprop_cli.api.data import data_overview, data_row
 
     settings = load_config(config, overrides)
-    if index is not None:
-        console.print_lines(format_row(data_row(settings, index, augmented=augmented), with_counts=not augmented))
+    if row is not None and index is not None:
+        raise UsageError("--index: the row is named already")
+    wanted = index if row is None else row
+    if wanted is not None:
+        console.print_lines(format_row(data_row(settings, wanted, augmented=augmented), with_counts=not augmented))
     else:
         console.print_lines(format_overview(data_overview(settings, augmented=augmented)))
 

@@ -52,11 +52,11 @@ class Screen:
 @app.command(epilog=EXAMPLES)
 def explain(
     picture: Annotated[
-        str, typer.Argument(metavar="PICTURE", help="A file, - for stdin, digits:N.", show_default=False)
+        str, typer.Argument(metavar="PICTURE", help="A file, - for stdin, digits:N, TABLE:N.", show_default=False)
     ],
     label: Annotated[
         str | None,
-        typer.Option("--label", metavar="D", help="What it shows. Default: known for digits:N, else guessed."),
+        typer.Option("--label", metavar="D", help="What it shows. Default: known for digits:N, TABLE:N, else guessed."),
     ] = None,
     model: ModelName = None,
     learning_rate: Annotated[

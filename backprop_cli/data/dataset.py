@@ -36,7 +36,7 @@ class Dataset:
     """Labeled pictures.
 
     Attributes:
-        name: What a sample is called after: `digits:555`.
+        name: What it is called, and its rows after it.
         pictures: (n, height, width), ink high; integers or floats from 0 to `max_value`.
         labels: Indices into `classes`, (n,).
         classes: What the labels mean.
@@ -46,6 +46,7 @@ class Dataset:
         n_skipped: How many bad rows of the source were left out.
         is_raw: Its rows stay as their source has them, so that a picture has to be laid like them.
         arrangement: How arrays were understood; None for what needs no understanding.
+        paths: The picture file of each row; None where rows are no files.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Dataset:
     n_skipped: int = 0
     is_raw: bool = False
     arrangement: Arrangement | None = None
+    paths: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -67,6 +69,10 @@ class Dataset:
         """Height and width in pixels."""
         _, height, width = self.pictures.shape
         return height, width
+
+    def row_name(self, row: int) -> str:
+        """Return what commands call a row, and take it by: its picture file, or such as `digits:555`."""
+        return f"{self.name}:{row}" if self.paths is None else self.paths[row]
 
 
 def load_digits() -> Dataset:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backprop_cli.arrays import Array, Float32Array
+from backprop_cli.blas import blas_threads
 from backprop_cli.data.layout import Layout
 from backprop_cli.data.normalize import FULL_COUNT, Slant, normalize, normalize_many
 
@@ -44,4 +45,5 @@ class Form(NamedTuple):
             else:
                 counts = normalize_many(inks, picture=self.picture, slant=self.slant)
             return counts / np.float32(FULL_COUNT)
-        return np.stack([self.layout.laid(ink, self.picture) for ink in inks])
+        with blas_threads(1):
+            return np.stack([self.layout.laid(ink, self.picture) for ink in inks])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from backprop_cli.data.arrangement import Arrangement, ink_of_arrays
 from backprop_cli.data.dataset import Dataset, largest
+from backprop_cli.data.kept_counts import digest_of, keep_counts, kept_counts
 from backprop_cli.data.normalize import FULL_COUNT, Slant, bitmap, normalize
 from backprop_cli.data.processes import n_cores, share_out
 from backprop_cli.data.readers.shared import ProgressCallback
@@ -47,13 +48,26 @@ def resized(
     if are_counts and dataset.picture_size == picture and slant in (None, dataset.slant):
         return dataset
     form = _Form(picture, slant or "moments", full, are_counts, arrangement)
-    counts = np.empty((len(pictures), *picture), np.uint8)
-    with closing(_counted_in_parts(form, pictures, dataset.name)) as parts:
+    if len(pictures) <= MANY:
+        counts = _all_counted(form, pictures, dataset.name, None)
+    else:
+        starts = range(0, len(pictures), CHUNK_PICTURES)
+        digest = digest_of((pictures[start : start + CHUNK_PICTURES] for start in starts), form)
+        kept = kept_counts(digest, (len(pictures), *picture))
+        counts = _all_counted(form, pictures, dataset.name, progress) if kept is None else kept
+        if kept is None:
+            keep_counts(digest, counts)
+    return replace(dataset, pictures=counts, max_value=FULL_COUNT, slant=slant or "moments", arrangement=arrangement)
+
+
+def _all_counted(form: _Form, pictures: NDArray[Any], name: str, progress: ProgressCallback) -> NDArray[np.uint8]:
+    counts = np.empty((len(pictures), *form.picture), np.uint8)
+    with closing(_counted_in_parts(form, pictures, name)) as parts:
         for n_done, (start, part) in enumerate(parts, 1):
             counts[start : start + len(part)] = part
-            if progress is not None and len(pictures) > MANY:
+            if progress is not None:
                 progress(min(n_done * CHUNK_PICTURES, len(pictures)), len(pictures))
-    return replace(dataset, pictures=counts, max_value=FULL_COUNT, slant=slant or "moments", arrangement=arrangement)
+    return counts
 
 
 class _Form(NamedTuple):

@@ -200,7 +200,7 @@ def load_like(
     return resized(found, picture or (_side(height), _side(width)), slant, arrangement, progress)
 
 
-TABLES = ("npz", "npy", "csv_file", "idx", "array_folder")  # readers of rows
+TABLES = ("openml", "npz", "npy", "csv_file", "idx", "array_folder")  # readers of rows
 
 
 def is_table(source: str) -> bool:
@@ -215,6 +215,15 @@ def load_rows(source: str, *, skip_bad: bool = False) -> Dataset:
         DataError: It is not there, or not what it should be.
     """
     return as_own_counts(_read(source, Wanted(skip_bad=skip_bad, only_pictures=True)))
+
+
+def load_labels(source: str, settings: DataSettings) -> Dataset:
+    """Return a table as it is, with its labels, called as the settings say.
+
+    Raises:
+        DataError: It has none, is not there, or not what it should be.
+    """
+    return renamed(_read(source, Wanted(skip_bad=settings.skip_bad)), settings.classes)
 
 
 def _side(side: int) -> int:

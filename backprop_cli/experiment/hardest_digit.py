@@ -37,7 +37,7 @@ class HardestDigit:
         truth = self._probabilities(rows)[np.arange(len(rows)), dataset.labels[rows]]
         row = int(rows[np.nan_to_num(truth).argmin()])
         self._row = np.array([row])
-        self.name, self.label = f"{dataset.name}:{row}", dataset.classes[dataset.labels[row]]
+        self.name, self.label = dataset.row_name(row), dataset.classes[dataset.labels[row]]
         self.picture = np.clip(dataset.pictures[row] / experiment.scaling.max_value, 0.0, 1.0)
 
     def _probabilities(self, rows: Rows) -> NDArray[Any]:

@@ -56,7 +56,7 @@ def load(source: str, wanted: Wanted) -> Dataset:
         DataError: It is not there or too large, its pixels make no square, or rows are bad; all of them are named.
     """
     path = Path(source)
-    bad, labels, pictures = BadRows(str(path)), list[str](), list[NDArray[Any]]()
+    bad, lines, labels, pictures = BadRows(str(path)), list[int](), list[str](), list[NDArray[Any]]()
     at: int | None = 0
     n_pixels = 0
     with unpacked(path) as file:
@@ -76,12 +76,26 @@ def load(source: str, wanted: Wanted) -> Dataset:
             except ValueError as error:
                 bad.add(f"{path}:{number}", str(error))
                 continue
+            lines.append(number)
             labels.append(label)
             pictures.append(pixels)
-    bad.raise_if_bad(len(labels), skip=wanted.skip_bad)
+    good = _good_rows(path, lines, pictures, bad)
+    bad.raise_if_bad(len(good), skip=wanted.skip_bad)
     side = square_side(str(path), n_pixels)
-    names = None if wanted.only_pictures else np.array(labels)
-    return dataset_of(str(path), np.stack(pictures).reshape(-1, side, side), names, n_skipped=bad.n)
+    names = None if wanted.only_pictures else np.array([labels[k] for k in good])
+    images = np.stack([pictures[k] for k in good]).reshape(-1, side, side)
+    return dataset_of(str(path), images, names, n_skipped=bad.n)
+
+
+def _good_rows(path: Path, lines: list[int], pictures: list[NDArray[Any]], bad: BadRows) -> list[int]:
+    """Return which rows can be used, and note the others: below 0 is ink where all of them go from -1 to 1."""
+    below = {k for k, pixels in enumerate(pictures) if pixels.dtype != np.uint8 and pixels.min() < 0.0}
+    if below and max(float(pixels.max()) for pixels in pictures) <= 1.0:
+        return list(range(len(pictures)))
+    for k in sorted(below):
+        worst = int((pictures[k] < 0.0).argmax())
+        bad.add(f"{path}:{lines[k]}", f'pixel {worst + 1:,} is "{pictures[k][worst]:g}"; {A_PIXEL}')
+    return [k for k in range(len(pictures)) if k not in below]
 
 
 def _rows(path: Path, file: BinaryIO, bad: BadRows) -> Iterator[tuple[int, list[str]]]:
@@ -136,7 +150,7 @@ def _read_row(
     with suppress(KeyError):  # nearly always: five times as fast
         return label, np.frombuffer(bytes(map(_BYTES.__getitem__, cells)), np.uint8)
     pixels = np.array([*map(_cell_value, cells)])
-    good = (pixels >= 0) & (pixels <= LARGEST)  # false for what is not a number
+    good = (pixels >= -1.0) & (pixels <= LARGEST)  # false for what is not a number
     if not good.all():
         worst = int(good.argmin())
         raise ValueError(f'pixel {worst + 1:,} is "{cells[worst][:20]}"; {A_PIXEL}')

@@ -64,7 +64,8 @@ def load(source: str, wanted: Wanted) -> Dataset:
     bad.raise_if_bad(int(good.sum()), skip=wanted.skip_bad)
     labels = np.array([label for label, _ in files])
     dataset = dataset_of(str(folder), counts[good], labels[good], max_value=form.full, n_skipped=bad.n)
-    return replace(dataset, slant=wanted.slant, is_raw=wanted.layout is not None)
+    kept = tuple(path for path, is_good in zip(paths, good, strict=True) if is_good)
+    return replace(dataset, slant=wanted.slant, is_raw=wanted.layout is not None, paths=kept)
 
 
 def _files(folder: Path, bad: BadRows) -> Iterator[tuple[str, str]]:

@@ -148,8 +148,8 @@ def is_name(text: str) -> bool:
 
 
 def as_bytes_if_exact(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Return pixels, any shape, each at least 0, as bytes where that loses nothing, else as float32."""
-    if pixels.max(initial=0) <= 255:
+    """Return pixels, any shape, as bytes where that loses nothing, else as float32."""
+    if pixels.min(initial=0) >= 0 and pixels.max(initial=0) <= 255:
         small = pixels.astype(np.uint8)
         if np.array_equal(small, pixels):
             return small
