@@ -24,7 +24,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "blas": ({"errors"}, {"numpy", "threadpoolctl"}),
     "engine": ({"errors", "arrays"}, {"numpy"}),
     "insight": ({"engine", "errors", "arrays"}, {"numpy"}),
-    "data": ({"errors", "files", "arrays"}, {"numpy", "PIL", "scipy", "sklearn"}),
+    "data": ({"errors", "files", "arrays", "blas"}, {"numpy", "PIL", "scipy", "sklearn"}),
     "data/sources": ({"errors"}, {"pydantic"}),  # which kind of augmentation a section is, pydantic is told here
     "store": ({"errors", "files"}, {"numpy", "safetensors", "pydantic_core"}),
     "config": ({"engine", "data", "files", "errors"}, {"yaml", "pydantic"}),

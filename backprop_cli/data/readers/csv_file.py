@@ -58,7 +58,7 @@ def load(source: str, wanted: Wanted) -> Dataset:
     path = Path(source)
     bad, lines, labels, pictures = BadRows(str(path)), list[int](), list[str](), list[NDArray[Any]]()
     at: int | None = 0
-    n_pixels = 0
+    n_pixels, most = 0, 0.0
     with unpacked(path) as file:
         if os.fstat(file.fileno()).st_size > MAX_FILE:
             raise DataError(f"{path}: larger than 2 GB; a folder with images.npy and labels.npy may be of any size")
@@ -72,14 +72,16 @@ def load(source: str, wanted: Wanted) -> Dataset:
                 if is_header:
                     continue
             try:
-                label, pixels = _read_row(cells, at, n_pixels, only_pictures=wanted.only_pictures)
+                least = -1.0 if most <= 1.0 else 0.0
+                label, pixels = _read_row(cells, at, n_pixels, least, only_pictures=wanted.only_pictures)
             except ValueError as error:
                 bad.add(f"{path}:{number}", str(error))
                 continue
+            most = max(most, float(pixels.max()))
             lines.append(number)
             labels.append(label)
             pictures.append(pixels)
-    good = _good_rows(path, lines, pictures, bad)
+    good = range(len(labels)) if most <= 1.0 else _without_negative(path, lines, pictures, bad)
     bad.raise_if_bad(len(good), skip=wanted.skip_bad)
     side = square_side(str(path), n_pixels)
     names = None if wanted.only_pictures else np.array([labels[k] for k in good])
@@ -87,11 +89,9 @@ def load(source: str, wanted: Wanted) -> Dataset:
     return dataset_of(str(path), images, names, n_skipped=bad.n)
 
 
-def _good_rows(path: Path, lines: list[int], pictures: list[NDArray[Any]], bad: BadRows) -> list[int]:
-    """Return which rows can be used, and note the others: below 0 is ink where all of them go from -1 to 1."""
+def _without_negative(path: Path, lines: list[int], pictures: list[NDArray[Any]], bad: BadRows) -> list[int]:
+    """Return which rows hold nothing below 0, and note the others, which came before the range was seen."""
     below = {k for k, pixels in enumerate(pictures) if pixels.dtype != np.uint8 and pixels.min() < 0.0}
-    if below and max(float(pixels.max()) for pixels in pictures) <= 1.0:
-        return list(range(len(pictures)))
     for k in sorted(below):
         worst = int((pictures[k] < 0.0).argmax())
         bad.add(f"{path}:{lines[k]}", f'pixel {worst + 1:,} is "{pictures[k][worst]:g}"; {A_PIXEL}')
@@ -135,9 +135,16 @@ def _are_all_pixels(cells: list[str]) -> bool:
 
 
 def _read_row(
-    cells: list[str], at: int | None, n_pixels: int, *, only_pictures: bool = False
+    cells: list[str], at: int | None, n_pixels: int, least: float, *, only_pictures: bool = False
 ) -> tuple[str, NDArray[Any]]:
     """Return the label ("" where there is none, or none is wanted) and the pixels, (n_pixels,), of one row.
+
+    Args:
+        cells: As they are in the file.
+        at: Where the label is; None: there is none.
+        n_pixels: How many there must be.
+        least: What a pixel may be: 0, or -1 as long as none was above 1.
+        only_pictures: No label is wanted.
 
     Raises:
         ValueError: With what is wrong with it.
@@ -150,7 +157,7 @@ def _read_row(
     with suppress(KeyError):  # nearly always: five times as fast
         return label, np.frombuffer(bytes(map(_BYTES.__getitem__, cells)), np.uint8)
     pixels = np.array([*map(_cell_value, cells)])
-    good = (pixels >= -1.0) & (pixels <= LARGEST)  # false for what is not a number
+    good = (pixels >= least) & (pixels <= LARGEST)  # false for what is not a number
     if not good.all():
         worst = int(good.argmin())
         raise ValueError(f'pixel {worst + 1:,} is "{cells[worst][:20]}"; {A_PIXEL}')
