@@ -33,6 +33,7 @@ FORMS: dict[str, Any] = {  # the same digits, as others keep them
     "half": lambda images: (images / 255).astype(np.float16),
     "around 0": lambda images: (images / 127.5 - 1).astype(np.float32),
     "big-endian": lambda images: np.asfortranarray(images.astype(">i4")),
+    "around 0, half as far": lambda images: (images / 255 - 0.5).astype(np.float32),
     "paper": lambda images: 255 - images,
     "paper, unit": lambda images: ((255 - images) / 255).astype(np.float32),
     "transposed": lambda images: images.transpose(0, 2, 1),

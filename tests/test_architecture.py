@@ -25,7 +25,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "engine": ({"errors", "arrays"}, {"numpy"}),
     "insight": ({"engine", "errors", "arrays"}, {"numpy"}),
     "data": ({"errors", "files", "arrays", "blas"}, {"numpy", "PIL", "scipy", "sklearn"}),
-    "data/sources": ({"errors"}, {"pydantic"}),  # which kind of augmentation a section is, pydantic is told here
+    "data/sources": (
+        {"errors"},
+        {"pydantic", "numpy"},
+    ),  # pydantic is told which kind augment is
     "store": ({"errors", "files"}, {"numpy", "safetensors", "pydantic_core"}),
     "config": ({"engine", "data", "files", "errors"}, {"yaml", "pydantic"}),
     "experiment": (

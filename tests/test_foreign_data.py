@@ -63,9 +63,9 @@ def test_lines_below_0_among_bytes_are_named_and_may_be_left_out(tmp_path: Path)
     images = IMAGES[:50].astype(int)
     images[[7, 9], 3, 5] = -1
     table = csv(tmp_path / "table.csv", images, DIGITS[:50])
-    with pytest.raises(DataError, match=r"table\.csv:9: pixel 90 is \"-1\"") as told:
+    with pytest.raises(DataError, match=r"table\.csv, line 9: pixel 90 is \"-1\"") as told:
         load_data(DataSettings(table))
-    assert f"{table}:11: " in str(told.value)
+    assert f"{table}, line 11: " in str(told.value)
     assert load_data(DataSettings(table, skip_bad=True)).n_skipped == 2
 
 
@@ -155,7 +155,7 @@ def test_a_layout_tells_what_rows_have_in_common_and_lays_ink_so() -> None:
             "memory, not",
         ),
         ({"images": IMAGES // 3}, "go with none of 0..1, 0..16, 0..255"),
-        ({"images": np.where(np.arange(N)[:, None, None] < 3, 0, IMAGES)}, "3 rows (0, 1, 2) are all blank"),
+        ({"images": np.where(np.arange(N)[:, None, None] < 3, 0, IMAGES)}, "3 rows (0, 1, 2) are blank or full of ink"),
         ({"labels": np.where(np.arange(N) == 7, 9, np.where(DIGITS == 9, 8, DIGITS))}, "1 row (7) is alone in 9"),
         (
             {"images": np.concatenate([IMAGES, IMAGES[:2]]), "labels": np.concatenate([DIGITS, DIGITS[:2] + 1])},
@@ -169,6 +169,17 @@ def test_a_warning_says_what_speaks_against_the_data(change: dict[str, Any], wor
     result = backprop(*DRY, f"data.source={source}", "--set", "data.test_size=0.4")
     assert result.exit_code == 0, result.stderr
     assert words in result.stderr
+
+
+def test_what_is_said_of_a_table_is_how_it_came(work: Path) -> None:
+    digits = load_digits()
+    unit = save(work / "unit.npz", (digits.pictures[:200] / 16).astype(np.float32), digits.labels[:200])
+    assert (
+        "unit.npz: 200 rows of 8x8, 0 to 1, counted at 8x8; 10 classes" in backprop(*DRY, f"data.source={unit}").stderr
+    )
+    whole = save(work / "whole.npz", digits.pictures[:200], digits.labels[:200])
+    said = backprop("train", "-c", "pictures", "--dry-run", "--set", f"data.source={whole}").stderr
+    assert "whole.npz: 200 rows of 8x8, 0 to 16, counted at 16x16; 10 classes" in said
 
 
 def test_sound_data_are_said_in_one_line_and_warned_of_nothing(work: Path) -> None:

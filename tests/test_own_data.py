@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +60,7 @@ def test_what_is_skipped_is_told(folder: Path) -> None:
     (folder / "3" / "more.txt").write_text("")
     assert "2 bad rows left out" in backprop("train", "--resume", "runs/quick-1").stderr
     both = backprop(*TRAIN, *skipping, "--set", "data.test_source=mine", "--dry-run").stderr
-    assert both.count("2 bad rows left out") == 2
+    assert both.count("mine: 2 bad rows left out") == 2
     assert backprop("eval", "--data", "mine").exit_code == 0
     assert document("cv", "-c", "quick", "--folds", "2", "--set", "training.epochs=1", *skipping)["n"] == 30
 
@@ -77,16 +77,12 @@ def test_the_reading_of_many_pictures_is_told_once_a_second(folder: Path, monkey
 def test_a_signal_ends_the_reading(
     folder: Path, work: Path, monkeypatch: pytest.MonkeyPatch, signum: int, exit_code: int
 ) -> None:
-    printer: Callable[..., Any] = train.progress_printer
-
-    def interrupted(interrupt: Any) -> Callable[[int, int], None]:
-        interrupt.signum = signum
-        tell: Callable[[int, int], None] = printer(interrupt)
-        return tell
+    def interrupted() -> Callable[[int, int], None]:
+        return lambda n_done, n_all: os.kill(os.getpid(), signum)
 
     monkeypatch.setattr(train, "progress_printer", interrupted)
     result = backprop(*TRAIN, "--set", "data.source=mine")
-    assert (result.exit_code, result.stdout) == (exit_code, "")
+    assert (result.exit_code, result.stdout, result.stderr) == (exit_code, "", "error: interrupted\n")
     assert not (work / "runs").exists()
 
 

@@ -89,6 +89,56 @@ def test_names_that_one_command_prints_are_names_that_the_others_take(trained: P
     assert "the row is named already" in refusal("data", "show", "digits:3", "--index", "3")
 
 
+def test_a_bad_row_has_an_error_and_the_others_keep_their_numbers(trained: Path) -> None:
+    images = OTHERS.astype(int)
+    images[[7, 59], 3, 5] = -4
+    table = csv(trained / "odd.csv", images, THEIRS)
+    result = backprop("predict", table, "--csv", "answers.csv")
+    assert result.exit_code == 1
+    assert f"{table}:7: a bad row; as many numbers" in result.stderr
+    rows = [line.split(",") for line in Path("answers.csv").read_text().splitlines()[1:]]
+    whole = csv(trained / "whole.csv", OTHERS)
+    right = [one["predicted"] for one in document("predict", whole)["predictions"]]
+    assert rows == [[str(k + 1), "" if k in (7, 59) else right[k]] for k in range(60)]
+    assert f"{table}:7: a bad row" in refusal("predict", f"{table}:7")
+    assert f"{table}:60: its rows are counted from 0 to 59" in refusal("predict", f"{table}:60")
+    found = document("eval", "--data", table)  # what is good is measured, and called as in the file
+    assert [one["sample"] for one in found["answers"]] == [f"{table}:{k}" for k in range(59) if k != 7]
+    assert document("explain", f"{table}:8")["label"] == str(THEIRS[8])
+
+
+def test_a_blank_row_is_answered_and_warned_of(trained: Path) -> None:
+    images = OTHERS[:5].copy()
+    images[1], images[3] = 0, 255
+    answers = document("predict", csv(trained / "odd.csv", images))["predictions"]
+    blank = [any("blank" in warning for warning in one["warnings"]) for one in answers]
+    assert blank == [False, True, False, True, False]
+
+
+def test_what_is_read_is_never_written_over(trained: Path) -> None:
+    table = csv(trained / "test.csv", OTHERS, THEIRS)
+    before = Path(table).read_bytes()
+    assert "is what is read" in refusal("predict", table, "--csv", "test.csv")
+    assert "is what is read" in refusal("eval", "--data", table, "--csv", "./test.csv")
+    assert Path(table).read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["predict", "explain"])
+def test_a_row_has_a_number(command: str, trained: Path) -> None:
+    table = csv(trained / "test.csv", OTHERS)
+    for odd in ("-1", "x", "1.5", ""):
+        assert f"{table}:{odd}: rows are counted from 0, such as {table}:0" in refusal(command, f"{table}:{odd}")
+    if command == "explain":
+        assert f"{table}: a table; name one of its rows" in refusal(command, table)
+
+
+def test_rows_of_idx_files_are_asked_for_by_the_names_that_are_printed(trained: Path) -> None:
+    header = bytes((0, 0, 8, 3)) + b"".join(side.to_bytes(4, "big") for side in OTHERS.shape)
+    (trained / "t10k-images-idx3-ubyte").write_bytes(header + OTHERS.tobytes())
+    third = document("predict", "t10k-images-idx3-ubyte")["predictions"][3]
+    assert document("predict", third["path"])["predictions"][0]["predicted"] == third["predicted"]
+
+
 def test_other_sizes_go_through_the_normalizer_too(trained: Path) -> None:
     digits = load_digits()
     source = save(trained / "own.npz", digits.pictures[:50], digits.labels[:50])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from backprop_cli.api.pictures import row_place
 from backprop_cli.arrays import Array
 from backprop_cli.config.config import Config
 from backprop_cli.data.augment import augment, sampling_points
@@ -17,7 +18,7 @@ from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.files import clean
 
 N_CLASSES, N_TOGETHER, N_WARPS = 10, 5, 6  # classes shown, pictures drawn at a time, warps of one row
-MAX_DIGITS = 10  # of a row's number
+NO_ROW = "no row; such as digits:555, train.csv:17, or a picture in a folder of folders"
 PARTS = {"train": "training", "validation": "validation", "test": "test"}
 
 
@@ -117,12 +118,13 @@ def data_row(config: Config, row: int | str, *, augmented: bool = False) -> Data
     number: int | None = None if isinstance(row, str) else row
     if isinstance(row, str):
         source, number = _place(row)
-        config = replace(config, data=replace(config.data, source=source))
+        config = replace(config, data=replace(config.data, source=source, split=None))
     experiment = _experiment(config, augmented=augmented)
     dataset = experiment.split_data.dataset
     index = _position(row, dataset.paths) if number is None else number
     if not 0 <= index < len(dataset):
-        raise ArgumentError(f"index {index}: rows are counted from 0 to {len(dataset) - 1}")
+        name = f"{row}" if isinstance(row, str) else f"index {index}"
+        raise ArgumentError(f"{name}: rows are counted from 0 to {len(dataset) - 1}")
     return DataRow(
         name=dataset.row_name(index),
         label=dataset.classes[dataset.labels[index]],
@@ -134,9 +136,12 @@ def data_row(config: Config, row: int | str, *, augmented: bool = False) -> Data
 
 def _place(name: str) -> tuple[str, int | None]:
     """Return the source that a row's name begins with, and its number; None for a picture in a folder of folders."""
-    source, colon, number = name.rpartition(":")
-    if colon and number.isdecimal() and number.isascii() and len(number) < MAX_DIGITS:
-        return source, int(number)
+    if name.startswith("digits:") and name.removeprefix("digits:").isdecimal():
+        return "digits", int(name.removeprefix("digits:"))
+    if (place := row_place(name)) is not None:
+        return place
+    if not Path(name).is_file():
+        raise ArgumentError(f"{name}: {NO_ROW}")
     return str(Path(name).parent.parent), None
 
 
@@ -145,7 +150,7 @@ def _position(name: int | str, paths: Sequence[str] | None) -> int:
     wanted = Path(str(name))
     found = next((k for k, path in enumerate(paths or ()) if Path(path) == wanted), None)
     if found is None:
-        raise ArgumentError(f"{name}: no row; such as digits:555, train.csv:17, or a picture in a folder of folders")
+        raise ArgumentError(f"{name}: {NO_ROW}")
     return found
 
 

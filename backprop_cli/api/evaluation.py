@@ -227,7 +227,7 @@ def _kind(split: Part, settings: DataSettings, dataset: Dataset) -> PartKind:
 
 def _other_data(model: Model, source: str) -> Dataset:
     """Return another data set to measure on."""
-    predictor, settings = model.predictor, model.config.data
+    predictor, settings = model.predictor, replace(model.config.data, skip_bad=True)
     form, full = predictor.form, predictor.scaling.max_value
     if predictor.sees_rows and form.layout is None:  # of before a model kept how they lie
         dataset = load_source(source, skip_bad=settings.skip_bad)

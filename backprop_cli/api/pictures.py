@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 SAMPLES = "digits:"
 INVERT = ("auto", "yes", "no")
-_ROW = re.compile(r"(.+):([0-9]{1,9})")  # of a table, as its answers are called
+_NUMBER = re.compile(r"[0-9]{1,9}")  # of a row
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +82,10 @@ def picture_input(source: Source, predictor: Predictor, invert: Invert = "auto")
     choice("invert", invert, INVERT)
     if isinstance(source, str) and name.startswith(SAMPLES):
         return _sample(name, predictor)
-    match = _ROW.fullmatch(name) if isinstance(source, str) else None
-    if match is not None and is_table(match[1]):
+    if isinstance(source, str) and (place := row_place(name)) is not None:
         from backprop_cli.api.tables import one_row
 
-        seen, label = one_row(predictor, match[1], int(match[2]))
+        seen, label = one_row(predictor, *place)
         return PictureInput(name, seen, predictor.scaling.max_value, label=label)
     from backprop_cli.data.image import read_picture
 
@@ -172,12 +171,30 @@ def _inside(source: Source) -> list[Any]:
     return found
 
 
+def row_place(name: str) -> tuple[str, int] | None:
+    """Return the table and the number in a row's name, such as `train.csv:17`; None for the name of anything else.
+
+    Raises:
+        UsageError: It is a table's name with something else than a number behind it, or with nothing.
+    """
+    table, colon, number = name.rpartition(":")
+    if is_table(name):
+        raise UsageError(f"{name}: a table; name one of its rows, such as {name}:0")
+    if not colon or not is_table(table) or _exists(Path(name)):
+        return None
+    if not _NUMBER.fullmatch(number):
+        raise UsageError(f"{name}: rows are counted from 0, such as {table}:0")
+    return table, int(number)
+
+
 def is_table(source: str | os.PathLike[str]) -> bool:
     """Return whether a path is a table of rows: by its name, or a folder with `images.npy`."""
     name = os.fspath(source)
     if not isinstance(name, str) or name.startswith(SAMPLES) or "\0" in name:
         return False
     lower = name.lower()
+    if "idx3" in lower and ":" in name and not _exists(Path(name)):  # the name of a row
+        return False
     is_called_so = lower.endswith((".npz", ".npy", ".csv", ".csv.gz")) or "idx3" in lower or lower.startswith("openml:")
     if not is_called_so and not _is_folder(Path(name)):
         return False  # nearly always: the readers are not even imported
@@ -190,6 +207,13 @@ def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
     except (OSError, ValueError):  # no file's name: said when it is read as one, beside the answers to the others
+        return False
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
         return False
 
 

@@ -112,14 +112,21 @@ def _answers(predictor: Predictor, source: Source, invert: Invert) -> Iterator[P
     if not (isinstance(source, str | os.PathLike) and is_table(source)):
         yield _prediction(picture_input(source, predictor, invert), predictor)
         return
-    from backprop_cli.api.tables import batches
+    from backprop_cli.api.tables import A_ROW, batches
 
-    name = os.fspath(source)
-    for start, grids in batches(predictor, name):
-        answers = zip(grids, predictor.probabilities(grids), strict=True)
-        for row, (grid, probabilities) in enumerate(answers, start):
-            picture = PictureInput(f"{name}:{row}", grid, predictor.scaling.max_value)
-            yield _answer(picture, predictor, probabilities)
+    name, next_number = os.fspath(source), 0
+    for numbers, grids, even in batches(predictor, name):
+        answers = zip(grids, even, predictor.probabilities(grids) if len(grids) else grids, strict=True)
+        for number in numbers:
+            for bad in range(next_number, number):
+                yield Prediction(f"{name}:{bad}", error=f"{name}:{bad}: a bad row; {A_ROW}")
+            next_number = number + 1
+            if (answer := next(answers, None)) is not None:
+                grid, is_even, probabilities = answer
+                warnings = ("blank: every pixel is the same",) if is_even else ()
+                full = predictor.scaling.max_value
+                picture = PictureInput(f"{name}:{number}", grid, full, warnings=warnings)
+                yield _answer(picture, predictor, probabilities)
 
 
 def _prediction(picture: PictureInput, predictor: Predictor) -> Prediction:

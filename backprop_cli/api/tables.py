@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backprop_cli.arrays import Array
 from backprop_cli.config.config import config_of
@@ -14,6 +15,7 @@ from backprop_cli.data.arrangement import (
     Arrangement,
     are_own_counts,
     arrangement_of,
+    even_rows,
     ink_of_arrays,
     is_of_digits,
 )
@@ -29,15 +31,36 @@ if TYPE_CHECKING:
 BATCH = 1024  # rows that are answered together
 
 
-def batches(predictor: Predictor, source: str) -> Iterator[tuple[int, Array]]:
-    """Yield the rows of a table as a model's network sees them: the number of the first, and (n, height, width).
+A_ROW = "as many numbers as the other rows have are wanted, each finite and at least 0"
+
+
+class Batch(NamedTuple):
+    """Rows of a table.
+
+    Attributes:
+        numbers: Of the rows, from 0; those of bad rows, which were left out, are missing.
+        seen: What a model's network sees of each, (n, height, width).
+        even: Whether all pixels of a row are alike, (n,).
+    """
+
+    numbers: list[int]
+    seen: Array
+    even: NDArray[np.bool_]
+
+
+def batches(predictor: Predictor, source: str) -> Iterator[Batch]:
+    """Yield the rows of a table, some at a time; bad ones are left out.
 
     Raises:
         DataError: The table is not there, not what it should be, or its rows are none that the model reads.
     """
     dataset, arrangement = _arranged(predictor, source)
     for start in range(0, len(dataset), BATCH):
-        yield start, _seen(predictor, np.asarray(dataset.pictures[start : start + BATCH]), arrangement)
+        rows = np.asarray(dataset.pictures[start : start + BATCH])
+        numbers = [dataset.number_of(row) for row in range(start, start + len(rows))]
+        yield Batch(numbers, _seen(predictor, rows, arrangement), even_rows(rows))
+    if dataset.n_skipped:  # those behind the last
+        yield Batch([len(dataset) + dataset.n_skipped], np.empty((0, *predictor.picture_size)), np.empty(0, np.bool_))
 
 
 def one_row(predictor: Predictor, source: str, number: int) -> tuple[Array, int | None]:
@@ -48,9 +71,12 @@ def one_row(predictor: Predictor, source: str, number: int) -> tuple[Array, int 
         UsageError: There is no such row.
     """
     dataset, arrangement = _arranged(predictor, source)
-    if number >= len(dataset):
-        raise UsageError(f"{source}:{number}: its rows are counted from 0 to {len(dataset) - 1}")
-    seen: Array = _seen(predictor, np.asarray(dataset.pictures[number : number + 1]), arrangement)[0]
+    row = dataset.row_of(number)
+    if row is None:
+        last = len(dataset) + dataset.n_skipped - 1
+        problem = f"its rows are counted from 0 to {last}" if number > last else f"a bad row; {A_ROW}"
+        raise UsageError(f"{source}:{number}: {problem}")
+    seen: Array = _seen(predictor, np.asarray(dataset.pictures[row : row + 1]), arrangement)[0]
     return seen, _class_of(predictor, source, number)
 
 
@@ -59,7 +85,9 @@ def _class_of(predictor: Predictor, source: str, number: int) -> int | None:
     settings = _settings(predictor)
     with suppress(DataError):  # a table without labels
         labeled = load_labels(source, settings)
-        name = labeled.classes[labeled.labels[number]]
+        if (row := labeled.row_of(number)) is None:
+            return None
+        name = labeled.classes[labeled.labels[row]]
         return predictor.classes.index(name) if name in predictor.classes else None
     return None
 
@@ -71,7 +99,7 @@ def _settings(predictor: Predictor) -> DataSettings:
 def _arranged(predictor: Predictor, source: str) -> tuple[Dataset, Arrangement | None]:
     """Return the rows of a table, and how they are meant; None for counts in the digits' own form."""
     settings = _settings(predictor)
-    dataset = load_rows(source, skip_bad=settings.skip_bad)
+    dataset = load_rows(source, skip_bad=True)
     arrangement = None
     if not are_own_counts(dataset.pictures):
         judge = lies_transposed if is_of_digits(predictor.classes) else None

@@ -10,7 +10,7 @@ from backprop_cli.api.words import percent, with_article
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
 from backprop_cli.cli.findings import format_findings
-from backprop_cli.cli.options import AsJson, ModelName, cell, load_model, write_table
+from backprop_cli.cli.options import AsJson, ModelName, cell, check_table, load_model, write_table
 from backprop_cli.errors import UsageError
 from backprop_cli.files import clean
 
@@ -59,6 +59,7 @@ def evaluate(
     """Measure a model on a part of its data that it was not trained on."""
     if csv == "-" and as_json:
         raise UsageError("--csv -: goes not with --json, which is on stdout too")
+    check_table(csv, [source])
     found = load_model(model).evaluate(split, data=source, n_worst=errors, diagnose=diagnose)
     for note in found.notes:
         console.print_status(note)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from backprop_cli.cli import console
+from backprop_cli.errors import UsageError
 from backprop_cli.files import clean, write_atomic
 
 if TYPE_CHECKING:
@@ -44,6 +46,22 @@ def load_model(reference: str | None, *, or_pretrained: bool = False) -> Model:
     if console.Verbosity.verbose:
         console.print_status(repr(model).strip("<>"))
     return model
+
+
+def check_table(target: str | None, sources: Iterable[str | None]) -> None:
+    """Refuse to write a table over what is read.
+
+    Raises:
+        UsageError: The file is one of the sources.
+    """
+
+    def is_target(source: str | None) -> bool:
+        with suppress(OSError, ValueError):  # one of both is no file
+            return source is not None and Path(source).samefile(str(target))
+        return False
+
+    if target not in (None, "-") and any(map(is_target, sources)):
+        raise UsageError(f"--csv {target}: is what is read; choose another file")
 
 
 def write_table(target: str, lines: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ import typer
 from backprop_cli.api.words import percent
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
-from backprop_cli.cli.options import AsJson, ModelName, cell, load_model, write_table
+from backprop_cli.cli.options import AsJson, ModelName, cell, check_table, load_model, write_table
 from backprop_cli.errors import UsageError
 from backprop_cli.files import clean, write_atomic
 
@@ -75,6 +75,7 @@ def predict(
         raise UsageError("--csv: goes with neither --json nor --digits many")
     if digits == "many" and (show or save_input is not None):
         raise UsageError("--digits many: goes with neither --show nor --save-input, which are of one digit")
+    check_table(csv, pictures)
     found = load_model(model, or_pretrained=True)
     answers: Iterator[Prediction | Number]
     if digits == "many":
@@ -129,7 +130,7 @@ def _reported(answers: Iterable[Prediction | Number]) -> Iterator[Prediction | N
 def csv_lines(answers: Iterable[Any], *, is_table: bool) -> Iterator[str]:
     """Yield the lines of a table of answers: as Kaggle wants them for the rows of one table, else by path."""
     yield "ImageId,Label" if is_table else "path,label,probability"
-    for number, one in enumerate(answers, 1):
+    for number, one in enumerate(answers, 1):  # bad rows are answered too, with no label
         label = cell(one.predicted or "")
         probability = "" if one.probability is None else f"{one.probability:.6f}"
         yield f"{number},{label}" if is_table else f"{cell(one.path)},{label},{probability}"

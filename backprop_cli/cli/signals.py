@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import typer
@@ -24,12 +25,30 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.signum = 0
+        self._leaves_at_once = False
         self._before = {number: signal.signal(number, self._note) for number in HANDLED}
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if self.signum:
             os._exit(128 + signum)
         self.signum = signum
+        if self._leaves_at_once:
+            self._leave()
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Leave on the first signal inside the block, where nothing can be lost: data is read, nothing trained yet."""
+        self._leaves_at_once = True
+        try:
+            if self.signum:  # it came before
+                self._leave()
+            yield
+        finally:
+            self._leaves_at_once = False
+
+    def _leave(self) -> None:
+        console.error("interrupted")
+        raise typer.Exit(self.exit_code)
 
     @property
     def exit_code(self) -> int:
@@ -42,14 +61,12 @@ class Interrupt:
             signal.signal(number, handler)
 
 
-def progress_printer(interrupt: Interrupt) -> Callable[[int, int], None]:
-    """Return a callback that prints, at most once a second, how many pictures are read, and leaves on a signal."""
+def progress_printer() -> Callable[[int, int], None]:
+    """Return a callback that prints, at most once a second, how many pictures are read."""
     last_time = time.monotonic()
 
     def print_progress(n_done: int, n_all: int) -> None:
         nonlocal last_time
-        if interrupt.signum:
-            raise typer.Exit(interrupt.exit_code)
         if time.monotonic() - last_time >= 1.0:
             last_time = time.monotonic()
             console.print_status(f"read {n_done:,} of {n_all:,} pictures")

@@ -75,15 +75,18 @@ def train(
         else:
             wanted = load_config(config, settings)
             hold_portable(wanted, from_stdin=config == "-")
-            on_read = progress_printer(interrupt)
             if dry_run:
                 from backprop_cli.api.plan import plan
 
-                _show_plan(plan(wanted, progress=on_read), as_json)
+                with interrupt.at_once():
+                    found = plan(wanted, progress=progress_printer())
+                _show_plan(found, as_json)
                 return
             from backprop_cli.api.training import training
 
-            run = _follow(training(wanted, run_dir=run_dir, progress=on_read), progress, interrupt)
+            with interrupt.at_once():
+                begun = training(wanted, run_dir=run_dir, progress=progress_printer())
+            run = _follow(begun, progress, interrupt)
         _report(run, as_json, interrupt)
     finally:
         interrupt.restore()
@@ -95,7 +98,8 @@ def _resumed(reference: str, config: str | None, settings: list[str], interrupt:
 
     hold_portable(config_of_run(reference))
     wanted = None if config is None else load_config(config, settings)
-    training = resuming(reference, config=wanted, overrides=settings, option=SET, progress=progress_printer(interrupt))
+    with interrupt.at_once():
+        training = resuming(reference, config=wanted, overrides=settings, option=SET, progress=progress_printer())
     if training.is_finished:
         console.print_status(f"{clean(training.path)} was finished; it stays as it is (more --epochs would go on)")
     else:

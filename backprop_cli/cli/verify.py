@@ -54,7 +54,8 @@ def _retrained(run: str | None, interrupt: Interrupt) -> Verification:
     from backprop_cli.api.verification import Verifying
     from backprop_cli.cli.progress import view_of
 
-    training = Verifying(run, progress=progress_printer(interrupt))
+    with interrupt.at_once():
+        training = Verifying(run, progress=progress_printer())
     if run is None:
         console.print_status(f"run: {clean(training.path)}")
     with training, view_of("auto", training) as view:

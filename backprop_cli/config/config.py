@@ -152,6 +152,7 @@ def _completed(
     for path, default in DEFAULT_KINDS.items():
         if isinstance(section := value_at(source.data, path.split(".")), dict):
             section.setdefault(tag_of(default), getattr(default, tag_of(default)))
+    _spell_out_extra(source.data.get("data"))
     _resolve_paths(source.data.get("data"), folder)
     return _validated(source, where)
 
@@ -182,6 +183,14 @@ def adapter() -> TypeAdapter[Config]:
     return TypeAdapter(Config)
 
 
+def _spell_out_extra(data: Any) -> None:
+    """Let bare names in `data.extra` stand for sources."""
+    extra = data.get("extra") if isinstance(data, dict) else None
+    if isinstance(extra, str | list):
+        named = [extra] if isinstance(extra, str) else extra
+        data["extra"] = [{"source": one} if isinstance(one, str) else one for one in named]
+
+
 def _resolve_paths(data: Any, folder: Path | None) -> None:
     """Make file names in the data section absolute, so that the saved config finds them from anywhere."""
     if isinstance(data, dict):
@@ -189,6 +198,8 @@ def _resolve_paths(data: Any, folder: Path | None) -> None:
             value = data.get(key)
             if isinstance(value, str) and is_path(value):
                 data[key] = os.path.abspath((folder or Path()) / value)  # noqa: PTH100  (`resolve` asks the disk)
+        for one in data["extra"] if isinstance(data.get("extra"), list) else []:
+            _resolve_paths(one, folder)
 
 
 # ---- comparing -----------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ class Arrangement:
         size: Height and width of the rows, as they come.
         low: What stands for no ink, or for full ink where `inverted`.
         high: The other end of the range.
-        is_usual: The range is a usual one: from 0 (or -1) to 1, to 16, to 255 or to 65,535.
+        is_usual: The range is a usual one: from 0 to 1, 16, 255 or 65,535, from -1 to 1 or from -0.5 to 0.5.
         inverted: Their ink is dark on a light ground.
         transposed: Their rows are columns.
         doubt: What could not be found out, and the setting that says it; empty where all is clear.
@@ -70,7 +70,8 @@ def are_own_counts(images: NDArray[Any]) -> bool:
 def range_of(low: float, high: float) -> tuple[float, float, bool]:
     """Return the range that values from `low` to `high` come from, and whether it is a usual one."""
     if low < 0.0:
-        return -1.0, 1.0, True
+        far = 0.5 if max(-low, high) <= 0.5 else 1.0
+        return -far, far, True
     usual = next((full for full in RANGES if full / 2.0 < high <= full), None)
     return 0.0, usual or high or 1.0, usual is not None
 
@@ -139,7 +140,10 @@ def as_own_counts(dataset: Dataset) -> Dataset:
     counts = images.astype(np.float32) * np.float32(FULL_COUNT)
     whole = np.rint(counts)
     is_exact = float(np.abs(counts - whole).max(initial=0.0)) < 1e-3 and are_own_counts(whole)
-    return replace(dataset, pictures=whole.astype(np.uint8)) if is_exact else dataset
+    if not is_exact:
+        return dataset
+    came = Arrangement(dataset.picture_size, 0.0, 1.0, is_usual=True)
+    return replace(dataset, pictures=whole.astype(np.uint8), arrangement=came)
 
 
 def as_it_is(dataset: Dataset, arrangement: Arrangement) -> Dataset:
@@ -185,6 +189,12 @@ def renamed(dataset: Dataset, classes: Sequence[str] | Mapping[str, str] | None)
 
 def _listed(classes: Sequence[str]) -> str:
     return ", ".join(classes[:12]) + (", ..." if len(classes) > 12 else "")
+
+
+def even_rows(pictures: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return whether all pixels of each picture are alike: blank, or full of ink, (n,)."""
+    flat = pictures.reshape(len(pictures), -1)
+    return np.asarray(flat.min(axis=1) == flat.max(axis=1))
 
 
 def spread(n_all: int, n: int) -> NDArray[np.int64]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backprop_cli.arrays import Array
+from backprop_cli.arrays import Array, Float32Array
 from backprop_cli.data.augment import Limits, augment, sampling_points
 from backprop_cli.data.normalize import blurred, enlarged, normalize
+from backprop_cli.data.strokes import even_strokes, thickened
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
+
+Kind = Literal["normalized", "proportions", "even_stroke"]
+"""How copies are made: from a glyph as it was counted, from its own picture, or drawn anew with another pen."""
 
 HEIGHT = 32  # pixels, of the digits that are warped
 MARGIN = 8  # pixels around them, for what a warp moves outward
@@ -37,6 +41,8 @@ class Copies(Limits):
         shift: Of 32 pixels, for each axis apart, 0 to 100.
         elastic: Of 32 pixels: the largest standard deviation of two normal fields, at 4x4 and at 6x6 points; each
             picture has strengths of its own. 0 to 100.
+        noise: Standard deviation of Gaussian noise on every pixel that the network sees, drawn afresh each epoch, as a
+            share of full ink, 0 to 1.
         thickness: Stroke weight, as a share of what is usual, 0 to 1.
         copies: How many of each digit, beside the digit itself, 1 to 1,000.
     """
@@ -74,18 +80,49 @@ def warped_copies(counts: NDArray[Any], settings: Copies, rng: Generator) -> NDA
     copies = np.empty(counts.shape, np.uint8)
     for start in range(0, len(counts), CHUNK):
         chunk = counts[start : start + CHUNK].astype(np.float32) / 16.0
+        large = enlarged(chunk, max(1, round(HEIGHT / chunk.shape[1])))
         copies[start : start + CHUNK] = normalize(
-            _warped(chunk, settings, rng), picture=counts.shape[1:], slant="moments"
+            _warped(large, settings, rng), picture=counts.shape[1:], slant="moments"
         )
     return copies
 
 
-def _warped(levels: NDArray[np.float32], settings: Copies, rng: Generator) -> NDArray[np.float32]:
-    """Return warped digits of another stroke weight, at 32 pixels high with a margin; 0.5 where ink begins."""
-    large = np.pad(enlarged(levels, max(1, round(HEIGHT / levels.shape[1]))), ((0, 0), (MARGIN,) * 2, (MARGIN,) * 2))
-    points = sampling_points(blurred(large, _BLUR_BEFORE), settings)
-    warped = blurred(augment(points, settings, rng), _BLUR_AFTER)
-    thickness = rng.uniform(-settings.thickness, settings.thickness, (len(levels), 1, 1)).astype(np.float32)
+def pen_copies(
+    inks: Float32Array, kind: Kind, picture: tuple[int, int], settings: Copies, rng: Generator, away: Float32Array
+) -> NDArray[np.uint8]:
+    """Return one warped copy of each glyph, made from its own picture.
+
+    Args:
+        inks: From 0 to 1, (n, height, width), in their own proportions.
+        kind: `proportions` or `even_stroke`.
+        picture: Height and width of the copies.
+        settings: How far the warps go.
+        rng: Draws them.
+        away: The `distances` of the inks.
+
+    Returns:
+        Counts, (n, *picture).
+    """
+    copies = np.empty((len(inks), *picture), np.uint8)
+    scale = inks.shape[1] / HEIGHT
+    settings = replace(settings, elastic=settings.elastic * scale, shift=settings.shift * scale)
+    if kind == "even_stroke":
+        settings = replace(settings, thickness=0.0)
+    for start in range(0, len(inks), CHUNK):
+        part = slice(start, start + CHUNK)
+        drawn = even_strokes(away[part], rng) if kind == "even_stroke" else thickened(inks[part], away[part])
+        copies[part] = normalize(_warped(drawn, settings, rng), picture=picture, slant="moments")
+    return copies
+
+
+def _warped(large: NDArray[Any], settings: Copies, rng: Generator) -> NDArray[np.float32]:
+    """Return warped digits of another stroke weight, with a margin; 0.5 where ink begins."""
+    scale = large.shape[1] / HEIGHT
+    margin = round(MARGIN * scale)
+    large = np.pad(large, ((0, 0), (margin,) * 2, (margin,) * 2))
+    points = sampling_points(blurred(large, _BLUR_BEFORE * scale), settings)
+    warped = blurred(augment(points, replace(settings, noise=0.0), rng), _BLUR_AFTER * scale)
+    thickness = rng.uniform(-settings.thickness, settings.thickness, (len(large), 1, 1)).astype(np.float32)
     peak = warped.max(axis=(1, 2), keepdims=True)
     threshold = np.minimum(np.clip(0.5 - 0.25 * thickness, *_THRESHOLDS), 0.8 * peak)
     return np.asarray(np.clip(0.5 + (warped - threshold) / _SOFTNESS, 0.0, 1.0))

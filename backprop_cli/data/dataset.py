@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
     from backprop_cli.data.arrangement import Arrangement
+    from backprop_cli.data.extra import Mixture
 
 
 # The first row of each writer group in scikit-learn's digits, which stand in the order they were collected.
@@ -47,6 +48,9 @@ class Dataset:
         is_raw: Its rows stay as their source has them, so that a picture has to be laid like them.
         arrangement: How arrays were understood; None for what needs no understanding.
         paths: The picture file of each row; None where rows are no files.
+        numbers: The number of each row in its source, where some were left out; None: as they stand.
+        has_test_last: Its last rows are meant for the test.
+        even_rows: Rows of arrays whose pixels are all alike, as they came.
     """
 
     name: str
@@ -60,6 +64,9 @@ class Dataset:
     is_raw: bool = False
     arrangement: Arrangement | None = None
     paths: tuple[str, ...] | None = None
+    numbers: Rows | None = None
+    has_test_last: bool = False
+    even_rows: Rows | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -72,7 +79,18 @@ class Dataset:
 
     def row_name(self, row: int) -> str:
         """Return what commands call a row, and take it by: its picture file, or such as `digits:555`."""
-        return f"{self.name}:{row}" if self.paths is None else self.paths[row]
+        return f"{self.name}:{self.number_of(row)}" if self.paths is None else self.paths[row]
+
+    def number_of(self, row: int) -> int:
+        """Return the number of a row in its source, from 0; of those left out too there is one."""
+        return row if self.numbers is None else int(self.numbers[row])
+
+    def row_of(self, number: int) -> int | None:
+        """Return the row with this number in its source; None where it was left out, or never was."""
+        if self.numbers is None:
+            return number if 0 <= number < len(self) else None
+        found = int(np.searchsorted(self.numbers, number))
+        return found if found < len(self) and self.numbers[found] == number else None
 
 
 def load_digits() -> Dataset:
@@ -200,6 +218,8 @@ class ChunkLoader:
         shuffle: Given: every pass has an order of its own.
         warps: Given: every pass has warps of its own.
         warps_rng: Draws them.
+        noise: Standard deviation of the noise on every input, as a share of full ink; `warps_rng` draws it.
+        mixture: Given: what each pass is made of, instead of every row once.
     """
 
     def __init__(
@@ -213,10 +233,13 @@ class ChunkLoader:
         shuffle: Generator | None = None,
         warps: Warps | None = None,
         warps_rng: Generator | None = None,
+        noise: float = 0.0,
+        mixture: Mixture | None = None,
     ) -> None:
         self.pictures, self.labels, self.rows, self.scaling = pictures, labels[rows], rows, scaling
         self.shuffle, self.warps, self.warps_rng = shuffle, warps, warps_rng
-        self.n_rows = len(rows)
+        self.noise, self.mixture = np.float32(noise / scaling.scale), mixture
+        self.n_rows = len(rows) if mixture is None else mixture.n_rows
         n_inputs = int(np.prod(pictures.shape[1:]))
         chunk = batch_size * max(1, CHUNK_FLOATS // (batch_size * (n_inputs + 1)))
         buffer = np.ones((min(chunk, self.n_rows), n_inputs + 1), np.float32)
@@ -228,14 +251,14 @@ class ChunkLoader:
         if warps is not None and warps.points_per_pixel > 1:
             self.points = sampling_points(pictures[rows], warps)
         self.scaled: Array | None = None  # every row of this part as inputs, where they are few and stay as they are
-        if warps is None and self.n_rows * n_inputs <= PRESCALED_FLOATS:
-            self.scaled = np.ones((self.n_rows, n_inputs + 1), np.float32)
+        if warps is None and len(rows) * n_inputs <= PRESCALED_FLOATS:
+            self.scaled = np.ones((len(rows), n_inputs + 1), np.float32)
             scaling.apply(pictures[rows], self.scaled[:, :-1])
         n_raw = len(buffer) if self.scaled is None else 0
         self.raw = np.empty((n_raw, n_inputs), pictures.dtype)  # a chunk before it is scaled
 
     def __iter__(self) -> Iterator[tuple[Array, Labels]]:
-        order = self.shuffle.permutation(self.n_rows) if self.shuffle else np.arange(self.n_rows)
+        order = self._order()
         for start in range(0, self.n_rows, self.chunk_size):
             picked = order[start : start + self.chunk_size]
             inputs = self.chunks[len(picked)]
@@ -243,7 +266,15 @@ class ChunkLoader:
                 np.take(self.scaled, picked, axis=0, out=inputs, mode="clip")
             else:
                 self._fill(inputs[:, :-1], picked)
+            if self.noise and self.warps_rng is not None:
+                inputs[:, :-1] += self.noise * self.warps_rng.standard_normal(inputs[:, :-1].shape, np.float32)
             yield inputs, self.labels.take(picked)
+
+    def _order(self) -> NDArray[np.int64]:
+        """Return which of `rows` a pass takes, one after the other."""
+        if self.shuffle is None:
+            return np.arange(self.n_rows)
+        return self.shuffle.permutation(self.n_rows) if self.mixture is None else self.mixture.order(self.shuffle)
 
     def _fill(self, inputs: Array, picked: Rows) -> None:
         """Write the picked ones of `rows` as inputs, augmented where that is asked for."""

@@ -6,8 +6,9 @@ What speaks against the ink being one digit is said in words, see picture_warnin
 photo-like pictures made of MNIST digits (benchmarks/pictures.py).
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,9 +52,14 @@ _DARKEST_GROUND = 0.4
 """Level that a ground in the shadow is taken to have at least, as a share of the brightest: below, noise counts more
 than ink."""
 
-_LINE = (0.04, 0.3, 0.8)
-"""A ruled line: greatest thickness, as a share of the shorter side; least length of its pieces, and of all together,
-as shares of the picture's width (or height)."""
+_LINE = (0.04, 0.3, 0.8, 0.03)
+"""A thin line: greatest thickness, as a share of the shorter side; least length of its pieces, and of all together, as
+shares of the picture's width (or height). A ruled one ends at most so far from both edges; what ends before is a
+stroke, or a side of a frame."""
+
+_PANEL = (16, 0.6, 0.98)
+"""A panel that a digit stands on: least pixels of its sides, and least share of its box and of its box's edges that it
+fills."""
 
 EDGE_CONTACT = 0.3
 """Share of an edge that a region touches if it is a desk, a border or a shadow and no stroke."""
@@ -92,8 +98,30 @@ def ink_of(gray: NDArray[np.floating], invert: Invert = "auto") -> Ink:
     contrast = contrast_in(levels, invert)
     drawn = contrast > otsu_threshold(contrast)
     regions, chosen = digit_among(drawn)
+    if invert == "auto" and (panel := _panel(regions, chosen)) is not None:
+        with suppress(PictureError):  # nothing on it: then it is what there is
+            return _on_panel(levels, panel)
     contrast[~_surroundings(regions.bitmap(chosen), drawn)] = 0
     return Ink(stretched(contrast, otsu_threshold(contrast)), warnings_of(levels, drawn, regions, chosen))
+
+
+def _panel(regions: Regions, chosen: NDArray[np.bool_]) -> tuple[slice, slice] | None:
+    """Return where the panel lies that a digit stands on, as in a screenshot or a figure; None where there is none.
+
+    It is the main region, and fills its box along all four edges and most of the rest: no digit does.
+    """
+    main = int(np.where(chosen, regions.areas, 0).argmax())
+    box = slice(regions.tops[main], regions.bottoms[main] + 1), slice(regions.lefts[main], regions.rights[main] + 1)
+    filled = regions.bitmap(np.arange(len(regions)) == main)[box]
+    if min(filled.shape) < _PANEL[0] or filled.mean() < _PANEL[1] or _border(filled).mean() < _PANEL[2]:
+        return None
+    return box
+
+
+def _on_panel(levels: Float32Array, panel: tuple[slice, slice]) -> Ink:
+    """Return the ink on a panel, whose outermost pixels are blends with what is around it."""
+    inner = levels[panel][1:-1, 1:-1]
+    return ink_of(inner, "yes" if np.median(inner) < np.median(levels) else "no")
 
 
 # ---- polarity and ground ---------------------------------------------------------------------------------------------
@@ -173,7 +201,7 @@ def _is_pure(paper: Float32Array) -> bool:
     return light.size > 0 and bool((light >= light.max() - spread / 4).mean() >= share)
 
 
-def _border(picture: Float32Array) -> Float32Array:
+def _border(picture: NDArray[Any]) -> NDArray[Any]:
     """Return the pixels along the four edges, (n,)."""
     return np.concatenate([picture[0], picture[-1], picture[1:-1, 0], picture[1:-1, -1]])
 
@@ -226,15 +254,24 @@ def digit_among(drawn: Bitmap) -> tuple[Regions, NDArray[np.bool_]]:
 
 
 def ruled_lines(drawn: Bitmap) -> Bitmap:
-    """Return the pixels of thin lines that run through the picture, but not where strokes cross them."""
-    return _lines_across(drawn) | _lines_across(drawn.T).T
+    """Return the pixels of thin lines from edge to edge and of frames, but not where strokes cross them."""
+    level, upright = _lines_across(drawn), _lines_across(drawn.T)
+    is_frame = min(level.n_long, upright.n_long) >= 2
+    return (level.long | upright.long.T) if is_frame else (level.ruled | upright.ruled.T)
 
 
-def _lines_across(drawn: Bitmap) -> Bitmap:
-    """Return the pixels of nearly horizontal lines, (height, width)."""
+class _Lines(NamedTuple):
+    """Nearly horizontal thin lines: how many there are, the pixels of all, and of those from edge to edge."""
+
+    n_long: int
+    long: Bitmap
+    ruled: Bitmap
+
+
+def _lines_across(drawn: Bitmap) -> _Lines:
     height, width = drawn.shape
     if drawn.any(axis=0).mean() < _LINE[2]:
-        return np.zeros_like(drawn)
+        return _Lines(0, np.zeros_like(drawn), np.zeros_like(drawn))
     thick = _odd(_LINE[0] * min(height, width))
     ink = drawn.astype(np.float32)
     # What is thinner than a line may be: ink that a window of that height does not fit in.
@@ -243,8 +280,10 @@ def _lines_across(drawn: Bitmap) -> Bitmap:
     piece = _odd(_LINE[1] * width)
     lines = largest_within(smallest_within(tilted, 1, piece), 1, piece) > 0
     found = regions_of(lines)
-    long = found.widths >= _LINE[2] * width
-    return found.bitmap(long) & (ink > strokes)
+    thin, margin = ink > strokes, _LINE[3] * width
+    is_long = found.widths >= _LINE[2] * width
+    is_ruled = (found.lefts <= margin) & (found.rights >= width - 1 - margin)
+    return _Lines(int(is_long.sum()), found.bitmap(is_long) & thin, found.bitmap(is_ruled) & thin)
 
 
 def _gap(regions: Regions, main: int) -> NDArray[np.int64]:

@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field
 
 from backprop_cli.data.arrangement import (
+    Arrangement,
     Invert,
     Judge,
     are_own_counts,
     arrangement_of,
     as_it_is,
     as_own_counts,
+    even_rows,
     is_of_digits,
     renamed,
 )
 from backprop_cli.data.augment import Warps
 from backprop_cli.data.copies import Copies
 from backprop_cli.data.dataset import Dataset
+from backprop_cli.data.extra import Extra
 from backprop_cli.data.layout import Layout
-from backprop_cli.data.normalize import Slant
+from backprop_cli.data.normalize import FULL_COUNT, Slant
 from backprop_cli.data.readers.shared import LEAST_INK, ProgressCallback, Wanted
 from backprop_cli.data.resize import resized
 from backprop_cli.data.splits import SplitKind, Splits, split
 from backprop_cli.errors import DataError, quoted, require
 
+MAX_LOOKED_AT = 1_000_000  # rows, for what speaks against each
 LEAST_SIDE, MOST_SIDE = 4, 64  # pixels, of what a network sees
 READERS = {  # a file in `readers/` -> what a source of its form is called; asked in this order
     "digits": "digits",
+    "pens": "pens",
     "openml": "openml:NAME",
     "npz": "FILE.npz",
     "npy": "FILE.npy (to be read only)",
@@ -54,7 +60,7 @@ class DataSettings:
             `openml:mnist_784`.
         test_source: The same, for a test part of its own; null: the test part is split off `source`.
         split: `writers` (whole writers, the last ones for test), `stratified` or `ordered`; null: `writers` where it
-            is known who wrote what, else `stratified`.
+            is known who wrote what, `ordered` for MNIST of openml.org, whose last rows are its test, else `stratified`.
         split_seed: Of `stratified`: the split belongs to the data, `seed` to the training. 0 to 2^32 - 1.
         validation_size: Share of all rows, in [0, 1); 0: none, and the last epoch is kept.
         test_size: Share of all rows, in [0, 1); 0: none.
@@ -70,6 +76,7 @@ class DataSettings:
         classes: Names of the classes, in their order, or a mapping from label to name, such as `{10: "0"}`; null: the
             labels are the names.
         skip_bad: Leave out bad rows and unreadable pictures instead of refusing the run.
+        extra: Further sources that only training sees; a bare name stands for its source.
         augment: `kind: warps`, drawn afresh each epoch, or `kind: copies`, made once; null: the digits as they are.
     """
 
@@ -86,6 +93,7 @@ class DataSettings:
     transpose: bool | None = None
     classes: tuple[str, ...] | dict[str, str] | None = None
     skip_bad: bool = False
+    extra: tuple[Extra, ...] = ()
     augment: Annotated[Warps | Copies, Field(discriminator="kind")] | None = None
 
     def __post_init__(self) -> None:
@@ -107,6 +115,11 @@ class DataSettings:
                 self.picture_shape is not None or not isinstance(self.augment, Copies),
                 "augment.kind: copies need data.picture",
             ),
+            (
+                isinstance(self.augment, Copies) or all(one.kinds == ("normalized",) for one in self.extra),
+                "extra: other kinds than normalized need augment.kind: copies",
+            ),
+            (sum(one.share or 0.0 for one in self.extra) < 1.0, "extra: the shares leave nothing of data.source"),
             (self.max_value != 0 and LEAST_INK <= full <= 1e9, f"max_value: {self.max_value} is not in 1e-9 to 1e9"),
         )
 
@@ -129,7 +142,7 @@ def _usable(key: str, source: str | None) -> list[tuple[bool, str]]:
 
 def is_path(source: str) -> bool:
     """Return whether a source is a file or folder, not one with a name of its own."""
-    return source not in ("", "digits") and not source.startswith("openml:")
+    return source not in ("", "digits", "pens") and not source.startswith("openml:")
 
 
 def load_data(settings: DataSettings, progress: ProgressCallback = None, judge: Judge | None = None) -> Dataset:
@@ -154,6 +167,39 @@ def load_test_data(
     picture = None if dataset.is_raw else dataset.picture_size
     source = settings.test_source or ""
     return load_like(source, settings, picture, dataset.slant, is_raw=dataset.is_raw, progress=progress, judge=judge)
+
+
+@dataclass(frozen=True, eq=False)
+class ExtraRows:
+    """What a further source holds.
+
+    Attributes:
+        settings: How it is meant.
+        dataset: Its rows in the form of the data set that they are trained on beside.
+        own: Them in their own proportions; None where no kind of copies needs them.
+    """
+
+    settings: Extra
+    dataset: Dataset
+    own: Dataset | None
+
+
+def load_extra(
+    settings: DataSettings, dataset: Dataset, progress: ProgressCallback = None, judge: Judge | None = None
+) -> tuple[ExtraRows, ...]:
+    """Return the data sets of `data.extra`, brought to the form of `dataset`, which they are trained on beside."""
+    picture = None if dataset.is_raw else dataset.picture_size
+    found = []
+    for one in settings.extra:
+        plain = DataSettings(one.source, skip_bad=settings.skip_bad)
+        like = load_like(
+            one.source, plain, picture, dataset.slant, is_raw=dataset.is_raw, progress=progress, judge=judge
+        )
+        own = None
+        if one.kinds != ("normalized",):
+            own = load_like(one.source, plain, None, None, is_raw=True, progress=progress, judge=judge)
+        found.append(ExtraRows(one, like, own))
+    return tuple(found)
 
 
 def load_like(
@@ -186,9 +232,14 @@ def load_like(
     found = as_own_counts(renamed(_read(source, wanted), settings.classes))
     is_own = found.max_value > 0 or are_own_counts(found.pictures)
     if is_own and not is_raw:
-        return found if picture is None else resized(found, picture, slant, progress=progress)
+        if picture is None:
+            return found
+        came = found.arrangement or Arrangement(found.picture_size, 0.0, FULL_COUNT, is_usual=True)
+        return replace(resized(found, picture, slant, progress=progress), arrangement=came)
     if found.max_value:
         return found
+    if len(found) <= MAX_LOOKED_AT:
+        found = replace(found, even_rows=np.flatnonzero(even_rows(found.pictures)))
     arrangement = arrangement_of(
         found, invert=settings.invert, transpose=settings.transpose, max_value=settings.max_value, judge=judge
     )
@@ -218,12 +269,12 @@ def load_rows(source: str, *, skip_bad: bool = False) -> Dataset:
 
 
 def load_labels(source: str, settings: DataSettings) -> Dataset:
-    """Return a table as it is, with its labels, called as the settings say.
+    """Return the good rows of a table as they are, with their labels, called as the settings say.
 
     Raises:
         DataError: It has none, is not there, or not what it should be.
     """
-    return renamed(_read(source, Wanted(skip_bad=settings.skip_bad)), settings.classes)
+    return renamed(_read(source, Wanted(skip_bad=True)), settings.classes)
 
 
 def _side(side: int) -> int:
@@ -266,7 +317,9 @@ def _read(source: str, wanted: Wanted) -> Dataset:
 
 def split_kind(dataset: Dataset, settings: DataSettings) -> SplitKind:
     """Return how a data set is split: as it was said, else by writers where they are known."""
-    return settings.split or ("stratified" if dataset.groups is None else "writers")
+    if settings.split is not None:
+        return settings.split
+    return "ordered" if dataset.has_test_last else "stratified" if dataset.groups is None else "writers"
 
 
 def split_dataset(dataset: Dataset, settings: DataSettings) -> Splits:

@@ -91,7 +91,7 @@ class Progress:
         epoch: The epoch under way, from 1.
         n_epochs: Epochs in all.
         share: How much of it is done, in [0, 1].
-        train_loss: Mean over the examples of this epoch so far.
+        train_loss: Mean over the examples of this epoch so far; not a number before the first.
     """
 
     epoch: int

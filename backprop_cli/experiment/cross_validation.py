@@ -19,7 +19,7 @@ from backprop_cli.data.sources import load_data, load_test_data
 from backprop_cli.data.splits import Splits, group_folds, stratified_folds
 from backprop_cli.errors import BackpropError, DataError, DivergenceError
 from backprop_cli.experiment.experiment import Experiment
-from backprop_cli.experiment.split_data import SplitData
+from backprop_cli.experiment.split_data import SplitData, extra_rows
 from backprop_cli.insight.metrics import Evaluation, evaluate, wilson_interval
 from backprop_cli.predictor import Predictor, lies_transposed
 
@@ -149,22 +149,21 @@ def _trainer(config: Config) -> Callable[[int, Fold, int], FoldPredictions]:
     """Read the data, once for all folds that a process is given; return what trains on one of them."""
     dataset = load_data(config.data, judge=lies_transposed)
     test_dataset = load_test_data(config.data, dataset, judge=lies_transposed) if config.data.test_source else dataset
-    return partial(_answer, config, dataset, test_dataset)
+    extra = extra_rows(config.data, dataset)
+    return partial(_answer, config, SplitData(dataset, test_dataset, Splits(*[np.arange(0)] * 3), extra))
 
 
-def _answer(
-    config: Config, dataset: Dataset, test_dataset: Dataset, number: int, fold: Fold, seed: int
-) -> FoldPredictions:
+def _answer(config: Config, split_data: SplitData, number: int, fold: Fold, seed: int) -> FoldPredictions:
     """Train on one fold with one seed, and answer its test part."""
-    splits = Splits(fold.train, fold.train[:0], fold.test)
-    experiment = Experiment(replace(config, seed=seed), SplitData(dataset, test_dataset, splits))
+    split_data = replace(split_data, splits=Splits(fold.train, fold.train[:0], fold.test))
+    experiment = Experiment(replace(config, seed=seed), split_data)
     with closing(experiment.train()) as events:
         for _ in events:
             pass
     if experiment.stop_reason == "diverged":
         raise DivergenceError(f"training diverged on {fold.name}, seed {seed}; lower optimizer.learning_rate")
-    probabilities = Predictor(experiment.model()).probabilities(test_dataset.pictures[fold.test])
-    return FoldPredictions(number, seed, probabilities, test_dataset.labels[fold.test])
+    probabilities = Predictor(experiment.model()).probabilities(split_data.test_dataset.pictures[fold.test])
+    return FoldPredictions(number, seed, probabilities, split_data.test_dataset.labels[fold.test])
 
 
 def summarize(answers: Sequence[FoldPredictions], classes: tuple[str, ...]) -> CrossValidation:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_cli.arrays import Rows
-from backprop_cli.data.arrangement import RANGES
+from backprop_cli.data.arrangement import RANGES, even_rows
 from backprop_cli.data.augment import Warps
 from backprop_cli.data.dataset import Dataset
 from backprop_cli.data.sources import DataSettings, split_kind
@@ -48,7 +48,7 @@ def sentence(dataset: Dataset, settings: DataSettings | None = None, warps: Warp
     parts += ["dark ink on a light ground"] if facts["inverted"] else []
     parts += ["rows are columns"] if facts["transposed"] else []
     parts += [facts["seen"]] if dataset.arrangement else []
-    parts += [f"{dataset.n_skipped:,} bad ones left out"] if dataset.n_skipped else []
+    parts += [f"{dataset.n_skipped:,} bad row{'s' * (dataset.n_skipped > 1)} left out"] if dataset.n_skipped else []
     classes = facts["classes"]
     if len(classes) <= MOST_CLASSES:
         told = ", ".join(f"{clean(name)} ({n:,})" for name, n in classes.items())
@@ -94,16 +94,15 @@ def warnings_of(dataset: Dataset, test_dataset: Dataset, splits: Splits) -> Iter
     if (counts == 1).any():
         alone = np.flatnonzero(np.isin(dataset.labels, np.flatnonzero(counts == 1)))
         named = ", ".join(clean(dataset.classes[k]) for k in dataset.labels[alone][:MOST_NAMED])
-        yield f"{name}: {_rows(alone)} alone in {named}: what has one row cannot be both learned and measured"
+        named += ", ..." * (len(alone) > MOST_NAMED)
+        yield f"{name}: {_rows(dataset, alone)} alone in {named}: what has one row cannot be both learned and measured"
     if missing := _missing(dataset, splits):
         yield f"{name}: no {', '.join(map(clean, missing))} in the training part: it is never learned"
     if len(dataset) + len(test_dataset) > MAX_ROWS:
         return
-    flat = dataset.pictures.reshape(len(dataset), -1)
-    low, high = flat.min(axis=1), flat.max(axis=1)
-    for what, rows in (("blank", high == 0), ("full of ink", low >= (dataset.max_value or 16.0))):
-        if rows.any():
-            yield f"{name}: {_rows(np.flatnonzero(rows))} all {what}"
+    even = np.flatnonzero(even_rows(dataset.pictures)) if dataset.even_rows is None else dataset.even_rows
+    if len(even):
+        yield f"{name}: {_rows(dataset, even)} blank or full of ink: every pixel is the same"
     yield from _repeated(dataset, test_dataset, splits)
 
 
@@ -117,10 +116,10 @@ def _repeated(dataset: Dataset, test_dataset: Dataset, splits: Splits) -> Iterat
         if dataset.labels[before] != dataset.labels[row]:
             unlike.append(row)
     if unlike:
-        yield f"{name}: {_rows(unlike)} equal to others of another class"
+        yield f"{name}: {_rows(dataset, unlike)} equal to others of another class"
     known = trained_on(dataset, splits.train, test_dataset.pictures[splits.test])
     if known:
-        there = f"{clean(test_dataset.name)}: {_rows(splits.test[known])}"
+        there = f"{clean(test_dataset.name)}: {_rows(test_dataset, splits.test[known])}"
         yield f"{there} of the test part, and trained on too: on them the test measures memory, not reading"
 
 
@@ -140,7 +139,9 @@ def _missing(dataset: Dataset, splits: Splits) -> list[str]:
     return [dataset.classes[k] for k in np.flatnonzero(here == 0)]
 
 
-def _rows(rows: Sequence[int] | np.ndarray[Any, Any]) -> str:
+def _rows(dataset: Dataset, rows: Sequence[int] | np.ndarray[Any, Any]) -> str:
     """Return "3 rows (4, 17, 20) are", the first ones named."""
-    named = ", ".join(str(int(row)) for row in rows[:MOST_NAMED]) + (", ..." if len(rows) > MOST_NAMED else "")
+    named = ", ".join(str(dataset.number_of(int(row))) for row in rows[:MOST_NAMED]) + (
+        ", ..." if len(rows) > MOST_NAMED else ""
+    )
     return f"{len(rows):,} row{'s' * (len(rows) > 1)} ({named}) {'are' if len(rows) > 1 else 'is'}"

@@ -19,7 +19,7 @@ from backprop_cli.blas import blas_threads, in_blas_threads, require_portable
 from backprop_cli.config.config import Config
 from backprop_cli.data.arrangement import spread
 from backprop_cli.data.augment import Warps
-from backprop_cli.data.copies import Copies, warped_copies
+from backprop_cli.data.copies import Copies
 from backprop_cli.data.dataset import ChunkLoader, Dataset, Scaling, are_counts, largest
 from backprop_cli.data.layout import Layout
 from backprop_cli.engine.network import Network, count_params
@@ -29,6 +29,7 @@ from backprop_cli.errors import ConfigError, DataError
 from backprop_cli.experiment.checkpoint import restore_states, save_checkpoint
 from backprop_cli.experiment.data_checks import sentence
 from backprop_cli.experiment.split_data import SplitData, size_text
+from backprop_cli.experiment.training_part import training_part
 from backprop_cli.store.model_file import Model
 from backprop_cli.store.run_directory import RunDirectory
 
@@ -191,14 +192,20 @@ class Experiment:
     def _train_member(self) -> Generator[Progress | EpochResult]:
         config, state = self.config, self.states[self.member]
         dataset, splits = self.split_data.dataset, self.split_data.splits
-        batch_size = config.training.batch_size
+        tick = Progress(state.epoch + 1, config.training.epochs, 0.0, math.nan)
+        part = yield from training_part(config, self.split_data, self.member, tick)
+        settings = config.data.augment
         batches = ChunkLoader(
-            *self._training_part(),
+            part.pictures,
+            part.labels,
+            part.rows,
             self.scaling,
-            batch_size,
+            config.training.batch_size,
             shuffle=state.rngs["shuffle"],
             warps=self.warps,
             warps_rng=state.rngs["augment"],
+            noise=settings.noise if isinstance(settings, Copies) else 0.0,
+            mixture=part.mixture,
         )
         validation = None
         if len(splits.val):
@@ -206,7 +213,7 @@ class Experiment:
                 dataset.pictures, dataset.labels, splits.val, self.scaling, min(1024, len(splits.val))
             )
         network = self.networks[self.member]
-        return train(
+        yield from train(
             network,
             config.loss,
             config.optimizer,
@@ -216,20 +223,6 @@ class Experiment:
             config.training,
             state=state,
         )
-
-    def _training_part(self) -> tuple[NDArray[Any], NDArray[Any], Rows]:
-        """Return pictures, labels, and the rows of them to train on: the digits, and where asked for their copies.
-
-        The copies of each member have a generator of their own, which no checkpoint needs: they are the same each time.
-        """
-        dataset, rows, settings = self.split_data.dataset, self.split_data.splits.train, self.config.data.augment
-        if not isinstance(settings, Copies):
-            return dataset.pictures, dataset.labels, rows
-        rng = np.random.default_rng([self.config.seed, self.member, 1])
-        pictures, labels = dataset.pictures[rows], dataset.labels[rows]
-        copies = [warped_copies(pictures, settings, rng) for _ in range(settings.copies)]
-        n_all = len(rows) * (settings.copies + 1)
-        return np.concatenate([pictures, *copies]), np.tile(labels, settings.copies + 1), np.arange(n_all)
 
     def metrics_row(self, event: EpochResult) -> dict[str, object]:
         """Return what is recorded of an epoch: plain JSON data; by layer to four digits."""

@@ -12,7 +12,7 @@ from backprop_cli.config.config import Config, config_of
 from backprop_cli.config.mistakes import did_you_mean
 from backprop_cli.data.dataset import Dataset
 from backprop_cli.data.readers.shared import ProgressCallback
-from backprop_cli.data.sources import load_data, load_test_data, split_dataset
+from backprop_cli.data.sources import DataSettings, ExtraRows, load_data, load_extra, load_test_data, split_dataset
 from backprop_cli.data.splits import Splits
 from backprop_cli.errors import DataError
 from backprop_cli.experiment.data_checks import require_all_classes, warnings_of
@@ -31,11 +31,13 @@ class SplitData:
         dataset: Training and validation, and the test part where it is split off.
         test_dataset: Where the test rows are; `dataset` itself without a test source.
         splits: Row numbers; those of `test` belong to `test_dataset`.
+        extra: Further sources that only training sees.
     """
 
     dataset: Dataset
     test_dataset: Dataset
     splits: Splits
+    extra: tuple[ExtraRows, ...] = ()
 
     @classmethod
     def load(cls, config: Config, progress: ProgressCallback = None) -> Self:
@@ -51,8 +53,9 @@ class SplitData:
         dataset = load_data(config.data, progress, lies_transposed)
         splits = split_dataset(dataset, config.data)
         require_all_classes(dataset, splits, config.data)
+        extra = extra_rows(config.data, dataset, progress)
         if config.data.test_source is None:
-            return cls(dataset, dataset, splits)
+            return cls(dataset, dataset, splits, extra)
         test_dataset = load_test_data(config.data, dataset, progress, lies_transposed)
         if test_dataset.picture_size != dataset.picture_size:
             raise DataError(
@@ -60,7 +63,7 @@ class SplitData:
                 f"those of {size_text(dataset)} that are trained on"
             )
         test_dataset = with_classes(test_dataset, dataset.classes, where=f"data.test_source: {config.data.test_source}")
-        return cls(dataset, test_dataset, replace(splits, test=np.arange(len(test_dataset))))
+        return cls(dataset, test_dataset, replace(splits, test=np.arange(len(test_dataset))), extra)
 
     @classmethod
     def of(cls, model: Model, *, where: str) -> Self:
@@ -75,7 +78,7 @@ class SplitData:
             DataError: The data is gone, or no longer what it was.
         """
         config = config_of(model.config, where=f"{where}: config")
-        found = cls.load(config)
+        found = cls.load(replace(config, data=replace(config.data, extra=())))
         picture_size = tuple(model.preprocessing["picture"])
         if found.dataset.picture_size != picture_size or found.dataset.classes != model.classes:
             raise DataError(f"{config.data.source}: no longer what {clean(where)} was trained on")
@@ -97,6 +100,18 @@ class SplitData:
         """Return the data set and the rows of `train`, `validation` or `test`."""
         rows = {"train": self.splits.train, "validation": self.splits.val, "test": self.splits.test}[part]
         return (self.test_dataset if part == "test" else self.dataset), rows
+
+
+def extra_rows(settings: DataSettings, dataset: Dataset, progress: ProgressCallback = None) -> tuple[ExtraRows, ...]:
+    """Return the further sources of `data.extra`, with the classes of the data set that they are trained on beside.
+
+    Raises:
+        DataError: One is not there, not what it should be, or has classes that the data set lacks.
+    """
+    return tuple(
+        replace(one, dataset=with_classes(one.dataset, dataset.classes, where=f"data.extra: {one.settings.source}"))
+        for one in load_extra(settings, dataset, progress, lies_transposed)
+    )
 
 
 def with_classes(dataset: Dataset, classes: tuple[str, ...], *, where: str) -> Dataset:

@@ -92,7 +92,7 @@ def test_the_ending_may_be_in_capitals(tmp_path: Path) -> None:
 
 
 def test_an_unknown_source_is_refused() -> None:
-    with pytest.raises(DataError, match=r'^data.source: "digit" is none of digits, openml:NAME, FILE.npz, '):
+    with pytest.raises(DataError, match=r'^data.source: "digit" is none of digits, pens, openml:NAME, FILE.npz, '):
         load_source("digit")
 
 
@@ -140,7 +140,7 @@ def test_an_array_of_python_objects_is_refused_and_not_unpickled(name: str, tmp_
         ({"groups": LABELS[:5]}, "groups must be 6 whole numbers or names, not int64 of shape (5,)"),
         ({"groups": LABELS * 1.0}, "groups must be 6 whole numbers or names, not float64 of shape (6,)"),
         ({"images": IMAGES * math.nan}, "6 bad rows and no good one"),
-        ({"images": np.where(IMAGES == 5, np.inf, 1.0)}, "1 bad row; data.skip_bad: true leaves them out"),
+        ({"images": np.where(IMAGES == 5, np.inf, 1.0)}, "1 bad row; data.skip_bad: true leaves it out"),
         ({"images": -IMAGES.astype(int)}, "6 bad rows and no good one"),
         ({"labels": np.zeros(6, int)}, "1 classes; 2 to 1,000 are wanted"),
     ],

@@ -127,7 +127,7 @@ def test_all_bad_rows_are_named_with_their_lines(tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", BAD)
     head, *told, more = problems(path)
     assert head == f"{path}: 11 bad rows; data.skip_bad: true leaves them out"
-    assert told == [f"{path}:{text}" for text in COMPLAINTS]
+    assert told == [f"{path}, line {text}" for text in COMPLAINTS]
     assert more == f"{path}: and 1 more"
 
 
@@ -138,16 +138,19 @@ def test_bad_rows_are_left_out_where_that_is_asked_for(tmp_path: Path) -> None:
 
 def test_a_row_that_is_no_text_is_a_bad_row(tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", b"3,1\n\xff,1\n7,2\n")
-    assert problems(path) == (f"{path}: 1 bad row; data.skip_bad: true leaves them out", f"{path}:2: not UTF-8 text")
+    assert problems(path) == (
+        f"{path}: 1 bad row; data.skip_bad: true leaves it out",
+        f"{path}, line 2: not UTF-8 text",
+    )
     assert load_source(path, skip_bad=True).n_skipped == 1
 
 
 def test_a_label_too_long_and_a_quote_left_open_are_bad_rows(tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", f'3,1\n{"x" * 101},1\n"7,1\n7,2\n"{"y" * 200_000}",1\n')
     _, long, quote, field = problems(path)
-    assert long == f"{path}:2: the label is no name of at most 100 printable characters"
-    assert quote == f"{path}:3: 0 pixels; 1 are wanted"
-    assert field.startswith(f"{path}:5: not a row of a CSV file (field larger than field limit")
+    assert long == f"{path}, line 2: the label is no name of at most 100 printable characters"
+    assert quote == f"{path}, line 3: 0 pixels; 1 are wanted"
+    assert field.startswith(f"{path}, line 5: not a row of a CSV file (field larger than field limit")
 
 
 @pytest.mark.parametrize("skip_bad", [False, True])
@@ -158,11 +161,14 @@ def test_a_label_too_long_and_a_quote_left_open_are_bad_rows(tmp_path: Path) -> 
         ("\n\n", ": no rows; labeled pictures are wanted"),
         ("label,a,b,c,d\n", ": no rows; labeled pictures are wanted"),
         ("label,a\n3,x\n", ": 1 bad row and no good one"),
-        ("3\n7\n", ":1: 0 pixels beside the label; a square number is wanted, such as 64 or 784"),
-        ("3;1;2\n7;1;2\n", ":1: 0 pixels beside the label; a square number is wanted, such as 64 or 784"),
-        ("3,1,2,3\n", ":1: 3 pixels beside the label; a square number is wanted, such as 64 or 784"),
-        ("label,a,b\n3,1\n", ":1: 2 pixels beside the label; a square number is wanted, such as 64 or 784"),
-        ("label,a,b,c,class\n3,1,2,3,4\n", ":1: 2 columns are named label, class, target; one is wanted"),
+        ("3\n7\n", ", line 1: 0 pixels beside the label; a square number is wanted, such as 64 or 784"),
+        ("3;1;2\n7;1;2\n", ", line 1: 0 pixels beside the label; a square number is wanted, such as 64 or 784"),
+        ("3,1,2,3\n", ", line 1: 3 pixels beside the label; a square number is wanted, such as 64 or 784"),
+        ("label,a,b\n3,1\n", ", line 1: 2 pixels beside the label; a square number is wanted, such as 64 or 784"),
+        (
+            "label,a,b,c,class\n3,1,2,3,4\n",
+            ", line 1: 2 columns are named label, class, target, y, digit, category; one is wanted",
+        ),
         ("3,1\n3,2\n", ": 1 classes; 2 to 1,000 are wanted"),
     ],
 )
@@ -202,7 +208,7 @@ def test_sizes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_bomb_of_one_endless_line_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv.gz", b"3,1\n" + b"1" * 40_000_000)
-    assert problems(path) == (f"{path}:2: a line of more than 16 MB",)
+    assert problems(path) == (f"{path}, line 2: more than 16 MB",)
 
 
 @given(st.binary(max_size=200))

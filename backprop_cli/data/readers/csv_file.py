@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +33,16 @@ from backprop_cli.errors import DataError, reason_of
 MAX_FILE = 2 * 1024**3  # bytes
 MAX_LINE = 16 * 1024**2  # bytes
 MAX_LINES = 10_000_000
-LABEL_NAMES = ("label", "class", "target")
+LABEL_NAMES = ("label", "class", "target", "y", "digit", "category")
 
 _BYTES = {str(k): k for k in range(256)}
+
+
+class Place(NamedTuple):
+    """Where a row stands: the how manieth it is, from 0, and its line in the file, from 1."""
+
+    row: int
+    line: int
 
 
 def matches(source: str) -> bool:
@@ -49,63 +56,67 @@ def load(source: str, wanted: Wanted) -> Dataset:
 
     Args:
         source: A row is a label and the pixels of a square picture, row by row. The label comes first, unless a header
-            names another column label, class or target.
+            names another column so (`LABEL_NAMES`).
         wanted: Whether bad rows are left out.
 
     Raises:
         DataError: It is not there or too large, its pixels make no square, or rows are bad; all of them are named.
     """
     path = Path(source)
-    bad, lines, labels, pictures = BadRows(str(path)), list[int](), list[str](), list[NDArray[Any]]()
+    bad, rows, labels, pictures = BadRows(str(path)), list[Place](), list[str](), list[NDArray[Any]]()
     at: int | None = 0
-    n_pixels, most = 0, 0.0
+    n_pixels, n_rows, most = 0, 0, 0.0
     with unpacked(path) as file:
         if os.fstat(file.fileno()).st_size > MAX_FILE:
             raise DataError(f"{path}: larger than 2 GB; a folder with images.npy and labels.npy may be of any size")
         for number, cells in _rows(path, file, bad):
-            if not n_pixels:
-                at, is_header = _label_column(f"{path}:{number}", cells)
+            if cells and not n_pixels:
+                at, is_header = _label_column(f"{path}, line {number}", cells)
                 if wanted.only_pictures and _are_all_pixels(cells):
                     at = None
                 n_pixels = len(cells) - (at is not None)
-                square_side(f"{path}:{number}", n_pixels)
+                square_side(f"{path}, line {number}", n_pixels)
                 if is_header:
                     continue
+            n_rows += 1
+            if not cells:
+                continue
             try:
                 least = -1.0 if most <= 1.0 else 0.0
                 label, pixels = _read_row(cells, at, n_pixels, least, only_pictures=wanted.only_pictures)
             except ValueError as error:
-                bad.add(f"{path}:{number}", str(error))
+                bad.add(f"{path}, line {number}", str(error))
                 continue
             most = max(most, float(pixels.max()))
-            lines.append(number)
+            rows.append(Place(n_rows - 1, number))
             labels.append(label)
             pictures.append(pixels)
-    good = range(len(labels)) if most <= 1.0 else _without_negative(path, lines, pictures, bad)
+    good = range(len(labels)) if most <= 1.0 else _without_negative(path, rows, pictures, bad)
     bad.raise_if_bad(len(good), skip=wanted.skip_bad)
     side = square_side(str(path), n_pixels)
     names = None if wanted.only_pictures else np.array([labels[k] for k in good])
     images = np.stack([pictures[k] for k in good]).reshape(-1, side, side)
-    return dataset_of(str(path), images, names, n_skipped=bad.n)
+    numbers = np.array([rows[k].row for k in good]) if bad.n else None
+    return dataset_of(str(path), images, names, n_skipped=bad.n, numbers=numbers)
 
 
-def _without_negative(path: Path, lines: list[int], pictures: list[NDArray[Any]], bad: BadRows) -> list[int]:
+def _without_negative(path: Path, rows: list[Place], pictures: list[NDArray[Any]], bad: BadRows) -> list[int]:
     """Return which rows hold nothing below 0, and note the others, which came before the range was seen."""
     below = {k for k, pixels in enumerate(pictures) if pixels.dtype != np.uint8 and pixels.min() < 0.0}
     for k in sorted(below):
         worst = int((pictures[k] < 0.0).argmax())
-        bad.add(f"{path}:{lines[k]}", f'pixel {worst + 1:,} is "{pictures[k][worst]:g}"; {A_PIXEL}')
+        bad.add(f"{path}, line {rows[k].line}", f'pixel {worst + 1:,} is "{pictures[k][worst]:g}"; {A_PIXEL}')
     return [k for k in range(len(pictures)) if k not in below]
 
 
 def _rows(path: Path, file: BinaryIO, bad: BadRows) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of each line that is not blank, counted from 1, and its cells."""
+    """Yield the number of each line that is not blank, counted from 1, and its cells; none where it is bad."""
     n_bytes = number = 0
     while line := file.readline(MAX_LINE + 1):
         number += 1
         n_bytes += len(line)
         if len(line) > MAX_LINE:
-            raise DataError(f"{path}:{number}: a line of more than 16 MB")
+            raise DataError(f"{path}, line {number}: more than 16 MB")
         if n_bytes > MAX_UNPACKED or number > MAX_LINES:
             raise DataError(
                 f"{path}: more than {'4 GB unpacked' if n_bytes > MAX_UNPACKED else f'{MAX_LINES:,} lines'}"
@@ -115,9 +126,11 @@ def _rows(path: Path, file: BinaryIO, bad: BadRows) -> Iterator[tuple[int, list[
         try:
             yield number, next(csv.reader([line.decode("utf-8-sig" if number == 1 else "utf-8")]))
         except UnicodeDecodeError:
-            bad.add(f"{path}:{number}", "not UTF-8 text")
+            bad.add(f"{path}, line {number}", "not UTF-8 text")
+            yield number, []
         except csv.Error as error:
-            bad.add(f"{path}:{number}", f"not a row of a CSV file ({reason_of(error)})")
+            bad.add(f"{path}, line {number}", f"not a row of a CSV file ({reason_of(error)})")
+            yield number, []
 
 
 def _label_column(where: str, cells: list[str]) -> tuple[int, bool]:

@@ -9,6 +9,7 @@ import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from backprop_cli.errors import DataError, reason_of
 from backprop_cli.files import open_regular, write_atomic
 
 PREFIX = "openml:"
+WITH_TEST_LAST = ("mnist_784", "Fashion-MNIST")
 OPENML_SECONDS = 10.0  # without a byte from the other side
 
 
@@ -58,7 +60,8 @@ def load(source: str, wanted: Wanted) -> Dataset:
     except Exception:  # not there yet, or damaged: fetched anew
         pixels, labels = _fetch(source, name)
         _keep(kept, pixels=pixels, labels=labels)
-    return _dataset_of_table(source, pixels, labels, skip_bad=wanted.skip_bad)
+    found = _dataset_of_table(source, pixels, labels, skip_bad=wanted.skip_bad)
+    return replace(found, has_test_last=name in WITH_TEST_LAST)
 
 
 def _fetch(source: str, name: str) -> tuple[NDArray[Any], NDArray[np.str_]]:
@@ -115,5 +118,6 @@ def _dataset_of_table(source: str, pixels: NDArray[Any], labels: NDArray[Any], *
         bad.add(f"{source}:{row}", "no label" if not named[row] else f"not all pixels are fit; {A_PIXEL} for each")
     good = numbers & named
     bad.raise_if_bad(int(good.sum()), skip=skip_bad)
+    kept = np.flatnonzero(good) if bad.n else None
     pictures = pixels if good.all() else as_bytes_if_exact(pixels[good])
-    return dataset_of(source, pictures.reshape(-1, side, side), labels[good], n_skipped=bad.n)
+    return dataset_of(source, pictures.reshape(-1, side, side), labels[good], n_skipped=bad.n, numbers=kept)

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli.arrays import Rows
 from backprop_cli.data.dataset import Dataset
 from backprop_cli.data.layout import Layout
 from backprop_cli.data.normalize import Slant
@@ -24,6 +25,7 @@ from backprop_cli.files import open_regular
 
 MAX_UNPACKED = 4 * 1024**3  # bytes
 MAX_TOLD = 10  # bad rows that a message names
+MAX_ALIKE = 3  # where all of them are bad
 MAX_NAME = 100  # characters of a class's name
 LARGEST = float(np.finfo(np.float32).max)
 A_PIXEL = "a finite number of at least 0 is wanted"
@@ -88,9 +90,11 @@ class BadRows:
         if not self.n:
             raise DataError(f"{self.source}: no rows; labeled pictures are wanted")
         rows = f"{self.n:,} bad row{'s' * (self.n > 1)}"
-        head = f"{rows}; data.skip_bad: true leaves them out" if n_good else f"{rows} and no good one"
+        if not n_good:
+            raise DataError(f"{self.source}: {rows} and no good one", *self._told[:MAX_ALIKE])
         more = [f"{self.source}: and {self.n - MAX_TOLD:,} more"] if self.n > MAX_TOLD else []
-        raise DataError(f"{self.source}: {head}", *self._told, *more)
+        remedy = f"data.skip_bad: true leaves {'them' if self.n > 1 else 'it'} out"
+        raise DataError(f"{self.source}: {rows}; {remedy}", *self._told, *more)
 
 
 def open_data(path: Path) -> BinaryIO:
@@ -165,6 +169,7 @@ def dataset_of(
     max_value: float = 0.0,
     n_skipped: int = 0,
     skip_bad: bool = False,
+    numbers: Rows | None = None,
 ) -> Dataset:
     """Return a checked data set; classes are the labels that occur, as text, in the order of `class_order`.
 
@@ -176,6 +181,7 @@ def dataset_of(
         max_value: Full ink; 0: the largest training value.
         n_skipped: How many bad rows were left out.
         skip_bad: Leave out rows with pixels that are no numbers, instead of refusing all.
+        numbers: Of the rows in their source, where some were left out, (n,).
 
     Raises:
         DataError: Shapes, types or values that do not fit.
@@ -191,13 +197,16 @@ def dataset_of(
         least, most = float(images.min()), float(images.max())
         is_around_0 = -1.0 <= least < 0.0 and most <= 1.0  # as PyTorch often has it
         if not (is_around_0 or (least >= 0 and most <= LARGEST)):  # not a number is neither
-            images, labels, groups, n_bad = _without_bad_rows(name, images, labels, groups, skip_bad=skip_bad)
-            n_skipped += n_bad
+            n_all, good = len(images), _fit_rows(name, images, skip_bad=skip_bad)
+            images, numbers = images[good], good if numbers is None else numbers[good]
+            labels, groups = (None if array is None else array[good] for array in (labels, groups))
+            n_skipped += n_all - len(images)
             least, most = float(images.min()), float(images.max())
         if least >= 0 and 0 < most < LEAST_INK:
             raise DataError(f"{name}: images hold nothing above {LEAST_INK:g}")
     if labels is None:
-        return Dataset(name, images, np.zeros(len(images), np.int64), (), max_value, n_skipped=n_skipped)
+        unlabeled = np.zeros(len(images), np.int64)
+        return Dataset(name, images, unlabeled, (), max_value, n_skipped=n_skipped, numbers=numbers)
     if labels.dtype.kind == "U" and labels.astype("=U").view(np.uint32).max(initial=0) > sys.maxunicode:
         raise DataError(f"{name}: labels hold what is no text")
     found, indices = np.unique(labels, return_inverse=True)
@@ -213,6 +222,7 @@ def dataset_of(
         max_value=max_value,
         groups=None if groups is None else np.unique(groups, return_inverse=True)[1].astype(np.int64),
         n_skipped=n_skipped,
+        numbers=numbers,
     )
 
 
@@ -231,10 +241,8 @@ def _checked_labels(name: str, n: int, labels: NDArray[Any], groups: NDArray[Any
     return labels
 
 
-def _without_bad_rows(
-    name: str, images: NDArray[Any], labels: Any, groups: Any, *, skip_bad: bool
-) -> tuple[NDArray[Any], Any, Any, int]:
-    """Return arrays without the rows that hold what is no ink, and how many those are.
+def _fit_rows(name: str, images: NDArray[Any], *, skip_bad: bool) -> Rows:
+    """Return which rows hold nothing but ink.
 
     Raises:
         DataError: Bad rows are not to be left out; the first ones are named.
@@ -247,7 +255,7 @@ def _without_bad_rows(
     for row in np.flatnonzero(~good):
         bad.add(f"{name}:{row}", f"not all pixels are fit; {A_PIXEL} for each, or all of them from -1 to 1")
     bad.raise_if_bad(int(good.sum()), skip=skip_bad)
-    return images[good], labels if labels is None else labels[good], groups if groups is None else groups[good], bad.n
+    return np.flatnonzero(good)
 
 
 def square_side(where: str, n_pixels: int) -> int:
