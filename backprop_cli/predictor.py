@@ -39,6 +39,7 @@ class Predictor:
         scaling: How pictures become inputs.
         form: What it sees of the ink on a picture.
         n_threads: BLAS threads that it was trained with, and answers with.
+        unsure: Probability of an answer below which it is warned of.
     """
 
     def __init__(self, model: Model, where: str = "model") -> None:
@@ -53,7 +54,10 @@ class Predictor:
         layout = model.preprocessing.get("layout")
         slant: Slant = model.preprocessing["slant"]
         self.form = Form(self.picture_size, slant, None if layout is None else Layout.from_dict(layout))
-        training = model.config.get("training")  # checked by nobody yet
+        calibration = model.config.get("calibration")  # checked by nobody yet
+        unsure = calibration.get("unsure") if isinstance(calibration, dict) else None
+        self.unsure = unsure if type(unsure) is float and 0.0 <= unsure <= 1.0 else UNSURE
+        training = model.config.get("training")
         threads = training.get("threads") if isinstance(training, dict) else None
         self.n_threads = threads if type(threads) is int and 1 <= threads <= 256 else 1
         self.scaling = Scaling(model.preprocessing["max_value"], model.mean, model.preprocessing["scale"])
@@ -112,7 +116,7 @@ class Predictor:
     def warnings(self, probabilities: Array) -> list[str]:
         """Return what speaks against one answer, (n_classes,), in words."""
         _, sure = self.best_class(probabilities)
-        if sure < UNSURE:
+        if sure < self.unsure:
             return [f"the network is not sure ({100 * sure:.0f} %)"]
         return []
 

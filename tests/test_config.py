@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backprop_cli.config import mistakes, yaml_reader
-from backprop_cli.config.config import Config, bundled_folder, bundled_names, config_of, load_config, read_config
+from backprop_cli.config.config import (
+    Calibration,
+    Config,
+    bundled_folder,
+    bundled_names,
+    config_of,
+    load_config,
+    read_config,
+)
 from backprop_cli.config.schema import json_schema
 from backprop_cli.data.augment import Warps
 from backprop_cli.data.sources import DataSettings
@@ -121,7 +129,7 @@ def test_every_section_is_read_into_its_settings() -> None:
         schedule=Step(every=0.5),
         training=TrainingSettings(epochs=3, gradient_clip=2.0, early_stopping=EarlyStopping("val_accuracy")),
         ensemble=3,
-        calibration="temperature",
+        calibration=Calibration(),
     )
 
 
@@ -302,7 +310,7 @@ LINES = [
         "loss: {name: mse, output: softmx}",
         'my.yaml:1: loss.output: "softmx" is not one of softmax, sigmoid; did you mean "softmax"?',
     ),
-    ("calibration: platt", 'my.yaml:1: calibration: "platt" is not one of temperature'),
+    ("calibration: platt", "my.yaml:1: calibration: a mapping is wanted, not platt"),
     # shapes
     ("loss: mse", "my.yaml:1: loss: a mapping is wanted, not mse"),
     ("data: null", "my.yaml:1: data: a mapping is wanted, not null"),
@@ -570,7 +578,7 @@ configs = st.builds(
         early_stopping=st.none() | st.builds(EarlyStopping, patience=st.integers(1, 99), min_delta=positive),
     ),
     ensemble=st.integers(1, 100),
-    calibration=st.sampled_from([None, "temperature"]),
+    calibration=st.sampled_from([None, Calibration(), Calibration(0.7, 0.5)]),
 )
 
 

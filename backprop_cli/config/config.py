@@ -17,12 +17,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from backprop_cli.config.mistakes import did_you_mean, explain, tag_of, value_at
-from backprop_cli.config.older import as_first_written, modernized
+from backprop_cli.config.older import as_first_written, modernized, modernized_calibration
 from backprop_cli.config.yaml_reader import MAX_PROBLEMS, Source, as_plain, override, parse, put, write
 from backprop_cli.data.augment import Warps
 from backprop_cli.data.sources import DataSettings, is_path
@@ -47,6 +47,29 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """How sure a model says that it is.
+
+    Attributes:
+        temperature: Divides the logits, 0.05 to 20: below 1 the model is surer than its networks, above it less sure;
+            null: it is fitted on the validation part.
+        unsure: Probability of an answer below which it is warned of, 0 to 1.
+    """
+
+    temperature: float | None = None
+    unsure: float = 0.4
+
+    def __post_init__(self) -> None:
+        require(
+            (
+                self.temperature is None or 0.05 <= self.temperature <= 20.0,
+                f"temperature: {self.temperature} is not in 0.05 to 20",
+            ),
+            (0.0 <= self.unsure <= 1.0, f"unsure: {self.unsure} is not in 0 to 1"),
+        )
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that decides what a training run computes.
 
@@ -60,7 +83,8 @@ class Config:
         schedule: How the learning rate changes over the training.
         training: How long and in which steps.
         ensemble: How many networks, which differ in their seed; the answer is their mean probability. 1 to 100.
-        calibration: `temperature`: divide the logits by one number fitted on the validation part; null: leave them.
+        calibration: How sure the model says that it is; `temperature` stands for all of its defaults; null: as sure as
+            its networks are.
     """
 
     name: str = "run"
@@ -72,7 +96,7 @@ class Config:
     schedule: Annotated[Schedule, Field(discriminator="name")] = field(default_factory=Constant)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     ensemble: Annotated[int, Field(ge=1, le=100)] = 1
-    calibration: Literal["temperature"] | None = None
+    calibration: Calibration | None = None
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -83,8 +107,13 @@ class Config:
         require(
             (bool(_NAME.fullmatch(self.name)), name),
             (has_val or self.training.early_stopping is None, f"training.early_stopping: {needs}"),
-            (has_val or self.calibration is None, f"calibration: {needs}"),
+            (has_val or not self.fits_temperature, f"calibration: {needs}"),
         )
+
+    @property
+    def fits_temperature(self) -> bool:
+        """Whether the validation part decides how sure the model is."""
+        return self.calibration is not None and self.calibration.temperature is None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain mappings, lists, numbers and text."""
@@ -153,6 +182,7 @@ def _completed(
         if isinstance(section := value_at(source.data, path.split(".")), dict):
             section.setdefault(tag_of(default), getattr(default, tag_of(default)))
     _spell_out_extra(source.data.get("data"))
+    source.data = modernized_calibration(source.data)
     _resolve_paths(source.data.get("data"), folder)
     return _validated(source, where)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 def modernized(plain: dict[str, Any]) -> dict[str, Any]:
     """Return a resolved config as this version says it; `plain` stays as it is."""
+    plain = modernized_calibration(plain)
     match plain:
         case {"data": {"source": str(source), **data}} if source != "digits" and "invert" not in data:
             as_they_are = {"picture": data.get("picture") or "raw", "invert": "no", "transpose": False}
@@ -26,9 +27,18 @@ def modernized(plain: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def modernized_calibration(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return a config in which a name of a calibration stands for its settings."""
+    return {**plain, "calibration": {}} if plain.get("calibration") == "temperature" else plain
+
+
 def as_first_written(plain: dict[str, Any]) -> dict[str, Any]:
     """Return a resolved config as version 0.1 said it: what a digest is taken of, then and now."""
     data = dict(plain["data"])
+    if not data.get("extra"):
+        data.pop("extra", None)
+    if plain.get("calibration") == {"temperature": None, "unsure": 0.4}:
+        plain = {**plain, "calibration": "temperature"}
     meaning = {key: data.pop(key, None) for key in ("invert", "transpose", "classes")}
     if meaning == {"invert": "no", "transpose": False, "classes": None}:
         data["picture"] = None if data["picture"] == "raw" else data["picture"]

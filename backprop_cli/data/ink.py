@@ -57,7 +57,7 @@ _LINE = (0.04, 0.3, 0.8, 0.03)
 shares of the picture's width (or height). A ruled one ends at most so far from both edges; what ends before is a
 stroke, or a side of a frame."""
 
-_PANEL = (16, 0.6, 0.98)
+_PANEL = (16, 0.75, 0.98)
 """A panel that a digit stands on: least pixels of its sides, and least share of its box and of its box's edges that it
 fills."""
 

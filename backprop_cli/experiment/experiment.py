@@ -349,6 +349,8 @@ class Experiment:
     def _temperature(self, n_members: int) -> float:
         if self.config.calibration is None:
             return 1.0
+        if self.config.calibration.temperature is not None:
+            return self.config.calibration.temperature
         from backprop_cli.insight.metrics import fit_temperature
 
         labels = self.split_data.dataset.labels[self.split_data.splits.val]

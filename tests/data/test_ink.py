@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nonsense import NONSENSE, Gray, as_picture
-from PIL import Image
+from PIL import Image, ImageDraw
 from sklearn.datasets import load_digits
 
 from backprop_cli.data.image import decode, read_picture
@@ -94,6 +94,42 @@ SCENES: dict[str, Gray] = {
 def test_the_digit_is_the_same_on_every_ground(scene: str) -> None:
     assert mean_difference(np.clip(SCENES[scene], 0, 1)) < 1.0
     assert ink_of(np.clip(SCENES[scene], 0, 1)).warnings == ()
+
+
+STROKES = {  # drawn at 96 pixels, dark on light: long and thin, and yet of the digit
+    "the bar of a 7": [((8, 14), (86, 16)), ((86, 16), (40, 90))],
+    "the bar of a 4": [((40, 8), (10, 60)), ((8, 60), (88, 60)), ((60, 30), (60, 92))],
+    "a 1": [((48, 4), (48, 90))],
+    "a 1 with a foot": [((48, 8), (48, 88)), ((10, 88), (88, 88))],
+}
+
+
+@pytest.mark.parametrize("name", STROKES)
+def test_a_long_thin_stroke_that_ends_before_the_edge_is_kept(name: str) -> None:
+    picture = Image.new("L", (96, 96), 255)
+    for start, end in STROKES[name]:
+        ImageDraw.Draw(picture).line([start, end], fill=0, width=2)
+    gray = np.asarray(picture, np.float32) / 255
+    drawn = gray < 0.5
+    assert (levels_of(gray)[drawn] > 0.5).mean() > 0.95
+
+
+@pytest.mark.parametrize("is_dark", [True, False])
+def test_a_panel_is_the_ground_of_its_digit(is_dark: bool) -> None:
+    panel = 0.05 + 0.9 * (INK if is_dark else 1 - INK)
+    figure = np.full((2 * SIDE, 2 * SIDE), 1.0 if is_dark else 0.0, np.float32)
+    figure[SIDE // 2 : SIDE // 2 + SIDE, SIDE // 2 : SIDE // 2 + SIDE] = panel
+    figure[SIDE : SIDE + 6, 6:12] = 0.5  # a tick beside it
+    assert mean_difference(figure) < 1.0
+
+
+def test_a_thick_zero_is_no_panel() -> None:
+    picture = Image.new("L", (96, 96), 255)
+    ImageDraw.Draw(picture).rectangle((20, 10, 75, 85), outline=0, width=14)  # square, as some displays write it
+    gray = np.asarray(picture, np.float32) / 255
+    found = levels_of(gray)
+    assert found.shape == gray.shape
+    assert (found[gray < 0.5] > 0.5).mean() > 0.95
 
 
 @pytest.mark.parametrize("row", range(10))
