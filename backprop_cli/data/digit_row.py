@@ -24,6 +24,9 @@ LEAST_HEIGHT = 0.45
 LEAST_AREA = 0.01
 """Area from which a low region counts at all, as a share of the largest one's."""
 
+OVERLAP = 0.5
+"""Share of its width by which a region stands above or below another one if both are pieces of one digit."""
+
 WIDEST = 1.6
 """Width above which a digit, as a share of its height, is perhaps two that touch."""
 
@@ -79,7 +82,17 @@ def _groups(regions: Regions) -> list[NDArray[np.int64]]:
     parts = usable[~is_digit & (regions.areas[usable] >= LEAST_AREA * regions.areas[usable].max())]
     centers = (regions.lefts + regions.rights) / 2
     nearest = np.abs(centers[parts, None] - centers[digits]).argmin(axis=1)
-    return [np.append(parts[nearest == k], digit) for k, digit in enumerate(digits)]
+    groups: list[NDArray[np.int64]] = []
+    right = -1  # of the last group's digits
+    for k, digit in enumerate(digits):
+        left, width = regions.lefts[digit], regions.widths[digit]
+        own = np.append(parts[nearest == k], digit)
+        if groups and right + 1 - left > OVERLAP * min(width, regions.widths[groups[-1][-1]]):
+            groups[-1] = np.concatenate([groups[-1], own])  # pieces of one digit stand above each other
+        else:
+            groups.append(own)
+        right = max(right, int(regions.rights[digit]))
+    return groups
 
 
 def _found(contrast: Float32Array, threshold: float, regions: Regions, group: NDArray[np.int64]) -> Found:

@@ -77,3 +77,12 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     assert "--show" in refusal("predict", "x.png", "--digits", "many", "--show")
     assert "one digit each" in refusal("predict", "digits:3", "--digits", "many")
+
+
+def test_pieces_that_stand_above_each_other_are_one_digit(tmp_path: Path) -> None:
+    row_of(("3-", "0-", "5-"), tmp_path / "row.png")
+    picture = np.array(Image.open(tmp_path / "row.png"))
+    half = picture.shape[0] // 2
+    picture[half - 1 : half + 2] = 255  # paper through the middle of all of them
+    Image.fromarray(picture).save(tmp_path / "broken.png")
+    assert len(digits_in_row(tmp_path / "broken.png")) == 3
