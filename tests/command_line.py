@@ -27,9 +27,9 @@ PATIENCE = 600.0  # seconds until what hangs is ended: no verdict on how fast it
 _UNSET = ("CI", "FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES", "TERM", "GITHUB_ACTIONS", "PYTHONWARNINGS")
 
 
-def backprop(*args: str | Path, stdin: bytes | None = None) -> Result:
-    """Run a command in this process; warnings are errors here, as in every test."""
-    unset: dict[str, str | None] = dict.fromkeys(_UNSET)
+def backprop(*args: str | Path, stdin: bytes | None = None, columns: int | None = None) -> Result:
+    """Run a command in this process, perhaps on a screen of that width; warnings are errors here, as in every test."""
+    unset: dict[str, str | None] = {**dict.fromkeys(_UNSET), "COLUMNS": None if columns is None else str(columns)}
     return CliRunner(env=unset).invoke(app, [str(arg) for arg in args], input=stdin, prog_name="backprop")
 
 

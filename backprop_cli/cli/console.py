@@ -24,6 +24,7 @@ WORSE, BETTER = "red", "blue"  # what more of something would do
 _ANSI = {BAD: "31", WARNING: "33"}
 
 SHADES = " ░▒▓█"
+WIDE = 10_000  # columns: wider than any table
 
 ADVICE = {
     "train": "run `backprop train` first",
@@ -54,8 +55,13 @@ def print_lines(lines: Iterable[Line]) -> None:
     for line in lines:
         if isinstance(line, str):
             print_result(line)
+            continue
+        from rich.table import Table
+
+        screen = screen or rich_console(sys.stdout)
+        if isinstance(line, Table) and width_of(line) > screen.width:
+            print_lines(stacked(line, screen.width))
         else:
-            screen = screen or rich_console(sys.stdout)
             screen.print(line)
 
 
@@ -124,6 +130,34 @@ def table(*columns: str, left: int = 1, gap: int = 2) -> Table:
     for k, column in enumerate(columns):
         made.add_column(column, justify="left" if k < left else "right", no_wrap=True)
     return made
+
+
+def width_of(table: Table) -> int:
+    """Return how many columns of the screen a table takes."""
+    from rich.console import Console
+
+    return Console(width=WIDE).measure(table).maximum
+
+
+def stacked(table: Table, width: int) -> list[str]:
+    """Return a table that is too wide as lines: of each row its first cell, and the others with their columns' names.
+
+    No number is ever cut: what does not fit goes on in the next line.
+    """
+    names = [str(column.header) for column in table.columns]
+    lines, title = [], ""
+    for row in zip(*(map(str, column.cells) for column in table.columns), strict=True):
+        title, cells = row[0] or title, zip(names[1:], row[1:], strict=True)
+        parts = [f"{name} {cell}".strip() for name, cell in cells if cell]
+        line = title
+        for part in parts:
+            if len(line) + len(part) + 2 > width:
+                lines.append(line.rstrip())
+                line = f"  {part}"
+            else:
+                line = f"{line}  {part}"
+        lines.append(line.rstrip())
+    return lines
 
 
 def drawn_signed(grid: Iterable[Sequence[float]], *, colored: bool) -> list[Text]:

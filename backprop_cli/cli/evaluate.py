@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -70,7 +71,8 @@ def evaluate(
     if as_json:
         console.print_json(found.to_dict())
     elif csv != "-":
-        console.print_lines([*format_figures(found), *format_worst(found.worst_answers)])
+        width = console.rich_console(sys.stdout).width
+        console.print_lines([*format_figures(found, width), *format_worst(found.worst_answers, width)])
         if found.findings is not None:
             console.print_lines(["", "What went wrong in training:" if found.findings else _HEALTHY])
             console.print_lines(format_findings(found.findings))
@@ -88,8 +90,8 @@ def _write_csv(target: str, found: Evaluation) -> None:
     write_table(target, lines)
 
 
-def format_figures(found: Evaluation) -> list[Line]:
-    """Return the figures as lines: of all answers, by class, and by how sure they were."""
+def format_figures(found: Evaluation, width: int) -> list[Line]:
+    """Return the figures as lines of this width: of all answers, by class, and by how sure they were."""
     low, high = found.accuracy_interval
     n_right = round(found.accuracy * found.n)
     return [
@@ -99,7 +101,7 @@ def format_figures(found: Evaluation) -> list[Line]:
         f"ECE        {100 * found.ece:.1f} %   mean gap between sure and right, below",
         f"{'test part' if found.is_never_seen else 'these are'}  {clean(found.about)}",
         "",
-        *([_class_table(found)] if len(found.classes) <= MOST_CLASSES else []),
+        *(_class_lines(found, width) if len(found.classes) <= MOST_CLASSES else []),
         "",
         "how sure     answers   sure   right",
         *(
@@ -111,34 +113,44 @@ def format_figures(found: Evaluation) -> list[Line]:
     ]
 
 
-def _class_table(found: Evaluation) -> Table:
+def _class_lines(found: Evaluation, width: int) -> list[Line]:
+    """Return the figures of each class, beside them what it was read as; below them where that is too wide."""
+    whole = _class_table(found, with_confusions=True)
+    if console.width_of(whole) <= width:
+        return [whole]
+    names, below = [clean(name) for name in found.classes], []
+    for k, row in enumerate(found.confusion_matrix):
+        if others := ", ".join(f"{names[j]}: {n}" for j, n in enumerate(row) if n and j != k):
+            below.append(f"{names[k]} read as {others}")
+    return [_class_table(found, with_confusions=False), "", *(below or ["all read right"])]
+
+
+def _class_table(found: Evaluation, *, with_confusions: bool) -> Table:
     from rich.text import Text
 
-    table = console.table("digit", "precision", "recall", "F1", "n", "read as", left=0, gap=1)
-    for name in found.classes:
-        table.add_column(Text(clean(name)), justify="right")
+    table = console.table("digit", "precision", "recall", "F1", "n", left=0, gap=1)
+    if with_confusions:
+        table.add_column("read as", justify="right")
+        for name in found.classes:
+            table.add_column(Text(clean(name)), justify="right", no_wrap=True)
     for k, figures in enumerate(found.per_class):
         known = (figures.precision, figures.recall, figures.f1) if figures.support else (None, None, None)
         shares = ["-" if share is None else f"{share:.3f}" for share in known]
-        confusions = [
-            Text(str(n) if n else "·", console.FAINT if not n else console.GOOD if j == k else console.BAD)
-            for j, n in enumerate(found.confusion_matrix[k])
-        ]
-        table.add_row(Text(clean(figures.label)), *shares, str(figures.support), "", *confusions)
+        confusions = [Text()] * with_confusions
+        for j, n in enumerate(found.confusion_matrix[k] if with_confusions else ()):
+            style = console.FAINT if not n else console.GOOD if j == k else console.BAD
+            confusions.append(Text(str(n) if n else "·", style))
+        table.add_row(Text(clean(figures.label)), *shares, str(figures.support), *confusions)
     return table
 
 
-def format_worst(worst: tuple[WorstAnswer, ...]) -> list[str]:
-    """Return the worst answers as lines, the first of them drawn."""
-    if not worst:
-        return []
-    lines = ["", "The digits whose truth was thought least likely:"]
-    width = worst[0].pixels.shape[1]
-    if width <= WIDEST:
-        drawings = [[line.ljust(2 * width) for line in console.shade_lines(one.pixels)] for one in worst[:4]]
-        lines += console.side_by_side(drawings)
+def format_worst(worst: tuple[WorstAnswer, ...], width: int) -> list[str]:
+    """Return the worst answers as lines of this width, each below its picture where that is not too wide."""
+    lines = ["", "The digits whose truth was thought least likely:"] if worst else []
     for one in worst:
         verdict = "right, but" if one.label == one.predicted else f"it is {with_article(one.label)};"
         read_as = f"read as {clean(one.predicted)} with {100 * one.probability:.1f} %"
+        if 2 * one.pixels.shape[1] + 2 <= min(width, 2 * WIDEST + 2):
+            lines += ["", *(f"  {line}".rstrip() for line in console.shade_lines(one.pixels))]
         lines.append(f"  {clean(one.sample)}: {verdict} {read_as}")
     return lines

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from command_line import SAMPLES, answer, refusal
+from command_line import backprop as run_backprop
 from rich.console import Console
 
 import backprop_cli as backprop
@@ -47,13 +48,40 @@ def test_a_prediction_and_a_number_are_lines(trained: Path) -> None:
     assert format_number(number) == answer("predict", PICTURE, "--digits", "many").splitlines()
 
 
+NUMBER = re.compile(r"[-+]?[0-9][0-9.,]*(?:e[-+]?[0-9]+)?")
+
+
+@pytest.mark.parametrize("width", [40, 60, 76])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "eval",
+        "eval --diagnose",
+        "explain digits:1425",
+        "explain digits:1425 --learning-rate 0.001,0.01,1",
+        "check -c quick",
+        "cv -c quick --folds 2 --epochs 1",
+        "runs",
+        "data show digits:5 -c quick",
+        "train -c quick --dry-run",
+    ],
+)
+def test_no_number_is_cut_however_narrow_the_screen(command: str, width: int, trained: Path) -> None:
+    words = command.replace("--epochs 1", "--set training.epochs=1").split()
+    narrow, wide = (run_backprop(*words, columns=columns).stdout for columns in (width, 200))
+    assert "\N{HORIZONTAL ELLIPSIS}" not in narrow
+    numbers = [set(NUMBER.findall(re.sub(r"[0-9.]+ s\b", "", text))) for text in (narrow, wide)]
+    if "eval" not in command:  # whose confusions are told in words there
+        assert numbers[1] <= numbers[0]
+
+
 def test_figures_checks_runs_and_lists_are_lines_that_the_commands_print(trained: Path, work: Path) -> None:
     model = backprop.load(trained / "runs/quick-1")
     found = model.evaluate()
-    lines = text_of([*format_figures(found), *format_worst(found.worst_answers)])
+    lines = text_of([*format_figures(found, 80), *format_worst(found.worst_answers, 80)])
     printed = answer("eval", "-m", trained / "runs/quick-1")
     assert [line.rstrip() for line in lines.splitlines()] == [line.rstrip() for line in printed.splitlines()]
-    assert format_worst(()) == []
+    assert format_worst((), 80) == []
     run = backprop.train("quick", run_dir="mine")
     assert format_run(run)[1] == "best epoch  35 of 40 (completed)"
     assert format_runs(backprop.runs(work))[1].split()[:2] == ["mine", "40"]
