@@ -63,7 +63,7 @@ def test_they_are_listed_with_their_figures(old: Path) -> None:
     runs = {line.split()[0]: line for line in answer("runs").splitlines()[1:]}
     assert set(runs) == {"finished", "interrupted", "copies"}
     assert "89.4 %" in runs["finished"]
-    assert "no model yet" in runs["interrupted"]
+    assert "not finished" in runs["interrupted"]
 
 
 def test_a_run_on_copies_keeps_its_meaning(old: Path) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from backprop_cli.api.models import Model
     from backprop_cli.insight.diagnosis import Finding
 
-PartKind = Literal["train", "validation", "test_source", "writers", "stratified", "ordered", "other"]
+PartKind = Literal["train", "validation", "test_source", "writers", "stratified", "unknown", "ordered", "other"]
 
 ABOUT: dict[PartKind, str] = {
     "train": "the very rows the network was trained on: how well it remembers, not how well it reads",
@@ -36,6 +36,7 @@ ABOUT: dict[PartKind, str] = {
     "test_source": "all of {source}, which the network has never seen",
     "writers": "written by people the network has never seen",
     "stratified": "drawn at random: other digits, but by the same people as in training",
+    "unknown": "drawn at random from one source, which does not say who wrote what: perhaps hands learned from",
     "ordered": "the last rows, which the network has never seen",
     "other": "all {n:,} rows of {source}",
 }
@@ -170,6 +171,8 @@ def evaluate(
         rows = np.arange(len(dataset))
         own = SplitData.of(predictor.model, where=predictor.where) if diagnose else _at_hand(model, warnings)
     pictures, labels = dataset.pictures[rows], dataset.labels[rows]
+    if model.path is not None and _is_unfinished(model.path):
+        warnings.append("the model's training is not over: it was stopped, and may go on")
     if own is not None and kind != "train" and (n_known := len(trained_on(*own.select("train"), pictures))):
         warnings.append(
             f"the model was trained on {n_known:,} of these {len(rows):,} pictures: on them this measures memory, "
@@ -197,6 +200,16 @@ def evaluate(
     )
 
 
+def _is_unfinished(path: Path) -> bool:
+    """Return whether a model stands in a run that was stopped before its end."""
+    from backprop_cli.insight.training_figures import is_finished
+
+    try:
+        return not is_finished(metrics_beside(path))
+    except RunDirectoryError:  # in no run, or one without figures
+        return False
+
+
 def _recorded(path: Path | None, notes: list[str]) -> Sequence[Mapping[str, Any]]:
     """Return the metrics of the training that a model comes from, and note what cannot be judged by them."""
     from backprop_cli.insight.training_figures import has_layer_figures, is_finished
@@ -222,7 +235,10 @@ def _own_part(own: SplitData, split: Part) -> tuple[Dataset, Rows]:
 def _kind(split: Part, settings: DataSettings, dataset: Dataset) -> PartKind:
     if split != "test":
         return split
-    return "test_source" if settings.test_source is not None else split_kind(dataset, settings)
+    if settings.test_source is not None:
+        return "test_source"
+    kind = split_kind(dataset, settings)
+    return "unknown" if kind == "stratified" and dataset.groups is None else kind
 
 
 def _other_data(model: Model, source: str) -> Dataset:

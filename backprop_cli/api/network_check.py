@@ -15,7 +15,7 @@ from backprop_cli.api.arguments import Reference, as_config
 from backprop_cli.api.models import Model
 from backprop_cli.blas import blas_threads
 from backprop_cli.config.config import Config
-from backprop_cli.engine.gradient_check import GradientCheck, Memorized, check_gradients, memorize
+from backprop_cli.engine.gradient_check import GradientCheck, Memorized, check_gradients, memorize, propagate
 from backprop_cli.engine.losses import Loss, loss_and_gradient
 from backprop_cli.engine.network import Network, as_float64
 from backprop_cli.errors import DataError
@@ -42,7 +42,9 @@ class NetworkCheck:
         memorized: Whether a fresh network learns one batch by heart; None for a trained one.
         problems: What did not pass, a line each.
         warnings: What it was not checked at, in words.
-        seconds: That the gradients took.
+        seconds: That moving every weight and input by itself took.
+        n_guesses: Made for it: two for each of them.
+        backward_seconds: That backpropagation took for all of their gradients: one pass.
     """
 
     about: str
@@ -56,6 +58,8 @@ class NetworkCheck:
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
     seconds: float
+    n_guesses: int
+    backward_seconds: float
 
     def __repr__(self) -> str:
         verdict = "passed" if self.passed else "; ".join(self.problems)
@@ -83,6 +87,8 @@ class NetworkCheck:
             "memorised": asdict(self.memorized) if self.memorized else None,
             "problems": list(self.problems),
             "seconds": round(self.seconds, 3),
+            "n_guesses": self.n_guesses,
+            "backward_seconds": round(self.backward_seconds, 6),
         }
 
 
@@ -118,9 +124,10 @@ def check(subject: Config | Model | Reference | Mapping[str, Any] = "digits") ->
 
 
 def _checked(subject: _Subject) -> NetworkCheck:
-    started = time.perf_counter()
     initial_loss, expected, learned = None, None, None
     with blas_threads(subject.n_threads):
+        backward_seconds = _seconds_backward(subject)
+        started = time.perf_counter()
         result = check_gradients(subject.network, subject.loss, subject.inputs, subject.labels)
         seconds = time.perf_counter() - started
         if subject.start is not None:
@@ -139,7 +146,19 @@ def _checked(subject: _Subject) -> NetworkCheck:
         problems=tuple(_problems(result, subject.network, initial_loss, expected, learned)),
         warnings=subject.warnings,
         seconds=seconds,
+        n_guesses=2 * sum(layer.n for layer in (*result.layers, result.inputs)),
+        backward_seconds=backward_seconds,
     )
+
+
+def _seconds_backward(subject: _Subject) -> float:
+    """Return how long it takes to find all gradients by one pass forward and one backward: the middle of five times."""
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        propagate(subject.network, subject.loss, subject.inputs, subject.labels)
+        times.append(time.perf_counter() - started)
+    return sorted(times)[2]
 
 
 def _fresh(config: Config) -> _Subject:

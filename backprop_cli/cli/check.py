@@ -62,8 +62,9 @@ def format_check(found: NetworkCheck) -> list[Line]:
     """Return what came of a check as lines, but for its problems."""
     lines: list[Line] = [
         f"network    {clean(found.about)}",
-        f"gradients  {found.n_parameters:,} weights and biases at {found.n_rows} pictures, float64; "
-        f"{found.seconds:.1f} s",
+        f"gradients  {found.n_parameters:,} weights and biases at {found.n_rows} pictures, float64",
+        f"knob by knob: {found.n_guesses:,} guesses, {_duration(found.seconds)}; "
+        f"backpropagation: 1 backward pass, {_duration(found.backward_seconds)}",
         "",
         _gradient_table(found),
         "errors are shares of the layer's largest gradient; below 1e-6 passes",
@@ -76,6 +77,10 @@ def format_check(found: NetworkCheck) -> list[Line]:
         losses = f"loss {learned.first_loss:.3f} to {learned.last_loss:.4f}"
         lines.append(f"one batch by heart   {losses} in {learned.steps:,} steps")
     return lines
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 0.1 else f"{1000 * seconds:.2g} ms"
 
 
 def _gradient_table(found: NetworkCheck) -> Table:

@@ -138,6 +138,8 @@ def _paragraph(screen: Screen, heading: str, text: str) -> list[str]:
 def format_guess(found: Explanation, screen: Screen) -> list[Line]:
     """Return the guess, what the network sees, and what fires."""
     lines: list[Line] = [*_paragraph(screen, "GUESS", guess(found.probabilities, 3))]
+    if found.trace.loss.output == "sigmoid":
+        lines += _paragraph(screen, "", "the share of each digit: its output o, of the sum of all ten o")
     if found.mean_probabilities is not None:
         n = found.n_networks
         about = f"That, and all that follows, is network 1 of {n}; all {n} together:"
@@ -160,7 +162,8 @@ def _activation_table(found: Explanation) -> Table:
     table.columns[-1].justify = "left"
     for layer in found.layers:
         is_output = layer is found.layers[-1]
-        values = ", ".join(f"{_unit(found, layer, unit)}: {value:.2f}" for unit, value in layer.largest[:3])
+        said = [(unit, found.trace.outputs[unit] if is_output else value) for unit, value in layer.largest[:3]]
+        values = ", ".join(f"{_unit(found, layer, unit)}: {value:.2f}" for unit, value in said)
         table.add_row(
             layer.name,
             found.trace.loss.output if is_output else layer.activation,

@@ -44,6 +44,6 @@ def format_runs(found: list[RunInfo]) -> list[str]:
         loss = f"{run.val_loss:.4f}" if run.val_loss is not None else "-"
         accuracy = f"{100 * run.val_accuracy:.1f} %" if run.val_accuracy is not None else "-"
         best = run.best_epoch if run.best_epoch is not None else "-"
-        state = "" if run.is_finished else "  no model yet"
+        state = "" if run.is_finished else "  not finished" if run.has_model else "  no model yet"
         lines.append(f"{clean(run.name):<{width}}  {run.epochs:>6}  {best:>4}  {loss:>8}  {accuracy:>12}{state}")
     return lines

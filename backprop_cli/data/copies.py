@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,6 @@ Kind = Literal["normalized", "proportions", "even_stroke"]
 
 HEIGHT = 32  # pixels, of the digits that are warped
 MARGIN = 8  # pixels around them, for what a warp moves outward
-SHAKY_POINTS, SHAKY = 10, 1.2  # along one side of the fine field of even strokes; pixels of 48
 CHUNK = 512  # digits at a time: their arrays stay within a few tens of MB
 
 _BLUR_BEFORE, _BLUR_AFTER = 0.8, 0.7  # pixels: steps become slopes, which a threshold can move along
@@ -52,7 +51,7 @@ class Copies(Limits):
     thickness: float = 0.0
     copies: int = 30
 
-    grids: ClassVar[tuple[int, ...]] = (4, 6)
+    grids = (4, 6)
 
     def rules(self) -> list[tuple[bool, str]]:
         """Return what else must hold for the settings."""
@@ -65,20 +64,6 @@ class Copies(Limits):
         """Return normal moves of a strength for each picture, (2, n, n_points)."""
         strength = self.elastic * rng.random((n, 1), dtype=np.float32)
         return np.asarray(strength * rng.standard_normal((2, n, n_points), dtype=np.float32))
-
-
-@dataclass(frozen=True)
-class _Shaky(Copies):
-    """Copies of even strokes, drawn by a hand that is not quite steady: a third, finer field of small moves."""
-
-    grids = (4, 6, SHAKY_POINTS)
-
-    def draw_elastic(self, n: int, n_points: int, rng: Generator) -> Array:
-        """Return normal moves of a strength for each picture, (2, n, n_points)."""
-        moves = super().draw_elastic(n, n_points, rng)
-        if n_points == SHAKY_POINTS**2:
-            moves *= np.float32(SHAKY / self.elastic) if self.elastic else np.float32(0.0)
-        return moves
 
 
 def warped_copies(counts: NDArray[Any], settings: Copies, rng: Generator) -> NDArray[np.uint8]:
@@ -120,10 +105,9 @@ def pen_copies(
     """
     copies = np.empty((len(inks), *picture), np.uint8)
     scale = inks.shape[1] / HEIGHT
-    changes = {"elastic": settings.elastic * scale, "shift": settings.shift * scale}
-    settings = replace(settings, **changes)
+    settings = replace(settings, elastic=settings.elastic * scale, shift=settings.shift * scale)
     if kind == "even_stroke":
-        settings = _Shaky(**{**vars(settings), "thickness": 0.0})
+        settings = replace(settings, thickness=0.0)
     for start in range(0, len(inks), CHUNK):
         part = slice(start, start + CHUNK)
         drawn = even_strokes(away[part], rng) if kind == "even_stroke" else thickened(inks[part], away[part])

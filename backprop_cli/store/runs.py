@@ -153,6 +153,7 @@ class RunInfo:
         val_loss: At the best epoch, nats.
         val_accuracy: At the best epoch, a fraction.
         is_finished: There is a model, and the last row's "stop_reason" names a regular end.
+        has_model: There is a model, perhaps of a training that was stopped.
     """
 
     name: str
@@ -162,6 +163,7 @@ class RunInfo:
     val_loss: float | None
     val_accuracy: float | None
     is_finished: bool
+    has_model: bool
 
     def __repr__(self) -> str:
         figures = "" if self.val_accuracy is None else f", validation accuracy {100 * self.val_accuracy:.1f} %"
@@ -175,6 +177,7 @@ class RunInfo:
             "path": str(self.path),
             **{key: getattr(self, key) for key in keys},
             "finished": self.is_finished,
+            "has_model": self.has_model,
         }
 
 
@@ -199,8 +202,9 @@ def _describe_run(path: Path) -> RunInfo:
         rows = parse_metrics(read_metrics_text(path / METRICS))
     except RunDirectoryError:
         rows = []
+    has_model = mode_of(path / MODEL) is not None
     if not rows:
-        return RunInfo(path.name, path, 0, None, None, None, is_finished=False)
+        return RunInfo(path.name, path, 0, None, None, None, is_finished=False, has_model=has_model)
     last = rows[-1]
     judged = [(loss, row) for row in rows if (loss := row.number("val_loss")) is not None]
     best = min(judged, key=lambda pair: pair[0])[1] if judged else last
@@ -212,5 +216,6 @@ def _describe_run(path: Path) -> RunInfo:
         best_epoch=best.epoch,
         val_loss=best.number("val_loss"),
         val_accuracy=best.number("val_accuracy"),
-        is_finished=stopped_well and mode_of(path / MODEL) is not None,
+        is_finished=stopped_well and has_model,
+        has_model=has_model,
     )

@@ -1,12 +1,11 @@
 """Draw the digits of open fonts: python make_pens.py FOLDER, where `npm pack @fontsource/NAME` left the packages.
 
-FOLDER holds fontsource-NAME-VERSION.tgz of every family in pens.csv. Beside this file are written: `pens.npz`, the
+FOLDER holds fontsource-NAME-VERSION.tgz of every family in families.txt. Beside this file are written: `pens.npz`, the
 digits as bitmaps of 48x48 in four levels of gray, each family a group; and `LICENSES.md`, whose fonts they are.
 """
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import re
@@ -28,15 +27,15 @@ LICENSES = ("OFL-1.1", "Apache-2.0")
 
 def main(folder: Path) -> None:
     """Draw every family, and write what is made of them."""
-    rows = list(csv.DictReader(HERE.joinpath("pens.csv").open(encoding="utf-8")))
+    families = HERE.joinpath("families.txt").read_text("utf-8").split()
     images, labels, groups, owners, texts = [], [], [], [], dict[str, str]()
-    for number, row in enumerate(rows):
-        (path,) = folder.glob(f"fontsource-{row['family']}-[0-9]*.tgz")
+    for number, family in enumerate(families):
+        (path,) = folder.glob(f"fontsource-{family}-[0-9]*.tgz")
         with tarfile.open(path) as package:
             terms, owner, text = license_of(package)
             texts.setdefault(terms, text)
-            owners.append(f"| {row['family']} | {row['kind']} | {terms} | {owner} |")
-            for glyphs in drawn(package, row["family"]):
+            owners.append(f"| {family} | {terms} | {owner} |")
+            for glyphs in drawn(package, family):
                 images += glyphs
                 labels += range(10)
                 groups += [number] * 10
@@ -46,10 +45,10 @@ def main(folder: Path) -> None:
         labels=np.array(labels, np.uint8),
         groups=np.array(groups, np.uint16),
     )
-    head = ["# Whose fonts these are", "", "| family | kind | license | copyright |", "|---|---|---|---|", *owners]
+    head = ["# Whose fonts these are", "", "| family | license | copyright |", "|---|---|---|", *owners]
     whole = "\n".join(head) + "".join(f"\n\n## {terms}\n\n```\n{text}\n```" for terms, text in texts.items())
     HERE.joinpath("LICENSES.md").write_text(whole + "\n", encoding="utf-8")
-    sys.stdout.write(f"{len(rows)} families, {len(images) // 10} pens, {len(images)} digits\n")
+    sys.stdout.write(f"{len(families)} families, {len(images) // 10} pens, {len(images)} digits\n")
 
 
 def license_of(package: tarfile.TarFile) -> tuple[str, str, str]:

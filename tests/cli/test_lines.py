@@ -70,7 +70,7 @@ def test_no_number_is_cut_however_narrow_the_screen(command: str, width: int, tr
     words = command.replace("--epochs 1", "--set training.epochs=1").split()
     narrow, wide = (run_backprop(*words, columns=columns).stdout for columns in (width, 200))
     assert "\N{HORIZONTAL ELLIPSIS}" not in narrow
-    numbers = [set(NUMBER.findall(re.sub(r"[0-9.]+ s\b", "", text))) for text in (narrow, wide)]
+    numbers = [set(NUMBER.findall(re.sub(r"[0-9.]+ m?s\b", "", text))) for text in (narrow, wide)]
     if "eval" not in command:  # whose confusions are told in words there
         assert numbers[1] <= numbers[0]
 
