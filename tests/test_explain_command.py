@@ -395,14 +395,14 @@ def test_a_worksheet_is_written_along_the_path_that_is_told(trained: Path, tmp_p
     result = backprop("explain", STRAY, "--worksheet", sheet)
     path = re.findall(r"--path (\S+)\)", result.stderr)[0]
     by_default = sheet.read_text()
-    found = document("explain", STRAY, "--worksheet", sheet, "--path", path)
+    found = document("explain", STRAY, "--worksheet", sheet, "--path", path, "--force")
     assert sheet.read_text() == by_default
     pixel, unit, next_unit, name = path.split(",")
     way = f"pixel {pixel} -> unit {unit} of layer 1 -> unit {next_unit} of layer 2 -> class {name}"
     assert f"- path: {way} (" in by_default
     assert by_default.startswith(f"# Backpropagation by hand: {STRAY}\n")
     assert f"The loss goes from {found['loss']:.6g}\nto {found['steps'][0]['loss']:.6g}" in by_default
-    document("explain", STRAY, "--worksheet", sheet, "--path", "63, 255, 0, 9")
+    document("explain", STRAY, "--worksheet", sheet, "--path", "63, 255, 0, 9", "--force")
     assert "pixel 63 -> unit 255 of layer 1 -> unit 0 of layer 2 -> class 9" in sheet.read_text()
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import answer, backprop, document
+from command_line import answer, backprop, document, parsed, refusal
 from foreign import labels, large, save
 
 import backprop_cli as library
@@ -22,10 +24,10 @@ def test_a_source_without_writers_proves_nothing_about_hands(work: Path) -> None
 
 
 def test_a_run_that_was_stopped_has_a_model_and_says_that_it_is_not_finished(
-    work: Path, stop_at: pytest.FixtureRequest
+    work: Path, stop_at: Callable[[int], None]
 ) -> None:
-    stop_at(5)  # type: ignore[operator]
-    assert backprop("train", "-c", "quick", "--progress", "none").exit_code == 143
+    stop_at(5)
+    assert backprop("train", "-c", "quick").exit_code == 143
     assert "not finished" in answer("runs")
     assert document("runs")["runs"][0]["has_model"] is True
     assert "training is not over" in backprop("eval").stderr
@@ -49,3 +51,48 @@ def test_the_output_row_shows_what_the_output_units_say(work: Path) -> None:
     said = [float(part.partition(": ")[2]) for part in row.split("10  ")[1].strip().split(", ")]
     np.testing.assert_allclose(said, np.sort(found.trace.outputs)[::-1][:3], atol=0.006)
     assert "the share of each digit: its output o, of the sum of all ten o" in answer("explain", "digits:1425")
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "wrong"),
+    [
+        (("explain", "digits:1425", "--worksheet"), "sheet.md", "sheet.yaml"),
+        (("explain", "digits:1425", "--worksheet"), "sheet.txt", "sheet"),
+        (("predict", "digits:1425", "--save-input"), "seen.png", "seen.jpg"),
+    ],
+)
+def test_a_file_that_is_there_is_written_over_only_if_that_is_asked_for(
+    command: tuple[str, ...], name: str, wrong: str, work: Path
+) -> None:
+    (work / name).write_text("mine")
+    assert f"{name}: is there already; --force overwrites it" in refusal(*command, name, "-m", "pretrained")
+    assert (work / name).read_text() == "mine"
+    assert backprop(*command, name, "-m", "pretrained", "--force").exit_code == 0
+    assert (work / name).read_bytes() != b"mine"
+    assert f"{wrong}: its name must end in ." in refusal(*command, wrong, "-m", "pretrained")
+    assert not (work / wrong).exists()
+
+
+def test_an_option_that_is_a_setting_is_answered_with_the_setting() -> None:
+    assert "--lr; it is a setting: --set optimizer.learning_rate=VALUE" in refusal("train", "--lr", "0.1")
+    assert "--batch-size; it is a setting: --set training.batch_size=VALUE" in refusal("cv", "--batch-size", "3")
+    assert "see backprop eval --help" in refusal("eval", "--lr", "3")  # which takes none
+    assert "--set seed: KEY=VALUE is wanted" in refusal("train", "--set", "seed", "3")
+
+
+@pytest.mark.parametrize(
+    "command", [("verify",), ("predict",), ("explain",), ("init",), ("data", "show"), ("config", "show")]
+)
+def test_help_speaks_no_python(command: tuple[str, ...]) -> None:
+    text = answer(*command, "--help")
+    assert not re.search(r"\[\[|\{|<list|[\]A-Z] <str>", text), text
+
+
+def test_what_is_wrong_with_an_answer_is_said_on_stderr_beside_json(work: Path) -> None:
+    (work / "no.png").write_text("no picture")
+    np.save(work / "rows.npy", np.zeros((2, 8, 8), np.uint8))
+    result = backprop("predict", "no.png", "rows.npy", "-m", "pretrained", "--json")
+    assert result.exit_code == 1
+    assert "error: no.png: " in result.stderr
+    assert "warning: rows.npy:1: blank" in result.stderr
+    assert len(parsed(result.stdout)["predictions"]) == 3

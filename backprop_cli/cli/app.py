@@ -6,9 +6,11 @@ A command's module is imported when that command runs, so `backprop --help` star
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -50,6 +52,22 @@ def command_app(**attributes: Any) -> typer.Typer:
     return typer.Typer(rich_markup_mode=None, add_completion=False, context_settings=HELP_NAMES, **attributes)
 
 
+def _name_arguments(command: Any) -> None:
+    """Let help call arguments by their names alone: Typer adds what they are in Python, and braces."""
+    for inner in getattr(command, "commands", {}).values():
+        _name_arguments(inner)
+    pieces = command.collect_usage_pieces
+    command.collect_usage_pieces = lambda ctx: [re.sub(r"^\{(.+)\}(\.*)$", r"\1\2", piece) for piece in pieces(ctx)]
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            parameter.get_help_record = partial(_bare_record, parameter.get_help_record)
+
+
+def _bare_record(record_of: Callable[[Any], tuple[str, str] | None], ctx: Any) -> tuple[str, str] | None:
+    record = record_of(ctx)
+    return record and (record[0].partition(" <")[0], record[1])
+
+
 class _LazyCommands(Mapping[str, Any]):
     """The commands by name, each imported when it is asked for."""
 
@@ -57,6 +75,7 @@ class _LazyCommands(Mapping[str, Any]):
         module = import_module(f"backprop_cli.cli.{COMMANDS[name][0]}")
         command = typer.main.get_command(module.app)
         command.name = name
+        _name_arguments(command)
         return command
 
     def __iter__(self) -> Iterator[str]:
@@ -128,12 +147,27 @@ def _errors_as_exit_codes() -> Iterator[None]:
             context = getattr(problem, "ctx", None)
             command = context.command_path if context else "backprop"
             message = problem.format_message().rstrip(".").replace("Value error, ", "")  # pydantic's words, not Typer's
+            if (setting := _setting_of(problem)) is not None:
+                console.error(f"{message.partition(' (')[0]}; it is a setting: --set {setting}=VALUE")
+                raise typer.Exit(2) from problem
             console.error(f"{message}; see {command} --help")
             raise typer.Exit(2) from problem
         if console.Verbosity.debug or _is_typers(problem):
             raise
         console.error(f"a bug in backprop: {type(problem).__name__}: {problem}; --debug shows where")
         raise typer.Exit(70) from problem
+
+
+def _setting_of(problem: Any) -> str | None:
+    """Return the setting that somebody meant with an option that does not exist; None where there is none."""
+    option = getattr(problem, "option_name", None)
+    context = getattr(problem, "ctx", None)
+    takes_settings = context is not None and any("--set" in parameter.opts for parameter in context.command.params)
+    if option is None or not takes_settings:
+        return None
+    from backprop_cli.config.mistakes import setting_called
+
+    return setting_called(option.lstrip("-").replace("-", "_"))
 
 
 def _was_interrupted(problem: BaseException | None) -> bool:

@@ -39,7 +39,7 @@ def _group() -> None:
 def show(
     row: Annotated[
         str | None,
-        typer.Argument(metavar="[ROW]", help="digits:N, TABLE:N, or a picture in a folder of folders."),
+        typer.Argument(metavar="ROW", help="digits:N, TABLE:N, or a picture in a folder of folders."),
     ] = None,
     config: Annotated[str, typer.Option("-c", "--config", help="A file, a bundled name, or - for stdin.")] = "digits",
     overrides: Overrides = None,

@@ -14,7 +14,7 @@ import typer
 from backprop_cli.api.words import guess, percent
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
-from backprop_cli.cli.options import AsJson, ModelName, load_model
+from backprop_cli.cli.options import AsJson, Force, ModelName, check_new, load_model
 from backprop_cli.errors import UsageError
 from backprop_cli.files import clean, write_atomic
 
@@ -70,12 +70,15 @@ def explain(
         str | None,
         typer.Option("--path", metavar="I,J,K", help="The sheet's pixel, units, class. Default: the most blamed ones."),
     ] = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Show guess, loss, blame and correction for one picture."""
     rates = _rates(learning_rate)
     if path is not None and worksheet is None:
         raise UsageError("--path: chooses what --worksheet FILE writes; give both")
+    if worksheet is not None:
+        check_new(worksheet, (".md", ".txt"), option="--worksheet ", force=force)
     found = load_model(model, or_pretrained=True).explain(picture, label=label, learning_rates=rates, top=top)
     for warning in found.warnings:
         console.warn(f"{picture}: {warning}")

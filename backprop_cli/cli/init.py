@@ -9,6 +9,7 @@ import typer
 
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
+from backprop_cli.cli.options import Force, check_new
 from backprop_cli.errors import UsageError
 from backprop_cli.files import clean, write_atomic
 
@@ -24,11 +25,11 @@ Examples:
 
 @app.command(epilog=EXAMPLES)
 def init(
-    path: Annotated[Path, typer.Argument(metavar="[PATH]", help="Where to write it.")] = Path("backprop.yaml"),
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Where to write it.")] = Path("backprop.yaml"),
     template: Annotated[
         str, typer.Option("--template", metavar="NAME", help="A bundled config: see `backprop config list`.")
     ] = "digits",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
+    force: Force = False,
 ) -> None:
     """Write a config to start from."""
     from backprop_cli.config.config import bundled_names, bundled_text
@@ -36,8 +37,7 @@ def init(
     if template not in bundled_names():
         raise UsageError(f"--template {template}: not one of {', '.join(bundled_names())}")
     target = path / "backprop.yaml" if path.is_dir() else path
-    if target.exists() and not force:
-        raise UsageError(f"{target}: is there already; --force overwrites it")
+    check_new(target, (), force=force)
     write_atomic(target, bundled_text(template).encode())
     console.print_result(clean(target))
     console.print_status(f"next: backprop train -c {clean(target)}")

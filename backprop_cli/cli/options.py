@@ -21,9 +21,25 @@ ConfigName = Annotated[
     str | None, typer.Option("-c", "--config", help="A file, a bundled name, or - for stdin. Default: digits.")
 ]
 ModelName = Annotated[str | None, typer.Option("-m", "--model", metavar="RUN|FILE", help="Default: the last run.")]
+
+
+def _with_values(overrides: list[str] | None) -> list[str] | None:
+    """Refuse `--set KEY VALUE`, whose value would be taken for an argument.
+
+    Raises:
+        UsageError: A change has no `=`.
+    """
+    for change in overrides or []:
+        if "=" not in change:
+            raise UsageError(f"--set {change}: KEY=VALUE is wanted, such as --set seed=1")
+    return overrides
+
+
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.", callback=_with_values),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The result as one JSON document.")]
 
 SET = "--set "  # stands before an override in messages
@@ -46,6 +62,24 @@ def load_model(reference: str | None, *, or_pretrained: bool = False) -> Model:
     if console.Verbosity.verbose:
         console.print_status(repr(model).strip("<>"))
     return model
+
+
+def check_new(path: Path, endings: tuple[str, ...], *, option: str = "", force: bool) -> None:
+    """Refuse to write over what is there, or under a name that says something else.
+
+    Args:
+        path: Of the file.
+        endings: What its name may end in; none: any.
+        option: That names it, in messages.
+        force: Whether it may be there already.
+
+    Raises:
+        UsageError: It is there, or its name ends otherwise.
+    """
+    if endings and path.suffix.lower() not in endings:
+        raise UsageError(f"{option}{path}: its name must end in {' or '.join(endings)}")
+    if path.exists() and not force:
+        raise UsageError(f"{option}{path}: is there already; --force overwrites it")
 
 
 def check_table(target: str | None, sources: Iterable[str | None]) -> None:

@@ -15,7 +15,7 @@ import typer
 from backprop_cli.api.words import percent
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
-from backprop_cli.cli.options import AsJson, ModelName, cell, check_table, load_model, write_table
+from backprop_cli.cli.options import AsJson, Force, ModelName, cell, check_new, check_table, load_model, write_table
 from backprop_cli.errors import UsageError
 from backprop_cli.files import clean, write_atomic
 
@@ -46,7 +46,7 @@ def predict(
     pictures: Annotated[
         list[str],
         typer.Argument(
-            metavar="PICTURE...",
+            metavar="PICTURE",
             help="Files, folders, tables (.csv, .npz, .npy, idx), - for stdin, digits:N.",
             show_default=False,
         ),
@@ -65,6 +65,7 @@ def predict(
         str | None,
         typer.Option("--csv", metavar="FILE|-", help="The answers as a table: ImageId,Label for one table of rows."),
     ] = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Read pictures of digits."""
@@ -76,6 +77,8 @@ def predict(
     if digits == "many" and (show or save_input is not None):
         raise UsageError("--digits many: goes with neither --show nor --save-input, which are of one digit")
     check_table(csv, pictures)
+    if save_input is not None:
+        check_new(save_input, (".png",), option="--save-input ", force=force)
     found = load_model(model, or_pretrained=True)
     answers: Iterator[Prediction | Number]
     if digits == "many":
@@ -95,7 +98,7 @@ def predict(
         if csv != "-":
             console.print_status(f"{errors.total():,} answers in {clean(csv)}")
     elif as_json:
-        console.print_json_list(document(found, []), (one.to_dict() for one in answers))
+        console.print_json_list(document(found, []), (one.to_dict() for one in _told(answers)))
     else:
         draw, named = show or (len(first) == 1 and console.is_terminal(sys.stdout)), len(first) > 1
         for one in answers:
@@ -109,6 +112,16 @@ def _counted(answers: Iterable[Prediction | Number], errors: Counter[bool]) -> I
     for one in answers:
         errors[one.error is not None] += 1
         yield one
+
+
+def _told(answers: Iterable[Prediction | Number]) -> Iterator[Prediction | Number]:
+    """Pass answers on, and say on stderr what is wrong with them, as without --json."""
+    for one in answers:
+        yield one
+        if one.error is not None:
+            console.error(one.error)
+        for warning in one.warnings:
+            console.warn(f"{one.path}: {warning}")
 
 
 def _formatted(one: Prediction | Number, top: int, *, draw: bool) -> list[str]:

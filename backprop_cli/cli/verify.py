@@ -30,7 +30,7 @@ Nothing is written. Exit code 0: equal, or close where the environment is anothe
 
 @app.command(epilog=EXAMPLES)
 def verify(
-    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Default: the last run.")] = None,
+    run: Annotated[str | None, typer.Argument(metavar="RUN", help="Default: the last run.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a run again and compare the model's bytes."""

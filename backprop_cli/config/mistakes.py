@@ -95,6 +95,11 @@ def explain(error: ValidationError, source: Source, where: str, record: Any) -> 
             yield f"{_place(source, whole, where)}: {dotted(whole)}: {message}"
 
 
+def setting_called(word: str) -> str | None:
+    """Return the setting that other tools, or its last part, call so; None where there is none."""
+    return _ELSEWHERE.get(word.lower()) or next((key for key in _ELSEWHERE.values() if key.endswith(f".{word}")), None)
+
+
 def _place(source: Source, path: tuple[str | int, ...], where: str) -> str:
     """Return where a key stands; for a key that is missing, where the nearest one above it stands."""
     for stop in range(len(path), 0, -1):
