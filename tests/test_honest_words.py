@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,3 +97,49 @@ def test_what_is_wrong_with_an_answer_is_said_on_stderr_beside_json(work: Path) 
     assert "error: no.png: " in result.stderr
     assert "warning: rows.npy:1: blank" in result.stderr
     assert len(parsed(result.stdout)["predictions"]) == 3
+
+
+# ---- which model is meant --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_runs(work: Path) -> Path:
+    """Give a working directory with a good run, and a hopeless one after it."""
+    hopeless = ("--epochs", "1", "--set", "optimizer.learning_rate=1e-6", "--run-dir", "runs/hopeless")
+    assert backprop("train", "-c", "quick", "--progress", "none").exit_code == 0
+    assert backprop("train", "-c", "quick", "--progress", "none", *hopeless).exit_code == 0
+    return work
+
+
+def test_the_line_that_says_which_model_reads_says_how_good_it_was(two_runs: Path) -> None:
+    told = backprop("predict", "digits:3").stderr
+    assert re.search(r"model: runs/hopeless/model\.safetensors \(validation accuracy \d+\.\d %\)", told)
+    assert re.search(r"warning: runs/hopeless/model\.safetensors: it read only \d+\.\d % of its validation part", told)
+    assert "read only" not in backprop("predict", "digits:3", "-m", "runs/hopeless").stderr  # asked for by name
+
+
+def test_use_chooses_the_model_until_it_is_undone(two_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert answer("use", "quick-1").startswith("runs/quick-1/model.safetensors (validation accuracy 9")
+    assert "quick-1" in backprop("predict", "digits:3").stderr
+    assert "quick-1" in backprop("explain", "digits:3").stderr
+    assert str(library.load().path).endswith("quick-1/model.safetensors")
+    assert "hopeless" in backprop("predict", "digits:3", "-m", "latest", "-v").stderr
+    assert "(by runs/.use)" in answer("use")
+    monkeypatch.setenv("BACKPROP_MODEL", "pretrained")
+    assert "pretrained" in backprop("predict", "digits:3").stderr
+    assert "BACKPROP_MODEL is set, and wins" in backprop("use", "quick-1").stderr
+    monkeypatch.delenv("BACKPROP_MODEL")
+    assert "hopeless" in answer("use", "--latest")
+    assert "hopeless" in backprop("predict", "digits:3").stderr
+
+
+def test_a_model_that_cannot_be_used_is_told_by_whom_it_was_named(
+    two_runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "nope: no such model" in refusal("use", "nope")
+    assert "--latest: names a model itself" in refusal("use", "quick-1", "--latest")
+    answer("use", "quick-1")
+    shutil.rmtree(two_runs / "runs" / "quick-1")
+    assert "runs/.use: " in refusal("predict", "digits:3")
+    monkeypatch.setenv("BACKPROP_MODEL", "nope")
+    assert "BACKPROP_MODEL: nope: no such model" in refusal("predict", "digits:3")

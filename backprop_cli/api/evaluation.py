@@ -171,7 +171,7 @@ def evaluate(
         rows = np.arange(len(dataset))
         own = SplitData.of(predictor.model, where=predictor.where) if diagnose else _at_hand(model, warnings)
     pictures, labels = dataset.pictures[rows], dataset.labels[rows]
-    if model.path is not None and _is_unfinished(model.path):
+    if model.path is not None and is_unfinished(model.path):
         warnings.append("the model's training is not over: it was stopped, and may go on")
     if own is not None and kind != "train" and (n_known := len(trained_on(*own.select("train"), pictures))):
         warnings.append(
@@ -200,7 +200,7 @@ def evaluate(
     )
 
 
-def _is_unfinished(path: Path) -> bool:
+def is_unfinished(path: Path) -> bool:
     """Return whether a model stands in a run that was stopped before its end."""
     from backprop_cli.insight.training_figures import is_finished
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from backprop_cli.config.config import Config
     from backprop_cli.data.ink import Invert
 
+LEAST_ACCURACY = 0.5  # of the validation part, below which a model is warned of
 Part = Literal["train", "validation", "test"]
 
 
@@ -78,6 +79,19 @@ class Model:
         from backprop_cli.config.config import config_of
 
         return config_of(self.predictor.model.config, where=f"{self.predictor.where}: config")
+
+    @property
+    def doubts(self) -> list[str]:
+        """What speaks against taking it without a thought, in words."""
+        from backprop_cli.api.evaluation import is_unfinished
+
+        accuracy = self.predictor.model.summary.get("val_accuracy")
+        found = []
+        if isinstance(accuracy, float) and accuracy < LEAST_ACCURACY:
+            found.append(f"it read only {100 * accuracy:.1f} % of its validation part")
+        if self.path is not None and is_unfinished(self.path):
+            found.append("its training is not over: it was stopped, and may go on")
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Return what it is, as plain data."""

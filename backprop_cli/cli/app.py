@@ -31,6 +31,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # none has a part here, 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "Train a network from a YAML config."),
     "eval": ("evaluate", "Measure a model on a part of its data that it was not trained on."),
+    "use": ("use", "Choose the model that the other commands take."),
     "predict": ("predict", "Read pictures of digits."),
     "explain": ("explain", "Show guess, loss, blame and correction for one picture."),
     "check": ("check", "Hold every gradient of a network against central differences."),

@@ -61,7 +61,7 @@ def evaluate(
     if csv == "-" and as_json:
         raise UsageError("--csv -: goes not with --json, which is on stdout too")
     check_table(csv, [source])
-    found = load_model(model).evaluate(split, data=source, n_worst=errors, diagnose=diagnose)
+    found = load_model(model, with_doubts=False).evaluate(split, data=source, n_worst=errors, diagnose=diagnose)
     for note in found.notes:
         console.print_status(note)
     for warning in found.warnings:

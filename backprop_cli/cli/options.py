@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 ConfigName = Annotated[
     str | None, typer.Option("-c", "--config", help="A file, a bundled name, or - for stdin. Default: digits.")
 ]
-ModelName = Annotated[str | None, typer.Option("-m", "--model", metavar="RUN|FILE", help="Default: the last run.")]
+ModelName = Annotated[
+    str | None, typer.Option("-m", "--model", metavar="RUN|FILE", help="Default: see backprop use; else the last run.")
+]
 
 
 def _with_values(overrides: list[str] | None) -> list[str] | None:
@@ -52,16 +54,26 @@ def load_config(reference: str | None, overrides: list[str] | None) -> Config:
     return load_config(reference or "digits", overrides or [], option=SET)
 
 
-def load_model(reference: str | None, *, or_pretrained: bool = False) -> Model:
-    """Return the model that `--model` names, the last run's without it (which is said on stderr)."""
+def load_model(reference: str | None, *, or_pretrained: bool = False, with_doubts: bool = True) -> Model:
+    """Return the model that `--model` names; without it the one that is meant then, which is said on stderr."""
     from backprop_cli.api.models import Model
 
     model = Model.load(reference, or_pretrained=or_pretrained)
     if reference is None:
-        console.print_status(f"model: {clean(model.path)}")
+        console.print_status(f"model: {described(model)}")
+        for doubt in model.doubts if with_doubts else ():
+            console.warn(f"{model.path}: {doubt}")
     if console.Verbosity.verbose:
         console.print_status(repr(model).strip("<>"))
     return model
+
+
+def described(model: Model) -> str:
+    """Return which model that is, and how good it was."""
+    accuracy = model.predictor.model.summary.get("val_accuracy")
+    if not isinstance(accuracy, float) or not 0.0 <= accuracy <= 1.0:
+        return clean(model.path)
+    return f"{clean(model.path)} (validation accuracy {100 * accuracy:.1f} %)"
 
 
 def check_new(path: Path, endings: tuple[str, ...], *, option: str = "", force: bool) -> None:

@@ -22,6 +22,8 @@ from backprop_cli.store.run_directory import (
 )
 
 LATEST = RUNS / "latest"
+USED = RUNS / ".use"  # no run's name begins with a dot
+VARIABLE = "BACKPROP_MODEL"
 PRETRAINED = Path(__file__).parents[1] / "pretrained.safetensors"
 
 
@@ -38,17 +40,52 @@ def write_latest(run: Path) -> None:
     write_atomic(LATEST, os.fsencode(f"{absolute.name if is_inside else absolute}\n"))
 
 
+def write_used(model: Path | None) -> None:
+    """Note in `runs/.use`, in the working directory, which model is meant where none is named; None: the latest.
+
+    Raises:
+        OSError: When it cannot be written.
+    """
+    if model is None:
+        USED.unlink(missing_ok=True)
+    else:
+        RUNS.mkdir(exist_ok=True)
+        write_atomic(USED, os.fsencode(f"{PRETRAINED.stem if model == PRETRAINED else model.resolve()}\n"))
+
+
+def chosen_model() -> tuple[str, str] | None:
+    """Return the model that is meant where none is named, and who said so; None: the latest.
+
+    Raises:
+        ModelFileError: `runs/.use` cannot be read.
+    """
+    if reference := os.environ.get(VARIABLE):
+        return reference, VARIABLE
+    try:
+        text = os.fsdecode(read_bounded(USED, 2**14)).removesuffix("\n")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as cause:
+        raise ModelFileError(f"{USED}: {clean(cause.strerror or cause)}") from cause
+    return text, str(USED)
+
+
 def find_model(reference: str | None = None, *, or_pretrained: bool = False) -> Path:
     """Return the model file that a user means.
 
     Args:
-        reference: A model file, a run directory, a run's name under `runs/`, `latest`, which None means too, or
-            `pretrained`, the model that travels in the package.
+        reference: A model file, a run directory, a run's name under `runs/`, `latest`, or `pretrained`, the model that
+            travels in the package; None: what BACKPROP_MODEL names, else what `use` has chosen, else the latest.
         or_pretrained: Fall back to that one where nothing has been trained yet.
 
     Raises:
         ModelFileError: When there is none; the message says what was looked at.
     """
+    if reference is None and (chosen := chosen_model()) is not None:
+        try:
+            return find_model(chosen[0])
+        except ModelFileError as problem:
+            raise ModelFileError(f"{chosen[1]}: {problem.problems[0]}") from problem
     if reference == PRETRAINED.stem and PRETRAINED.is_file():
         return PRETRAINED
     tried = _candidates(reference, ModelFileError)
