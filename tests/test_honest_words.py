@@ -143,3 +143,11 @@ def test_a_model_that_cannot_be_used_is_told_by_whom_it_was_named(
     assert "runs/.use: " in refusal("predict", "digits:3")
     monkeypatch.setenv("BACKPROP_MODEL", "nope")
     assert "BACKPROP_MODEL: nope: no such model" in refusal("predict", "digits:3")
+
+
+def test_a_sample_that_was_trained_on_is_said_to_be(work: Path) -> None:
+    told = "the network was trained on this very picture"
+    assert told in backprop("explain", "digits:1628", "-m", "pretrained").stderr
+    assert backprop("train", "-c", "digits", "--epochs", "2", "--progress", "none").exit_code == 0
+    assert told in backprop("explain", "digits:3").stderr
+    assert told not in backprop("explain", "digits:1628").stderr  # by a writer of the test part

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from backprop_cli.api.arguments import whole_number
-from backprop_cli.api.pictures import picture_input
+from backprop_cli.api.pictures import SAMPLES, picture_input
 from backprop_cli.api.words import by_class, guess
 from backprop_cli.arrays import Array
 from backprop_cli.blas import blas_threads
+from backprop_cli.config.config import config_of
+from backprop_cli.data.dataset import load_digits
+from backprop_cli.data.sources import split_dataset
 from backprop_cli.engine.network import Network
 from backprop_cli.errors import ArgumentError, DataError, PictureError
 from backprop_cli.experiment.split_data import SplitData
@@ -241,7 +244,7 @@ def explain(
     found = picture_input(picture, predictor, invert)
     if found.grid is None:
         raise PictureError(found.error or "no picture")
-    notes: list[str] = []
+    notes = ["the network was trained on this very picture"] if _was_trained_on(predictor, found.name) else []
     inputs = predictor.scaling.apply(found.grid[None])[0]
     with blas_threads(predictor.n_threads):
         number, source = _truth(label, found.label, predictor, inputs)
@@ -271,6 +274,15 @@ def explain(
         warnings=found.warnings,
         notes=tuple(notes),
     )
+
+
+def _was_trained_on(predictor: Predictor, name: str) -> bool:
+    """Return whether a sample of the digits is a row that the model was trained on."""
+    number = name.removeprefix(SAMPLES)
+    if number == name or not number.isdecimal():
+        return False
+    settings = config_of(predictor.model.config, where=f"{predictor.where}: config").data
+    return settings.source == "digits" and int(number) in split_dataset(load_digits(), settings).train
 
 
 def checked_rates(learning_rates: Any) -> tuple[float, ...]:
