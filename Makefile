@@ -9,6 +9,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 
 setup: .venv/ready          ## make .venv with everything that training, tests and checks need
 .venv/ready: pyproject.toml
+	@echo 'making .venv and installing what is needed there: a minute or two'
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --editable '.[dev]' && touch $@
 
 train: .venv/ready          ## train the default config, then measure it on people it has never seen

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import answer, backprop, document, parsed, refusal
+from command_line import answer, backprop, document, parsed, process, refusal
 from foreign import labels, large, save
 
 import backprop_cli as library
@@ -151,3 +152,26 @@ def test_a_sample_that_was_trained_on_is_said_to_be(work: Path) -> None:
     assert backprop("train", "-c", "digits", "--epochs", "2", "--progress", "none").exit_code == 0
     assert told in backprop("explain", "digits:3").stderr
     assert told not in backprop("explain", "digits:1628").stderr  # by a writer of the test part
+
+
+def test_the_next_command_is_one_that_the_shell_finds(work: Path) -> None:
+    here = Path(sys.executable).with_name("backprop")
+    if not here.exists():
+        pytest.skip("backprop is not installed beside this Python")
+    words = ("train", "-c", "quick", "--epochs", "1", "--progress", "none", "--run-dir", "a")
+    found = [
+        process(*words[:-1], name, cwd=work, program=(str(here),), env={"PATH": path}).stdout.decode()
+        for name, path in (("a", "/usr/bin:/bin"), ("b", f"{here.parent}:/usr/bin:/bin"))
+    ]
+    assert f"next        {here} eval" in found[0]
+    assert "next        backprop eval" in found[1]
+
+
+def test_sample_pictures_are_at_hand_anywhere(work: Path) -> None:
+    for digit in "0123456789":
+        assert f"sure this is a{'n' * (digit == '8')} {digit}" in answer(
+            "predict", f"samples:{digit}", "-m", "pretrained"
+        )
+    assert document("explain", "samples:4", "--label", "4", "-m", "pretrained")["path"] == "samples:4"
+    for odd in ("samples:", "samples:x", "samples:10", "samples:*"):
+        assert "the samples are samples:0 to samples:9" in refusal("predict", odd, "-m", "pretrained")

@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from backprop_cli.predictor import Predictor
 
     Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image | NDArray[Any]
-    """A file's path, `digits:555` (a sample of the digits data set), `-` (standard input), the content of a file, a
-    file that is open, a picture of Pillow's, or an array as a person would see it: uint8 or from 0 to 1,
-    (height, width) gray or (height, width, 3) RGB, with a fourth channel transparent.
+    """A file's path, `digits:555` (a sample of the digits data set), `samples:4` (a picture in the package), `-`
+    (standard input), the content of a file, a file that is open, a picture of Pillow's, or an array as a person would
+    see it: uint8 or from 0 to 1, (height, width) gray or (height, width, 3) RGB, with a fourth channel transparent.
     """
 
 SAMPLES = "digits:"
+PICTURES = "samples:"
 INVERT = ("auto", "yes", "no")
 _NUMBER = re.compile(r"[0-9]{1,9}")  # of a row
 
@@ -90,7 +91,7 @@ def picture_input(source: Source, predictor: Predictor, invert: Invert = "auto")
     from backprop_cli.data.image import read_picture
 
     try:
-        content = _content(source, predictor)
+        content = _content(_sample_picture(name) if name.startswith(PICTURES) else source, predictor)
         if (row := _row_as_it_is(content, name, predictor, invert)) is not None:
             return PictureInput(name, row * predictor.scaling.max_value, predictor.scaling.max_value, row)
         ink = read_picture(content, where=name, invert=invert)
@@ -98,6 +99,20 @@ def picture_input(source: Source, predictor: Predictor, invert: Invert = "auto")
         return PictureInput(name, error=str(problem))
     grid = _grids([ink.levels], predictor)[0]
     return PictureInput(name, grid, predictor.scaling.max_value, ink.levels, warnings=ink.warnings)
+
+
+def _sample_picture(name: str) -> Path:
+    """Return the picture file that travels in the package for a digit, such as `samples:4`.
+
+    Raises:
+        UsageError: There is none.
+    """
+    inside = Path(__file__).parents[1] / "samples"  # in a wheel
+    folder = inside if inside.is_dir() else Path(__file__).parents[2] / "data" / "samples"  # in a checkout
+    digit = name.removeprefix(PICTURES)
+    if digit not in tuple("0123456789"):
+        raise UsageError(f"{name}: the samples are samples:0 to samples:9")
+    return min(folder.glob(f"{digit}-*.*"))
 
 
 def number_inputs(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from backprop_cli.errors import ArgumentError, BackpropError
@@ -83,6 +85,12 @@ def print_status(text: str) -> None:
     """Print a line about what goes on; not with `-q`."""
     if not Verbosity.quiet:
         _write(sys.stderr, _cleaned(text))
+
+
+def program() -> str:
+    """Return what a shell finds this program by: its name, or its path where the name alone would not do."""
+    called = Path(sys.argv[0])
+    return "backprop" if called.name != "backprop" or shutil.which("backprop") else str(called)
 
 
 def warn(text: str) -> None:

@@ -30,6 +30,7 @@ EXAMPLES = """\
 \b
 Examples:
   backprop predict photo.png               what digit is it?
+  backprop predict samples:4 --show        a picture that travels in the package
   backprop predict scans/ --json           every picture of a folder
   backprop predict digits:1500 --show      sample 1500 of the digits data set
   backprop predict postcode.png --digits many

@@ -135,7 +135,7 @@ def _report(run: Run, as_json: bool, interrupt: Interrupt) -> None:
     if run.divergence is not None:
         raise DivergenceError(f"{run.divergence}: {change_of(run.findings[0])}")
     if run.stop_reason == "interrupted":
-        console.print_status(f"interrupted; go on with: backprop train --resume {path}")
+        console.print_status(f"interrupted; go on with: {console.program()} train --resume {path}")
         raise typer.Exit(interrupt.exit_code)
 
 
@@ -151,7 +151,7 @@ def format_run(run: Run) -> list[str]:
         f"validation  {validation}",
         f"parameters  SHA-256 {run.parameters_sha256}",
         f"time        {run.seconds:.1f} s",
-        f"next        backprop {'eval' if run.n_test else 'predict PICTURE'}",
+        f"next        {console.program()} {'eval' if run.n_test else 'predict PICTURE'}",
         *format_findings(run.findings),
     ]
 
