@@ -23,7 +23,7 @@ from backprop_cli.errors import ModelFileError, reason_of
 from backprop_cli.store.model_file import Model, load_model
 from backprop_cli.store.runs import PRETRAINED
 
-UNSURE = 0.4  # the rule that warns least of real digits: see the README on what it was measured on
+UNSURE = 0.4  # where the config says nothing else
 SURELY = 0.1  # by which more of the digits are read right the one way than the other
 
 

@@ -16,7 +16,7 @@ app = command_app()
 EXAMPLES = """\
 \b
 Examples:
-  backprop use digits-3                    from now on, here, where no -m names another
+  backprop use digits-3                    from now on, here, where none is named
   backprop use pretrained                  the model that travels in the package
   backprop use                             which one is it?
   backprop use --latest                    the last run again
