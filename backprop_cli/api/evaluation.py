@@ -22,7 +22,7 @@ from backprop_cli.experiment.split_data import SplitData, with_classes
 from backprop_cli.files import clean
 from backprop_cli.insight import metrics
 from backprop_cli.predictor import lies_transposed
-from backprop_cli.store.runs import metrics_beside
+from backprop_cli.store.runs import is_unfinished, metrics_beside
 
 if TYPE_CHECKING:
     from backprop_cli.api.models import Model
@@ -198,16 +198,6 @@ def evaluate(
         warnings=tuple(warnings),
         notes=tuple(notes),
     )
-
-
-def is_unfinished(path: Path) -> bool:
-    """Return whether a model stands in a run that was stopped before its end."""
-    from backprop_cli.insight.training_figures import is_finished
-
-    try:
-        return not is_finished(metrics_beside(path))
-    except RunDirectoryError:  # in no run, or one without figures
-        return False
 
 
 def _recorded(path: Path | None, notes: list[str]) -> Sequence[Mapping[str, Any]]:

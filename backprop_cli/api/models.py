@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from backprop_cli.api.arguments import Reference, named
 from backprop_cli.files import clean
 from backprop_cli.predictor import Predictor
-from backprop_cli.store.runs import find_model
+from backprop_cli.store.runs import find_model, is_unfinished
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,8 +83,6 @@ class Model:
     @property
     def doubts(self) -> list[str]:
         """What speaks against taking it without a thought, in words."""
-        from backprop_cli.api.evaluation import is_unfinished
-
         accuracy = self.predictor.model.summary.get("val_accuracy")
         found = []
         if isinstance(accuracy, float) and accuracy < LEAST_ACCURACY:

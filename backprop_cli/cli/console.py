@@ -144,7 +144,7 @@ def width_of(table: Table) -> int:
     """Return how many columns of the screen a table takes."""
     from rich.console import Console
 
-    return Console(width=WIDE).measure(table).maximum
+    return Console(width=WIDE, markup=False, emoji=False).measure(table).maximum
 
 
 def stacked(table: Table, width: int) -> list[str]:

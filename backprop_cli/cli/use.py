@@ -32,7 +32,7 @@ def use(
 ) -> None:
     """Choose the model that the other commands take."""
     from backprop_cli.api.models import Model
-    from backprop_cli.store.runs import VARIABLE, chosen_model, write_used
+    from backprop_cli.api.runs import VARIABLE, chosen_model, write_used
 
     if latest and model is not None:
         raise UsageError("--latest: names a model itself")

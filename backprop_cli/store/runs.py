@@ -141,6 +141,14 @@ def metrics_beside(model: Path) -> list[dict[str, object]]:
     return rows
 
 
+def is_unfinished(model: Path) -> bool:
+    """Return whether a model file stands in a run that was stopped before its end."""
+    try:
+        return metrics_beside(model)[-1].get("stop_reason") not in ("completed", "early_stopping")
+    except RunDirectoryError:  # in no run, or one without figures
+        return False
+
+
 def _candidates(reference: str | None, error: type[BackpropError]) -> list[Path]:
     """Return the paths that a reference may mean, the likeliest first; none where `latest` is not there yet."""
     if reference is None or reference == "latest" or (Path(reference) == LATEST and not is_directory(LATEST)):
