@@ -175,3 +175,35 @@ def test_sample_pictures_are_at_hand_anywhere(work: Path) -> None:
     assert document("explain", "samples:4", "--label", "4", "-m", "pretrained")["path"] == "samples:4"
     for odd in ("samples:", "samples:x", "samples:10", "samples:*"):
         assert "the samples are samples:0 to samples:9" in refusal("predict", odd, "-m", "pretrained")
+
+
+def test_the_corrections_rate_is_the_largest_that_harms_nothing(work: Path) -> None:
+    assert backprop("train", "-c", "textbook", "--progress", "none").exit_code == 0  # at a rate of 3
+    found = library.load().explain("digits:1425")
+    (step,) = found.steps
+    assert step.learning_rate > 0.01
+    assert step.loss <= found.loss
+    assert (
+        "the largest of 0.01, 0.03, 0.1, 0.3, 1, 3 that neither overshoots nor costs the validation"
+        in found.rate_reason
+    )
+    told = " ".join(answer("explain", "digits:1425").split())
+    assert f"weight - {step.learning_rate:g} x gradient" in told
+    assert found.rate_reason in told
+    given = library.load().explain("digits:1425", learning_rates=(0.02,))
+    assert (given.steps[0].learning_rate, given.rate_reason) == (0.02, "")
+
+
+def test_why_a_step_makes_a_right_answer_less_sure_is_said(work: Path) -> None:
+    told = " ".join(answer("explain", "digits:1425", "-m", "pretrained").split())
+    assert "It is less sure than before: the labels are smoothed, so 95.5 % is aimed at, not 100 %." in told
+    assert backprop("train", "-c", "quick", "--progress", "none").exit_code == 0
+    assert "less sure" not in answer("explain", "digits:1425")
+
+
+def test_how_a_blank_pixel_enters_is_said(work: Path) -> None:
+    says = "pixels enter centered: a blank one as minus its mean ink"
+    assert says in answer("explain", "digits:1628", "-m", "pretrained")
+    unit = ("--set", "data.scaling=unit")
+    assert backprop("train", "-c", "quick", "--epochs", "1", "--progress", "none", *unit).exit_code == 0
+    assert says not in answer("explain", "digits:1628")

@@ -37,6 +37,8 @@ LabelSource = Literal["given", "known", "guess"]
 Verdict = Literal["overshoots", "harms the others"]
 
 MAX_RATES, MAX_RATE = 20, 1e6
+LADDER = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # learning rates of a correction that are tried
+A_POINT = 0.01  # of accuracy
 MAX_TOP = 10_000
 FORGETS = 0.01  # of the test set: a step that costs so much accuracy has made others wrong for the sake of one
 CHUNK_ROWS = 4096  # of the test set, measured at a time
@@ -71,6 +73,7 @@ class Explanation(insight.Explanation):
         is_centered: Pixels are moved to mean 0: a blank one enters as another number.
         warnings: What speaks against the picture being one digit, in words.
         notes: What could not be measured, in words.
+        rate_reason: How the learning rate of the correction was chosen, in words; empty where it was given.
     """
 
     path: str
@@ -84,6 +87,7 @@ class Explanation(insight.Explanation):
     is_centered: bool
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
+    rate_reason: str = ""
 
     def __repr__(self) -> str:
         truth = f"the truth is {clean(self.label)}, loss {self.loss:.4g}"
@@ -191,6 +195,7 @@ class Explanation(insight.Explanation):
             "max_relative_error": self.check.max_relative_error,
             "test_accuracy": self.test_accuracy,
             "steps": [self._step_dict(step) for step in self.steps],
+            "rate_reason": self.rate_reason,
         }
 
     def _layer_dicts(self) -> list[dict[str, Any]]:
@@ -234,20 +239,26 @@ def explain(
     picture: Source,
     *,
     label: str | None = None,
-    learning_rates: Sequence[float] = (0.01,),
+    learning_rates: Sequence[float] | None = None,
     top: int = 3,
     invert: Invert = "auto",
 ) -> Explanation:
     """Follow one picture through guess, loss, blame and correction; see `Model.explain`."""
-    rates, top = checked_rates(learning_rates), whole_number("top", top, 1, MAX_TOP)
+    rates = None if learning_rates is None else checked_rates(learning_rates)
+    top = whole_number("top", top, 1, MAX_TOP)
     predictor = model.predictor
     found = picture_input(picture, predictor, invert)
     if found.grid is None:
         raise PictureError(found.error or "no picture")
     notes = ["the network was trained on this very picture"] if _was_trained_on(predictor, found.name) else []
     inputs = predictor.scaling.apply(found.grid[None])[0]
+    own = _own_data(predictor, notes)
     with blas_threads(predictor.n_threads):
         number, source = _truth(label, found.label, predictor, inputs)
+        reason = ""
+        if rates is None:
+            rate, reason = _chosen_rate(predictor, own, inputs, number)
+            rates = (rate,)
         explanation = insight.explain(
             predictor.networks[0],
             predictor.loss,
@@ -255,7 +266,7 @@ def explain(
             number,
             learning_rates=rates,
             top=top,
-            test_accuracy_of=_tester(predictor, notes),
+            test_accuracy_of=_tester(predictor, own, "test"),
         )
     n_networks, mean = len(predictor.networks), None
     if n_networks > 1:
@@ -273,7 +284,37 @@ def explain(
         is_centered=bool(predictor.scaling.mean.any()),
         warnings=found.warnings,
         notes=tuple(notes),
+        rate_reason=reason,
     )
+
+
+def _chosen_rate(predictor: Predictor, own: SplitData | None, inputs: Array, label: int) -> tuple[float, str]:
+    """Return the learning rate of the correction that shows most without harm, and how it was chosen.
+
+    It is the largest of a ladder, from 0.01 to the rate of training, that neither overshoots nor costs the validation
+    part a point (without one: the rows trained on); never chosen by the test part.
+    """
+    trained_at = config_of(predictor.model.config, where=f"{predictor.where}: config").optimizer.learning_rate
+    ladder = [LADDER[0], *(rate for rate in LADDER[1:] if rate < trained_at)]
+    ladder += [trained_at] if trained_at > LADDER[0] else []
+    has_validation = own is not None and len(own.splits.val)
+    accuracy_of = _tester(predictor, own, "validation" if has_validation else "train")
+    loss, steps = insight.corrections(predictor.networks[0], predictor.loss, inputs, label, ladder, accuracy_of)
+    before = None if accuracy_of is None else accuracy_of(predictor.networks[0])
+    fit = [
+        step.learning_rate
+        for step in steps
+        if step.loss <= loss and (before is None or step.test_accuracy is None or step.test_accuracy > before - A_POINT)
+    ]
+    part = f"costs the {'validation' if has_validation else 'training'} part a point"
+    harm = "overshoots" if before is None else f"overshoots nor {part}"
+    tried = ", ".join(f"{rate:g}" for rate in ladder)
+    if not fit:
+        return ladder[0], f"the smallest of {tried}: each of them overshoots or {part}"
+    if len(ladder) == 1:
+        return ladder[0], ""
+    neither = "does not overshoot" if before is None else f"neither {harm}"
+    return max(fit), f"the largest of {tried} that {neither}"
 
 
 def _was_trained_on(predictor: Predictor, name: str) -> bool:
@@ -315,13 +356,20 @@ def _truth(given: str | None, known: int | None, predictor: Predictor, inputs: A
     return int(predictor.networks[0].logits(inputs[None])[0].argmax()), "guess"
 
 
-def _tester(predictor: Predictor, notes: list[str]) -> Callable[[Network], float] | None:
-    """Return what measures a network on the model's whole test set; None where that is not to be had."""
+def _own_data(predictor: Predictor, notes: list[str]) -> SplitData | None:
+    """Return the data that a model comes from; None, and a note, where it is not to be had."""
     try:
-        dataset, rows = SplitData.of(predictor.model, where=predictor.where).select("test")
+        return SplitData.of(predictor.model, where=predictor.where)
     except DataError as problem:
         notes.append(f"without the test set: {problem}")
         return None
+
+
+def _tester(predictor: Predictor, own: SplitData | None, part: str) -> Callable[[Network], float] | None:
+    """Return what measures a network on a part of the model's data; None where that is not to be had."""
+    if own is None:
+        return None
+    dataset, rows = own.select(part)
     if len(rows) == 0:
         return None
     chunks = [rows[start : start + CHUNK_ROWS] for start in range(0, len(rows), CHUNK_ROWS)]

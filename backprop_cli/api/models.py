@@ -213,7 +213,7 @@ class Model:
         picture: Source,
         *,
         label: str | None = None,
-        learning_rates: Sequence[float] = (0.01,),
+        learning_rates: Sequence[float] | None = None,
         top: int = 3,
         invert: Invert = "auto",
     ) -> Explanation:
@@ -222,7 +222,7 @@ class Model:
         Args:
             picture: As in `predict`.
             label: The class that it shows; None: known for samples, else its own guess.
-            learning_rates: Of the corrections, 1 to 20, each above 0.
+            learning_rates: Of the corrections, 1 to 20, each above 0; None: the largest of a ladder that harms nothing.
             top: How many weights of each layer to name, and units, 1 to 10,000.
             invert: As in `predict`.
 

@@ -60,8 +60,13 @@ def explain(
     ] = None,
     model: ModelName = None,
     learning_rate: Annotated[
-        str, typer.Option("--learning-rate", metavar="X[,X...]", help="Of the correction; several make a ladder.")
-    ] = "0.01",
+        str | None,
+        typer.Option(
+            "--learning-rate",
+            metavar="X[,X...]",
+            help="Of the correction; several make a ladder. Default: the largest that harms nothing.",
+        ),
+    ] = None,
     top: Annotated[int, typer.Option("--top", min=1, max=100, help="How many weights of each layer to name.")] = 3,
     worksheet: Annotated[
         Path | None, typer.Option("--worksheet", metavar="FILE", help="Write one path as a sheet to follow by hand.")
@@ -74,7 +79,7 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Show guess, loss, blame and correction for one picture."""
-    rates = _rates(learning_rate)
+    rates = None if learning_rate is None else _rates(learning_rate)
     if path is not None and worksheet is None:
         raise UsageError("--path: chooses what --worksheet FILE writes; give both")
     if worksheet is not None:
@@ -209,6 +214,11 @@ def format_blame(found: Explanation, screen: Screen) -> list[Line]:
         _layer_table(found),
         "",
         "The most blamed weights of each layer:",
+        *(
+            _paragraph(screen, "", "(pixels enter centered: a blank one as minus its mean ink)")
+            if found.is_centered
+            else []
+        ),
         _weight_table(found),
         "",
         *format_input_blame(found, screen),
@@ -280,6 +290,8 @@ def format_correction(found: Explanation, screen: Screen) -> list[Line]:
     text = f"One step, new weight = weight - {first.learning_rate:g} x gradient, and {now}"
     lines: list[Line] = [
         *_paragraph(screen, "CORRECTION", text),
+        *(_paragraph(screen, "", f"({found.rate_reason})") if found.rate_reason else []),
+        *(_paragraph(screen, "", reason) if (reason := _why_less_sure(found)) else []),
         "",
         _step_table(found),
         "forecast: where a straight line would lead, loss - rate x |gradient|^2",
@@ -287,6 +299,15 @@ def format_correction(found: Explanation, screen: Screen) -> list[Line]:
     if any(step.forecast_loss < 0.0 for step in found.steps):
         lines.append("(no loss is below 0: there the step is too long for a straight line)")
     return lines
+
+
+def _why_less_sure(found: Explanation) -> str:
+    """Return why a step makes a right answer less sure; empty where it does not."""
+    k, first = found.trace.label, found.steps[0]
+    target = float(found.trace.targets[k])
+    if target >= 1.0 or not first.probabilities[k] < found.trace.probabilities[k]:
+        return ""
+    return f"It is less sure than before: the labels are smoothed, so {percent(target)} is aimed at, not 100 %."
 
 
 def _step_table(found: Explanation) -> Table:

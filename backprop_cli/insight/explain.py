@@ -227,6 +227,19 @@ def explain(
     )
 
 
+def corrections(
+    network: Network,
+    loss: Loss,
+    inputs: Array,
+    label: int,
+    learning_rates: Sequence[float],
+    accuracy_of: Callable[[Network], float] | None = None,
+) -> tuple[float, tuple[Correction, ...]]:
+    """Return the loss of a picture before any step, and what a step of each length comes to; see `explain`."""
+    trace = _trace_of(propagate(as_float64(network), loss, inputs[None, :], np.array([label])), label)
+    return trace.loss_value, tuple(_correct(trace, inputs, rate, accuracy_of) for rate in learning_rates)
+
+
 def _layer_blame(trace: Trace, k: int, total: float, top: int) -> LayerBlame:
     layer = trace.network.layers[k]
     z, entering = trace.pre_activations[k], trace.inputs[k]
