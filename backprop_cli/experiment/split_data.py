@@ -108,10 +108,19 @@ def extra_rows(settings: DataSettings, dataset: Dataset, progress: ProgressCallb
     Raises:
         DataError: One is not there, not what it should be, or has classes that the data set lacks.
     """
-    return tuple(
-        replace(one, dataset=with_classes(one.dataset, dataset.classes, where=f"data.extra: {one.settings.source}"))
-        for one in load_extra(settings, dataset, progress, lies_transposed)
-    )
+    found = []
+    for one in load_extra(settings, dataset, progress, lies_transposed):
+        where, extra = f"data.extra: {one.settings.source}", one.dataset
+        if extra.picture_size != dataset.picture_size:
+            raise DataError(
+                f"{where}: pictures of {size_text(extra)} as they are do not go with those of {size_text(dataset)}; "
+                f"set data.picture={size_text(dataset)}"
+            )
+        if extra.max_value and dataset.max_value and extra.max_value != dataset.max_value:
+            factor = np.float32(dataset.max_value / extra.max_value)
+            extra = replace(extra, pictures=extra.pictures * factor, max_value=dataset.max_value)
+        found.append(replace(one, dataset=with_classes(extra, dataset.classes, where=where)))
+    return tuple(found)
 
 
 def with_classes(dataset: Dataset, classes: tuple[str, ...], *, where: str) -> Dataset:

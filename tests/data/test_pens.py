@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import backprop, document, refusal
-from foreign import save
+from foreign import labels, large, save
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -280,6 +280,20 @@ def test_a_further_source_has_no_class_that_the_data_lack(work: Path) -> None:
     few = save(work / "few.npz", digits.pictures[digits.labels < 5], digits.labels[digits.labels < 5])
     told = refusal("train", "-c", "quick", "--dry-run", "--set", f"data.source={few}", "--set", "data.extra=pens")
     assert 'data.extra: pens: the model does not know the classes "5"' in told
+
+
+def test_rows_as_they_are_go_with_rows_of_their_size_whatever_their_range(work: Path) -> None:
+    mine = save(work / "mine.npz", large(0, 300), labels(0, 300))
+    raw = ("train", "-c", "quick", "--dry-run", "--set", f"data.source={mine}", "--set", "data.picture=raw")
+    told = refusal(*raw, "--set", "data.extra=pens")
+    assert (
+        "data.extra: pens: pictures of 48x48 as they are do not go with those of 28x28; set data.picture=28x28" in told
+    )
+    other = save(work / "other.npz", (large(300, 200) / 255).astype(np.float32), labels(300, 200))
+    found = loaded(source=mine, picture="raw", extra=other)
+    (extra,) = found.extra
+    assert extra.dataset.max_value == found.dataset.max_value == 255
+    np.testing.assert_allclose(extra.dataset.pictures, large(300, 200), atol=0.01)
 
 
 def test_paths_of_further_sources_are_relative_to_the_config(work: Path) -> None:
