@@ -85,7 +85,10 @@ def test_names_that_one_command_prints_are_names_that_the_others_take(trained: P
         assert explained["path"] == name
         if source == table:  # what a lone picture shows, nobody has said
             assert (explained["label"], explained["label_source"]) == (label, "known")
-    assert "no row; such as" in refusal("data", "show", str(trained / "mine" / "3" / "none.png"), "-c", "quick")
+    missing = str(trained / "mine" / "3" / "none.png")
+    assert refusal("data", "show", missing, "-c", "quick").startswith(f"error: {missing}: no row; such as")
+    assert "error: digits:1797: rows are counted from 0 to 1796" in refusal("data", "show", "digits:1797")
+    assert answer("data", "show", "pens:17", "-c", "quick", "--set", "data.picture=8x8").startswith("pens:17 is a 7")
     assert "the row is named already" in refusal("data", "show", "digits:3", "--index", "3")
 
 

@@ -13,7 +13,7 @@ from backprop_cli.arrays import Array
 from backprop_cli.config.config import Config
 from backprop_cli.data.augment import augment, sampling_points
 from backprop_cli.data.copies import Copies, warped_copies
-from backprop_cli.errors import ArgumentError
+from backprop_cli.errors import ArgumentError, UsageError
 from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.files import clean
 
@@ -123,8 +123,8 @@ def data_row(config: Config, row: int | str, *, augmented: bool = False) -> Data
     dataset = experiment.split_data.dataset
     index = _position(row, dataset.paths) if number is None else number
     if not 0 <= index < len(dataset):
-        name = f"{row}" if isinstance(row, str) else f"index {index}"
-        raise ArgumentError(f"{name}: rows are counted from 0 to {len(dataset) - 1}")
+        problem = f"rows are counted from 0 to {len(dataset) - 1}"
+        raise UsageError(f"{row}: {problem}") if isinstance(row, str) else ArgumentError(f"index {index}: {problem}")
     return DataRow(
         name=dataset.row_name(index),
         label=dataset.classes[dataset.labels[index]],
@@ -136,12 +136,13 @@ def data_row(config: Config, row: int | str, *, augmented: bool = False) -> Data
 
 def _place(name: str) -> tuple[str, int | None]:
     """Return the source that a row's name begins with, and its number; None for a picture in a folder of folders."""
-    if name.startswith("digits:") and name.removeprefix("digits:").isdecimal():
-        return "digits", int(name.removeprefix("digits:"))
+    source, _, number = name.partition(":")
+    if source in ("digits", "pens") and number.isdecimal():
+        return source, int(number)
     if (place := row_place(name)) is not None:
         return place
     if not Path(name).is_file():
-        raise ArgumentError(f"{name}: {NO_ROW}")
+        raise UsageError(f"{name}: {NO_ROW}")
     return str(Path(name).parent.parent), None
 
 
@@ -150,7 +151,7 @@ def _position(name: int | str, paths: Sequence[str] | None) -> int:
     wanted = Path(str(name))
     found = next((k for k, path in enumerate(paths or ()) if Path(path) == wanted), None)
     if found is None:
-        raise ArgumentError(f"{name}: {NO_ROW}")
+        raise UsageError(f"{name}: {NO_ROW}")
     return found
 
 
