@@ -27,6 +27,12 @@ _MAX_JSON_DEPTH = 32
 _MAX_INT_CHARACTERS = 40  # a random generator's state has 128 bits: 39 digits
 
 
+def shipped(name: str, checkout: str) -> Path:
+    """Return the folder that travels in a wheel under `name`, and lies at `checkout` in a clone."""
+    inside = Path(__file__).parent / name
+    return inside if inside.is_dir() else Path(__file__).parents[1] / checkout
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file so that no failure at any moment leaves less than the old file or the whole new one.
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from backprop_cli.api.arguments import choice
 from backprop_cli.arrays import Array
 from backprop_cli.errors import ArgumentError, PictureError, UsageError
-from backprop_cli.files import read_stdin
+from backprop_cli.files import read_stdin, shipped
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -107,12 +107,10 @@ def _sample_picture(name: str) -> Path:
     Raises:
         UsageError: There is none.
     """
-    inside = Path(__file__).parents[1] / "samples"  # in a wheel
-    folder = inside if inside.is_dir() else Path(__file__).parents[2] / "data" / "samples"  # in a checkout
     digit = name.removeprefix(PICTURES)
     if digit not in tuple("0123456789"):
         raise UsageError(f"{name}: the samples are samples:0 to samples:9")
-    return min(folder.glob(f"{digit}-*.*"))
+    return min(shipped("samples", "data/samples").glob(f"{digit}-*.*"))
 
 
 def number_inputs(

@@ -32,7 +32,7 @@ from backprop_cli.engine.optimizers import Adam, Optimizer
 from backprop_cli.engine.schedules import Constant, Schedule
 from backprop_cli.engine.training import TrainingSettings
 from backprop_cli.errors import ConfigError, require
-from backprop_cli.files import read_bounded, read_stdin
+from backprop_cli.files import read_bounded, read_stdin, shipped
 
 MAX_BYTES = 2**20
 
@@ -261,8 +261,7 @@ def config_digest(config: Config | str) -> str:
 
 def bundled_folder() -> Path:
     """Return the folder of the configs that come with the package."""
-    inside = Path(__file__).parents[1] / "configs"  # in a wheel
-    return inside if inside.is_dir() else Path(__file__).parents[2] / "configs"  # in a checkout
+    return shipped("configs", "configs")
 
 
 def bundled_text(name: str) -> str:

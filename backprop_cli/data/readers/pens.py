@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from backprop_cli.data.dataset import Dataset
 from backprop_cli.data.readers import npz
 from backprop_cli.data.readers.shared import Wanted
+from backprop_cli.files import shipped
 
 
 def matches(source: str) -> bool:
@@ -17,6 +17,4 @@ def matches(source: str) -> bool:
 
 def load(source: str, wanted: Wanted) -> Dataset:
     """Return the pens; each family of fonts is a group."""
-    inside = Path(__file__).parents[2] / "pens"  # in a wheel
-    folder = inside if inside.is_dir() else Path(__file__).parents[3] / "data" / "pens"  # in a checkout
-    return replace(npz.load(str(folder / "pens.npz"), wanted), name=source)
+    return replace(npz.load(str(shipped("pens", "data/pens") / "pens.npz"), wanted), name=source)
