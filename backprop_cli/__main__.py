@@ -10,9 +10,15 @@ def main() -> None:
     # Nearly all of what imports make stays, and to look through it again and again takes 5 % of a short run.
     gc.set_threshold(200_000)
     from backprop_cli.cli.app import main as run
+    from backprop_cli.cli.console import error
 
-    signal.signal(signal.SIGINT, before)
-    run()
+    try:
+        signal.signal(signal.SIGINT, before)
+        run()
+    except KeyboardInterrupt:  # while the commands are put together: in one of them it has been minded
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        error("interrupted")
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -668,6 +668,17 @@ def test_a_ctrl_c_outside_of_training_is_130_without_a_traceback(trained: Path) 
     assert b"Traceback" not in stderr
 
 
+def test_a_ctrl_c_while_the_commands_are_put_together_is_130_without_a_traceback(tmp_path: Path) -> None:
+    code = """
+import os, signal, typer.main
+typer.main.get_command = lambda app: os.kill(os.getpid(), signal.SIGINT)
+from backprop_cli.__main__ import main
+main()
+"""
+    done = process("runs", cwd=tmp_path, program=(sys.executable, "-c", code))
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"error: interrupted\n")
+
+
 def test_the_first_signal_is_noted_and_the_second_leaves_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     left: list[int] = []
     monkeypatch.setattr(os, "_exit", left.append)
