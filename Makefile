@@ -5,7 +5,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # For speed: the BLAS threads of tests that run side by side would wait for each other.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: setup house train test test-all test-lowest test-kernels faults fuzz lint format types check wheel bench bench-pictures peers pretrained clean
+.PHONY: setup house train test test-all test-lowest test-kernels faults fuzz lint format types check wheel bench bench-pictures peers pretrained trials clean
 
 setup: .venv/ready          ## make .venv with everything that training, tests and checks need
 .venv/ready: pyproject.toml
@@ -61,6 +61,9 @@ peers: .venv/ready          ## our accuracy beside scikit-learn's methods, P1 to
 pretrained: .venv/ready     ## the model in the package: config `pictures` on all 1,797 digits
 	rm -rf runs/pretrained && $(BIN)/backprop train -c pictures --portable --set data.test_size=0 --set data.validation_size=0 \
 	--run-dir runs/pretrained && cp runs/pretrained/model.safetensors backprop_cli/pretrained.safetensors
+
+trials: .venv/ready          ## what the advice of the diagnosis did: writes backprop_cli/experiment/trials.csv, some minutes
+	PYTHONPATH=tests $(BIN)/python tests/advice.py
 
 fuzz: .venv/ready           ## thousands of damaged and hostile files of each kind; FUZZ='--seed 1 --pictures 100000' for others
 	$(BIN)/python tests/fuzz $(FUZZ)

@@ -825,13 +825,15 @@ def test_train_says_what_went_wrong_and_its_remedy_can_be_typed_as_it_stands(wor
     (remedy,) = re.findall(r"^ {12}(--set .*)$", report, re.MULTILINE)
     words = shlex.split(remedy)
     assert words[1].startswith("data.augment={")
+    assert re.search(r"^ {12}helped in 5 of 5 trials, median loss x 0\.63$", report, re.MULTILINE)
     (before,) = re.findall(r"^validation  loss (\d\.\d+)", report, re.MULTILINE)
     assert document(*command, *words)["val_loss"] < 0.8 * float(before)
 
 
 def test_the_findings_are_in_the_json_of_train_and_eval(work: Path) -> None:
     found = document("train", "-c", "quick", "--epochs", "3")["findings"]
-    assert [set(finding) for finding in found] == [{"name", "text", "figure", "change"}]
+    assert [set(finding) for finding in found] == [{"name", "text", "figure", "change", "trials"}]
+    assert set(found[0]["trials"]) == {"n", "n_helped", "median_ratio"}
     assert found[0]["change"] == "training.epochs=6"
     assert document("eval", "--diagnose")["findings"] == found
     assert "findings" not in document("eval")

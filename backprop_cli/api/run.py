@@ -16,11 +16,11 @@ from backprop_cli.errors import ModelFileError
 from backprop_cli.experiment.data_checks import understood
 from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.files import clean
-from backprop_cli.insight.diagnosis import Finding
+from backprop_cli.insight.diagnosis import Finding, Trials
 from backprop_cli.predictor import Predictor
 from backprop_cli.store.run_directory import RunDirectory
 
-__all__ = ["Finding", "Run"]
+__all__ = ["Finding", "Run", "Trials"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -2,7 +2,8 @@
 
 Losses are compared on one scale, whatever the loss: 1 is what guessing costs, 0 the least that is possible. The limits
 were set between what healthy trainings of the bundled configs on the digits show and what trainings spoilt on purpose
-show; `tests/insight/test_diagnosis.py` has both. Where a limit has a source beside these, it is named.
+show; `tests/insight/test_diagnosis.py` and `tests/advice.py` have both. Where a limit has a source beside these, it is
+named.
 """
 
 from __future__ import annotations
@@ -41,6 +42,22 @@ _MILD_WARPS = "{rotation: 12, log_scale: 0.08, shear: 0.15, probability: 0.85}" 
 
 
 @dataclass(frozen=True)
+class Trials:
+    """Trainings in which a finding came first, each done again with the change that it names.
+
+    Attributes:
+        n: Trainings that were done again.
+        n_helped: Those whose validation loss was lower with the change.
+        median_ratio: Of the validation loss with the change over that without; 0 where there had been none, since
+            training had left the finite numbers.
+    """
+
+    n: int
+    n_helped: int
+    median_ratio: float
+
+
+@dataclass(frozen=True)
 class Finding:
     """One thing that went wrong.
 
@@ -49,12 +66,14 @@ class Finding:
         text: A sentence or two, with the number.
         figure: That number.
         change: `KEY=VALUE`, the setting that mends it.
+        trials: What such a change did when it was tried; None where that is not looked up, or was not tried.
     """
 
     name: str
     text: str
     figure: float
     change: str
+    trials: Trials | None = None
 
 
 def diagnose(
