@@ -409,13 +409,52 @@ def test_version_and_short_help(work: Path) -> None:
     assert answer().count("\n    backprop ") == 2  # two examples
 
 
+def told_with_times(*args: str) -> list[str]:
+    """Run a command; return what it says on stderr without the seconds before each line, which never fall."""
+    result = backprop(*args)
+    assert result.exit_code == 0, result.output
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("warning: ")]
+    found = [re.fullmatch(r" *(\d+\.\d{3}) s  (.*)", line) for line in lines]
+    seconds = [float(match[1]) for match in found if match is not None]
+    assert seconds == sorted(seconds)
+    assert len(seconds) == len(found) > 0
+    return [match[2] for match in found if match is not None]
+
+
+@pytest.mark.parametrize(
+    ("command", "chosen", "last"),
+    [
+        (("eval",), True, r"measured: \d+ answers, .*"),
+        (("predict", "digits:3", "samples:4"), True, r"answered: 2 pictures, 0 of them with an error"),
+        (("explain", "digits:3"), True, r"explained: digits:3, its label known"),
+        (("check", "-c", "quick"), False, r"checked: 2,410 slopes at \d+ rows"),
+        (
+            ("cv", "-c", "quick", "--folds", "2", "--set", "training.epochs=1", "--jobs", "1"),
+            False,
+            r"trained: 2 folds, 1 times each",
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_verbose_says_what_is_read_chosen_and_done_and_when(
+    trained: Path, command: tuple[str, ...], chosen: bool, last: str
+) -> None:
+    told = told_with_times(*command, "-v")
+    assert ("chosen by: no choice, so the latest" in told) == chosen
+    assert any(line.startswith(("config: quick", "Model runs/")) for line in told)
+    assert any(re.fullmatch(last, line) for line in told)
+    assert backprop(*command, "-v", "-q").stderr == ""
+
+
 def test_verbose_says_what_a_run_is_trained_with_and_what_a_model_is(work: Path) -> None:
     train = ("train", "-c", "quick", "--epochs", "1", "--progress", "none")
-    told = backprop("-v", *train).stderr.splitlines()
+    config, *told = told_with_times("-v", *train)
+    assert config == "config: quick --set training.epochs=1"
     written = json.loads((work / "runs" / "quick-1" / "environment.json").read_text())
     about, *rest = told
     assert about.startswith("digits: 1,797 rows of 8x8, 0 to 16; 10 classes: 0 (178), 1 (182), ")
-    assert rest == [f"{name}: {value}" for name, value in written.items()]
+    assert rest[:-2] == [f"{name}: {value}" for name, value in written.items()]
+    assert rest[-2:] == ["trained to epoch 1", "written: runs/quick-1"]
     assert "Model runs/quick-1/model.safetensors: 8x8 pictures to 10 classes, 2,410 parameters" in (
         backprop("eval", "-v").stderr
     )

@@ -206,7 +206,7 @@ def _root(
     ctx: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Say what models are, and what runs are trained with.")
+        bool, typer.Option("-v", "--verbose", help="Say what is read, chosen and done, and when.")
     ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only results and errors.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a bug.")] = False,

@@ -44,6 +44,7 @@ def check(
     if model is not None and (config is not None or overrides):
         raise UsageError("--model: a trained network goes with neither --config nor --set")
     found = check(load_config(config, overrides) if model is None else load_model(model))
+    console.print_detail(f"checked: {found.n_parameters:,} slopes at {found.n_rows} rows")
     for warning in found.warnings:
         console.warn(warning)
     if as_json:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -39,8 +40,9 @@ ADVICE = {
 
 
 class Verbosity:
-    """What the global options have set."""
+    """What the global options have set, and when it began, in seconds of `time.perf_counter`."""
 
+    begin = time.perf_counter()
     verbose = False
     quiet = False
     debug = False
@@ -82,9 +84,16 @@ def print_json_list(document: dict[str, Any], items: Iterable[dict[str, Any]]) -
 
 
 def print_status(text: str) -> None:
-    """Print a line about what goes on; not with `-q`."""
+    """Print a line about what goes on; not with `-q`, and with `-v` after the seconds since the start."""
     if not Verbosity.quiet:
-        _write(sys.stderr, _cleaned(text))
+        passed = f"{time.perf_counter() - Verbosity.begin:7.3f} s  " if Verbosity.verbose else ""
+        _write(sys.stderr, passed + _cleaned(text))
+
+
+def print_detail(text: str) -> None:
+    """Print what was read, chosen or done, for those who want to know: with `-v`."""
+    if Verbosity.verbose:
+        print_status(text)
 
 
 def program() -> str:

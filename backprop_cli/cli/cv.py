@@ -50,6 +50,7 @@ def cv(
     wanted = load_config(config, overrides)
     hold_portable(wanted, from_stdin=config == "-")
     found = _validated(wanted, folds, seeds, jobs)
+    console.print_detail(f"trained: {len(found.folds)} folds, {seeds} times each")
     if as_json:
         console.print_json(found.to_dict())
     else:

@@ -62,6 +62,7 @@ def evaluate(
         raise UsageError("--csv -: goes not with --json, which is on stdout too")
     check_table(csv, [source])
     found = load_model(model, with_doubts=False).evaluate(split, data=source, n_worst=errors, diagnose=diagnose)
+    console.print_detail(f"measured: {found.n:,} answers, {clean(found.about)}")
     for note in found.notes:
         console.print_status(note)
     for warning in found.warnings:

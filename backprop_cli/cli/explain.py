@@ -85,6 +85,7 @@ def explain(
     if worksheet is not None:
         check_new(worksheet, (".md", ".txt"), option="--worksheet ", force=force)
     found = load_model(model, or_pretrained=True).explain(picture, label=label, learning_rates=rates, top=top)
+    console.print_detail(f"explained: {clean(picture)}, its label {found.label_source}")
     for warning in found.warnings:
         console.warn(f"{picture}: {warning}")
     for note in found.notes:

@@ -51,20 +51,25 @@ def load_config(reference: str | None, overrides: list[str] | None) -> Config:
     """Return the config that `--config` and `--set` describe."""
     from backprop_cli.config.config import load_config
 
-    return load_config(reference or "digits", overrides or [], option=SET)
+    config = load_config(reference or "digits", overrides or [], option=SET)
+    console.print_detail(
+        f"config: {' '.join([reference or 'digits', *(f'{SET}{change}' for change in overrides or [])])}"
+    )
+    return config
 
 
 def load_model(reference: str | None, *, or_pretrained: bool = False, with_doubts: bool = True) -> Model:
     """Return the model that `--model` names; without it the one that is meant then, which is said on stderr."""
     from backprop_cli.api.models import Model
+    from backprop_cli.api.runs import chosen_model
 
     model = Model.load(reference, or_pretrained=or_pretrained)
     if reference is None:
+        console.print_detail(f"chosen by: {(chosen_model() or ('', 'no choice, so the latest'))[1]}")
         console.print_status(f"model: {described(model)}")
         for doubt in model.doubts if with_doubts else ():
             console.warn(f"{model.path}: {doubt}")
-    if console.Verbosity.verbose:
-        console.print_status(repr(model).strip("<>"))
+    console.print_detail(repr(model).strip("<>"))
     return model
 
 

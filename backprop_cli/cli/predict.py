@@ -104,6 +104,7 @@ def predict(
         draw, named = show or (len(first) == 1 and console.is_terminal(sys.stdout)), len(first) > 1
         for one in answers:
             _show(one, [] if one.error else _formatted(one, top, draw=draw), named=named)
+    console.print_detail(f"answered: {errors.total():,} pictures, {errors[True]:,} of them with an error")
     if errors[True]:
         raise typer.Exit(1)
 

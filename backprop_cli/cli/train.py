@@ -112,15 +112,17 @@ def _follow(training: Training, progress: Display, interrupt: Interrupt) -> Run:
     from backprop_cli.cli.progress import view_of
 
     _tell_data(training.about, training.warnings, is_known=training.config.data.source == "digits")
-    if console.Verbosity.verbose:
-        for name, value in training.environment.items():
-            console.print_status(f"{name}: {value}")
+    for name, value in training.environment.items():
+        console.print_detail(f"{name}: {value}")
     with training, view_of(progress, training) as view:
         for event in training:
             view.update(event)
             if interrupt.signum:
                 break
-    return training.run()
+    console.print_detail(f"trained to epoch {training.epoch}")
+    run = training.run()
+    console.print_detail(f"written: {clean(run.path)}")
+    return run
 
 
 def _report(run: Run, as_json: bool, interrupt: Interrupt) -> None:
@@ -158,8 +160,7 @@ def format_run(run: Run) -> list[str]:
 
 def _tell_data(about: str, warnings: Iterable[str], *, is_known: bool) -> None:
     """Say what the data were understood as (of those in the package only with -v), and what speaks against them."""
-    if not is_known or console.Verbosity.verbose:
-        console.print_status(about)
+    (console.print_detail if is_known else console.print_status)(about)
     for warning in warnings:
         console.warn(warning)
 
@@ -170,8 +171,7 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
         console.print_json(plan.to_dict())
         return
     console.print_lines(format_plan(plan))
-    if console.Verbosity.verbose:
-        console.print_status("a dry run: nothing was written")
+    console.print_detail("a dry run: nothing was written")
 
 
 def format_plan(plan: Plan) -> list[str]:
