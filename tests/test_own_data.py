@@ -52,12 +52,14 @@ def test_bad_pictures_are_errors_a_line_each_and_at_most_twelve(folder: Path, wo
 
 
 def test_what_is_skipped_is_told(folder: Path) -> None:
+    (folder / "3" / "broken.png").write_text("")
     (folder / "3" / "notes.txt").write_text("")
     skipping = ("--set", "data.source=mine", "--set", "data.skip_bad=true")
     result = backprop(*TRAIN, *skipping)
     assert result.exit_code == 0
     assert f"warning: {folder}: 1 bad row left out\n" in result.stderr
-    (folder / "3" / "more.txt").write_text("")
+    assert f"warning: {folder}: 1 file left out that is no picture of a class: notes.txt\n" in result.stderr
+    (folder / "3" / "more.png").write_text("")
     assert "2 bad rows left out" in backprop("train", "--resume", "runs/quick-1").stderr
     both = backprop(*TRAIN, *skipping, "--set", "data.test_source=mine", "--dry-run").stderr
     assert both.count("mine: 2 bad rows left out") == 2

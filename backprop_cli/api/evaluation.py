@@ -15,7 +15,7 @@ from backprop_cli.api.models import Part
 from backprop_cli.api.words import percent
 from backprop_cli.arrays import Labels, Rows
 from backprop_cli.data.dataset import Dataset
-from backprop_cli.data.sources import DataSettings, load_like, load_source, split_kind
+from backprop_cli.data.sources import DataSettings, load_like, load_source, source_of_test, split_kind
 from backprop_cli.errors import ArgumentError, DataError, RunDirectoryError
 from backprop_cli.experiment.data_checks import sentence, trained_on
 from backprop_cli.experiment.split_data import SplitData, with_classes
@@ -190,7 +190,7 @@ def evaluate(
         model=predictor.where,
         split=source or split,
         part_kind=kind,
-        source=source or (config.data.test_source if kind == "test_source" else None) or config.data.source,
+        source=source or (source_of_test(config.data) if kind == "test_source" else None) or config.data.source,
         classes=predictor.classes,
         answers=_row_answers(probabilities, dataset, rows, predictor.classes),
         worst_answers=_worst_answers(figures.worst[:n_worst], probabilities, dataset, rows, predictor.classes),
@@ -225,7 +225,7 @@ def _own_part(own: SplitData, split: Part) -> tuple[Dataset, Rows]:
 def _kind(split: Part, settings: DataSettings, dataset: Dataset) -> PartKind:
     if split != "test":
         return split
-    if settings.test_source is not None:
+    if source_of_test(settings) is not None:
         return "test_source"
     kind = split_kind(dataset, settings)
     return "unknown" if kind == "stratified" and dataset.groups is None else kind

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 SAMPLES = "digits:"
 PICTURES = "samples:"
+TABLES = (".npz", ".npy", ".csv", ".tsv", ".libsvm", ".svmlight", ".tra", ".tes", ".zip")  # what their names end in
 INVERT = ("auto", "yes", "no")
 _NUMBER = re.compile(r"[0-9]{1,9}")  # of a row
 
@@ -208,7 +209,9 @@ def is_table(source: str | os.PathLike[str]) -> bool:
     lower = name.lower()
     if "idx3" in lower and ":" in name and not _exists(Path(name)):  # the name of a row
         return False
-    is_called_so = lower.endswith((".npz", ".npy", ".csv", ".csv.gz")) or "idx3" in lower or lower.startswith("openml:")
+    files = (lower, lower.rpartition("#")[0])  # of what stands before the part of a file
+    is_called_so = any(file.removesuffix(".gz").endswith(TABLES) for file in files)
+    is_called_so = is_called_so or "idx3" in lower or lower.startswith("openml:")
     if not is_called_so and not _is_folder(Path(name)):
         return False  # nearly always: the readers are not even imported
     from backprop_cli.data.sources import is_table as is_one

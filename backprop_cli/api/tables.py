@@ -99,7 +99,7 @@ def _settings(predictor: Predictor) -> DataSettings:
 def _arranged(predictor: Predictor, source: str) -> tuple[Dataset, Arrangement | None]:
     """Return the rows of a table, and how they are meant; None for counts in the digits' own form."""
     settings = _settings(predictor)
-    dataset = load_rows(source, skip_bad=True)
+    dataset = load_rows(source, settings)
     arrangement = None
     if not are_own_counts(dataset.pictures):
         judge = lies_transposed if is_of_digits(predictor.classes) else None

@@ -51,6 +51,7 @@ class Dataset:
         numbers: The number of each row in its source, where some were left out; None: as they stand.
         has_test_last: Its last rows are meant for the test.
         even_rows: Rows of arrays whose pixels are all alike, as they came.
+        notes: What is to be known of how it was read, in words.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Dataset:
     numbers: Rows | None = None
     has_test_last: bool = False
     even_rows: Rows | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -33,6 +33,9 @@ FORMATS = ("PNG", "JPEG", "PPM", "GIF", "BMP", "TIFF", "WEBP")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm", ".pnm"}
 """What the names of pictures in a folder end in."""
 
+LITTER = {"__macosx", "thumbs.db", "desktop.ini"}
+"""What systems leave about in folders, beside names that begin with a dot."""
+
 MAX_BYTES = 50_000_000
 """Largest file that is read."""
 
@@ -66,6 +69,11 @@ _COMMENT = re.compile(rb"#[^\r\n]*")
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # of a JPEG, those that a length follows, and the end
 _MAX_MARKERS = 10_000
 _KNOWN = "expected PNG, JPEG, BMP, GIF, TIFF, WebP or PNM"
+
+
+def is_litter(name: str) -> bool:
+    """Return whether a file or folder of this name is what a system left about."""
+    return name.startswith(".") or name.lower() in LITTER
 
 
 def read_picture(source: "Path | bytes | Image", *, invert: Invert = "auto", where: str | None = None) -> Ink:

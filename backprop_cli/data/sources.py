@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from importlib import import_module
+from types import ModuleType
 from typing import Annotated, Literal
 
 import numpy as np
@@ -28,7 +29,7 @@ from backprop_cli.data.dataset import Dataset
 from backprop_cli.data.extra import Extra
 from backprop_cli.data.layout import Layout
 from backprop_cli.data.normalize import FULL_COUNT, Slant
-from backprop_cli.data.readers.shared import LEAST_INK, ProgressCallback, Wanted
+from backprop_cli.data.readers.shared import LEAST_INK, Header, ProgressCallback, Wanted
 from backprop_cli.data.resize import resized
 from backprop_cli.data.splits import SplitKind, Splits, split
 from backprop_cli.errors import DataError, quoted, require
@@ -40,8 +41,9 @@ READERS = {  # a file in `readers/` -> what a source of its form is called; aske
     "pens": "pens",
     "openml": "openml:NAME",
     "npz": "FILE.npz",
-    "npy": "FILE.npy (to be read only)",
-    "csv_file": "FILE.csv",
+    "npy": "FILE.npy",
+    "csv_file": "FILE.csv or another table",
+    "zip_file": "FILE.zip",
     "idx": "an idx3 file of images",
     "array_folder": "a folder",
     "picture_folder": "a folder",
@@ -75,6 +77,9 @@ class DataSettings:
         transpose: Of arrays: whether rows are columns, as in EMNIST; null: found out for digits, else they are not.
         classes: Names of the classes, in their order, or a mapping from label to name, such as `{10: "0"}`; null: the
             labels are the names.
+        label: Of tables: the name of the label's column, `first` or `last`; of pictures that lie in no folders of
+            classes: which word of their names; null: found out.
+        header: Of tables: whether the first row names the columns.
         skip_bad: Leave out bad rows and unreadable pictures instead of refusing the run.
         extra: Further sources that only training sees; a bare name stands for its source.
         augment: `kind: warps`, drawn afresh each epoch, or `kind: copies`, made once; null: the digits as they are.
@@ -92,6 +97,8 @@ class DataSettings:
     invert: Invert = "auto"
     transpose: bool | None = None
     classes: tuple[str, ...] | dict[str, str] | None = None
+    label: str | None = None
+    header: Header = "auto"
     skip_bad: bool = False
     extra: tuple[Extra, ...] = ()
     augment: Annotated[Warps | Copies, Field(discriminator="kind")] | None = None
@@ -163,9 +170,9 @@ def load_data(settings: DataSettings, progress: ProgressCallback = None, judge: 
 def load_test_data(
     settings: DataSettings, dataset: Dataset, progress: ProgressCallback = None, judge: Judge | None = None
 ) -> Dataset:
-    """Return the data set of `data.test_source`, brought to the form of `dataset`, which is trained on."""
+    """Return the data set of the test part, where it is a source of its own, in the form of `dataset`."""
     picture = None if dataset.is_raw else dataset.picture_size
-    source = settings.test_source or ""
+    source = source_of_test(settings) or ""
     return load_like(source, settings, picture, dataset.slant, is_raw=dataset.is_raw, progress=progress, judge=judge)
 
 
@@ -228,7 +235,15 @@ def load_like(
     Raises:
         DataError: There is no such source, or it is not what it should be; all bad rows are named, up to 10 of them.
     """
-    wanted = Wanted(picture or (8, 8), slant or "moments", settings.skip_bad, progress, layout)
+    wanted = Wanted(
+        picture or (8, 8),
+        slant or "moments",
+        settings.skip_bad,
+        progress,
+        layout,
+        label=settings.label,
+        header=settings.header,
+    )
     found = as_own_counts(renamed(_read(source, wanted), settings.classes))
     is_own = found.max_value > 0 or are_own_counts(found.pictures)
     if is_own and not is_raw:
@@ -251,7 +266,7 @@ def load_like(
     return resized(found, picture or (_side(height), _side(width)), slant, arrangement, progress)
 
 
-TABLES = ("openml", "npz", "npy", "csv_file", "idx", "array_folder")  # readers of rows
+TABLES = ("openml", "npz", "npy", "csv_file", "zip_file", "idx", "array_folder")  # readers of rows
 
 
 def is_table(source: str) -> bool:
@@ -259,13 +274,14 @@ def is_table(source: str) -> bool:
     return any(import_module(f"backprop_cli.data.readers.{name}").matches(source) for name in TABLES)
 
 
-def load_rows(source: str, *, skip_bad: bool = False) -> Dataset:
-    """Return the pictures of a table as they are in it, with or without labels, which are not looked at.
+def load_rows(source: str, settings: DataSettings) -> Dataset:
+    """Return the good rows of a table as they are in it, with or without labels, which are not looked at.
 
     Raises:
         DataError: It is not there, or not what it should be.
     """
-    return as_own_counts(_read(source, Wanted(skip_bad=skip_bad, only_pictures=True)))
+    wanted = Wanted(skip_bad=True, only_pictures=True, label=settings.label, header=settings.header)
+    return as_own_counts(_read(source, wanted))
 
 
 def load_labels(source: str, settings: DataSettings) -> Dataset:
@@ -274,7 +290,8 @@ def load_labels(source: str, settings: DataSettings) -> Dataset:
     Raises:
         DataError: It has none, is not there, or not what it should be.
     """
-    return renamed(_read(source, Wanted(skip_bad=True)), settings.classes)
+    wanted = Wanted(skip_bad=True, label=settings.label, header=settings.header)
+    return renamed(_read(source, wanted), settings.classes)
 
 
 def _side(side: int) -> int:
@@ -306,13 +323,29 @@ def load_source(
 
 
 def _read(source: str, wanted: Wanted) -> Dataset:
-    """Return a data set as its source has it: the readers are asked in turn, each imported when it is its turn."""
+    """Return a data set as its source has it."""
+    reader = _reader(source)
+    if reader is None:
+        raise DataError(f'data.source: "{source}" is none of {", ".join(dict.fromkeys(READERS.values()))}')
+    dataset: Dataset = reader.load(source, wanted)
+    return dataset
+
+
+def _reader(source: str) -> ModuleType | None:
+    """Return the reader of a source: they are asked in turn, each imported when it is its turn."""
     for name in READERS:
         reader = import_module(f"backprop_cli.data.readers.{name}")
         if reader.matches(source):
-            dataset: Dataset = reader.load(source, wanted)
-            return dataset
-    raise DataError(f'data.source: "{source}" is none of {", ".join(dict.fromkeys(READERS.values()))}')
+            return reader
+    return None
+
+
+def source_of_test(settings: DataSettings) -> str | None:
+    """Return where the test part comes from: as it was said, else what the source brings for it; None: split it off."""
+    if settings.test_source is not None or not settings.test_size or not is_path(settings.source):
+        return settings.test_source
+    find = getattr(_reader(settings.source), "test_source", None)
+    return None if find is None else find(settings.source)
 
 
 def split_kind(dataset: Dataset, settings: DataSettings) -> SplitKind:
@@ -329,6 +362,6 @@ def split_dataset(dataset: Dataset, settings: DataSettings) -> Splits:
         dataset.labels,
         dataset.groups,
         validation_size=settings.validation_size,
-        test_size=0.0 if settings.test_source else settings.test_size,
+        test_size=0.0 if source_of_test(settings) else settings.test_size,
         seed=settings.split_seed,
     )

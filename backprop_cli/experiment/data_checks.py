@@ -12,7 +12,7 @@ from backprop_cli.arrays import Rows
 from backprop_cli.data.arrangement import RANGES, even_rows
 from backprop_cli.data.augment import Warps
 from backprop_cli.data.dataset import Dataset
-from backprop_cli.data.sources import DataSettings, split_kind
+from backprop_cli.data.sources import DataSettings, source_of_test, split_kind
 from backprop_cli.data.splits import Splits
 from backprop_cli.errors import DataError
 from backprop_cli.files import clean
@@ -57,6 +57,8 @@ def sentence(dataset: Dataset, settings: DataSettings | None = None, warps: Warp
     text = f"{clean(dataset.name)}: {', '.join(parts)}; {len(classes)} classes: {told}"
     if settings is None:
         return text
+    test_source = source_of_test(settings)
+    text += f"; test {clean(test_source)}" if test_source is not None else ""
     return f"{text}; split {split_kind(dataset, settings)}" + (f", warps {warps.interpolation}" if warps else "")
 
 

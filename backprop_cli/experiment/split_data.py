@@ -12,7 +12,15 @@ from backprop_cli.config.config import Config, config_of
 from backprop_cli.config.mistakes import did_you_mean
 from backprop_cli.data.dataset import Dataset
 from backprop_cli.data.readers.shared import ProgressCallback
-from backprop_cli.data.sources import DataSettings, ExtraRows, load_data, load_extra, load_test_data, split_dataset
+from backprop_cli.data.sources import (
+    DataSettings,
+    ExtraRows,
+    load_data,
+    load_extra,
+    load_test_data,
+    source_of_test,
+    split_dataset,
+)
 from backprop_cli.data.splits import Splits
 from backprop_cli.errors import DataError
 from backprop_cli.experiment.data_checks import require_all_classes, warnings_of
@@ -54,15 +62,15 @@ class SplitData:
         splits = split_dataset(dataset, config.data)
         require_all_classes(dataset, splits, config.data)
         extra = extra_rows(config.data, dataset, progress)
-        if config.data.test_source is None:
+        if (test_source := source_of_test(config.data)) is None:
             return cls(dataset, dataset, splits, extra)
         test_dataset = load_test_data(config.data, dataset, progress, lies_transposed)
         if test_dataset.picture_size != dataset.picture_size:
             raise DataError(
-                f"data.test_source: {config.data.test_source}: pictures of {size_text(test_dataset)} do not go with "
+                f"data.test_source: {test_source}: pictures of {size_text(test_dataset)} do not go with "
                 f"those of {size_text(dataset)} that are trained on"
             )
-        test_dataset = with_classes(test_dataset, dataset.classes, where=f"data.test_source: {config.data.test_source}")
+        test_dataset = with_classes(test_dataset, dataset.classes, where=f"data.test_source: {test_source}")
         return cls(dataset, test_dataset, replace(splits, test=np.arange(len(test_dataset))), extra)
 
     @classmethod
@@ -87,11 +95,13 @@ class SplitData:
     @property
     def warnings(self) -> list[str]:
         """What is to be known of the data, in words: bad rows left out, and what speaks against the others."""
+        both = list({id(found): found for found in (self.dataset, self.test_dataset)}.values())
         left_out = [
             f"{dataset.name}: {dataset.n_skipped:,} bad row{'s' * (dataset.n_skipped > 1)} left out"
-            for dataset in {id(found): found for found in (self.dataset, self.test_dataset)}.values()
+            for dataset in both
             if dataset.n_skipped
         ]
+        left_out += [f"{dataset.name}: {note}" for dataset in both for note in dataset.notes]
         if self.dataset is self.test_dataset and self.dataset.name == "digits":
             return left_out  # known to be sound
         return left_out + list(warnings_of(self.dataset, self.test_dataset, self.splits))

@@ -17,6 +17,10 @@ from backprop_cli.data.readers import csv_file as tables
 from backprop_cli.data.sources import load_source
 from backprop_cli.errors import DataError
 
+NO_SQUARE = (
+    "pixels beside the label; a square number is wanted, such as 64 or 784 (an npz with images, (n, height, width), "
+    "holds pictures of any shape)"
+)
 ROWS = "3,0,1,2,255\n7,4,5,6,7\n3,8,9,10,11\n"
 PIXELS = [[[0, 1], [2, 255]], [[4, 5], [6, 7]], [[8, 9], [10, 11]]]
 
@@ -161,13 +165,18 @@ def test_a_label_too_long_and_a_quote_left_open_are_bad_rows(tmp_path: Path) -> 
         ("\n\n", ": no rows; labeled pictures are wanted"),
         ("label,a,b,c,d\n", ": no rows; labeled pictures are wanted"),
         ("label,a\n3,x\n", ": 1 bad row and no good one"),
-        ("3\n7\n", ", line 1: 0 pixels beside the label; a square number is wanted, such as 64 or 784"),
-        ("3;1;2\n7;1;2\n", ", line 1: 0 pixels beside the label; a square number is wanted, such as 64 or 784"),
-        ("3,1,2,3\n", ", line 1: 3 pixels beside the label; a square number is wanted, such as 64 or 784"),
-        ("label,a,b\n3,1\n", ", line 1: 2 pixels beside the label; a square number is wanted, such as 64 or 784"),
+        ("3\n7\n", f", line 1: 0 {NO_SQUARE}"),
+        ("3;1;2\n7;1;2\n", f", line 1: 2 {NO_SQUARE}"),
+        ("3,1,2,3,4\n7,1,2,3,4\n".replace(",4", ",4,5"), f", line 1: 5 {NO_SQUARE}"),
+        (
+            "3,1,2,3\n",
+            ", line 1: 4 pixels and no label; a column called label, labels, class, target, y, digit or category, or one "
+            "more column in front or behind, is wanted",
+        ),
+        ("label,a,b\n3,1\n", f", line 1: 2 {NO_SQUARE}"),
         (
             "label,a,b,c,class\n3,1,2,3,4\n",
-            ", line 1: 2 columns are named label, class, target, y, digit, category; one is wanted",
+            ", line 1: columns label and class may be the label; data.label=label or data.label=class says which",
         ),
         ("3,1\n3,2\n", ": 1 classes; 2 to 1,000 are wanted"),
     ],
@@ -183,7 +192,7 @@ def test_a_csv_that_is_not_there_or_no_file_is_refused(tmp_path: Path) -> None:
     assert problems(str(tmp_path / "pipe.csv")) == (f"{tmp_path}/pipe.csv: not a regular file",)
 
 
-@pytest.mark.parametrize("damage", [lambda raw: raw[:-9], lambda raw: b"no gzip", lambda raw: raw[:20] + b"\xff" * 20])
+@pytest.mark.parametrize("damage", [lambda raw: raw[:-9], lambda raw: raw[:20] + b"\xff" * 20])
 def test_a_damaged_gz_is_refused(damage: Any, tmp_path: Path) -> None:
     path = tmp_path / "a.csv.gz"
     content = np.random.default_rng(0).bytes(500).replace(b"\n", b"n")  # no line ends before the damage
@@ -306,7 +315,7 @@ def test_what_is_no_name_is_not_asked_for(name: str, openml: Any) -> None:
 @pytest.mark.parametrize(
     ("data", "target", "message"),
     [
-        (np.ones((3, 5)), TARGET, "5 pixels beside the label; a square number is wanted, such as 64 or 784"),
+        (np.ones((3, 5)), TARGET, f"5 {NO_SQUARE}"),
         (np.ones((3, 4), object), TARGET, "not a table of numbers"),
         (SimpleNamespace(toarray=None), TARGET, "not a table of numbers"),
         (np.ones((3, 4)), None, "not a table with one column of labels"),

@@ -1,20 +1,24 @@
-"""A folder with `images.npy`, `labels.npy` and perhaps `groups.npy`; the pictures stay on the disk."""
+"""A folder of arrays, such as `images.npy`, `labels.npy` and perhaps `groups.npy`; the pictures stay on the disk."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from backprop_cli.data.dataset import Dataset
-from backprop_cli.data.readers.shared import Wanted, dataset_of
-from backprop_cli.errors import DataError, reason_of
+from backprop_cli.data.readers.arrays import NAMES, chosen_arrays, dataset_of_arrays
+from backprop_cli.data.readers.npy import mapped
+from backprop_cli.data.readers.shared import Wanted, looked_into
 
 
 def matches(source: str) -> bool:
-    """Return whether a source is a folder with such a file."""
+    """Return whether a source is a folder with such a file, or with other arrays and no folders."""
     folder = Path(source)
-    return folder.is_dir() and any((folder / array).exists() for array in ("images.npy", "labels.npy"))
+    if not folder.is_dir():
+        return False
+    if any((folder / array).exists() for array in ("images.npy", "labels.npy")):
+        return True
+    inside = looked_into(folder)
+    return any(path.suffix == ".npy" for path in inside) and not any(path.is_dir() for path in inside)
 
 
 def load(source: str, wanted: Wanted) -> Dataset:
@@ -24,17 +28,10 @@ def load(source: str, wanted: Wanted) -> Dataset:
         DataError: An array is missing or damaged.
     """
     folder = Path(source)
-    found = {}
-    for name in ("images",) if wanted.only_pictures else ("images", "labels", "groups"):
-        path = folder / f"{name}.npy"
-        if not path.is_file():
-            if name == "groups":
-                continue
-            raise DataError(f"{path}: there is no such file; a folder needs images.npy and labels.npy")
-        try:
-            found[name] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except OSError as error:
-            raise DataError(f"{path}: {error.strerror or error}") from error
-        except Exception as error:  # NumPy raises a dozen kinds for a broken file
-            raise DataError(f"{path}: not a plain array ({reason_of(error)})") from error
-    return dataset_of(str(folder), found["images"], found.get("labels"), found.get("groups"), skip_bad=wanted.skip_bad)
+    paths = {path.stem: path for path in looked_into(folder) if path.suffix == ".npy"}
+    if {"images", "labels"} & set(paths):  # the names that are documented, whatever else lies there
+        paths = {kind: folder / f"{kind}.npy" for kind in NAMES if f"{kind}" in (*paths, "images", "labels")}
+        paths = {kind: path for kind, path in paths.items() if kind == "images" or not wanted.only_pictures}
+    arrays = {name: mapped(path) for name, path in paths.items()}
+    chosen = chosen_arrays(source, {name: array.shape for name, array in arrays.items()}, None)
+    return dataset_of_arrays(str(folder), {kind: arrays[name] for kind, name in chosen.items()}, wanted)

@@ -1,20 +1,24 @@
-"""CSV files in which a row is a label and the pixels of a square picture."""
+"""Tables of text in which a row is a label and the pixels of a square picture, or names a picture's file."""
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import math
 import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backprop_cli.data.dataset import Dataset
+from backprop_cli.data.readers.csv_columns import Columns, Delimiter, Dialect, cell_value, columns_of, dialect_of
 from backprop_cli.data.readers.shared import (
     A_PIXEL,
     LARGEST,
@@ -31,11 +35,15 @@ from backprop_cli.data.readers.shared import (
 from backprop_cli.errors import DataError, reason_of
 
 MAX_FILE = 2 * 1024**3  # bytes
-MAX_LINE = 16 * 1024**2  # bytes
+MAX_LINE = 16 * 1024**2  # characters
 MAX_LINES = 10_000_000
-LABEL_NAMES = ("label", "class", "target", "y", "digit", "category")
+MAX_SPARSE = 65_536  # pixels of a picture that is given by its ink alone
+SAMPLE = 200  # lines that tell how the others are to be read
+SAMPLE_SIZE = 64 * 1024**2  # characters
+SUFFIXES = (".csv", ".tsv", ".libsvm", ".svmlight", ".tra", ".tes")
 
 _BYTES = {str(k): k for k in range(256)}
+_SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # as spreadsheets write it into the first line
 
 
 class Place(NamedTuple):
@@ -46,130 +54,190 @@ class Place(NamedTuple):
 
 
 def matches(source: str) -> bool:
-    """Return whether a source is a CSV file, by its name."""
+    """Return whether a source is a table of text, by its name."""
     path = Path(source)
-    return path.name.lower().endswith((".csv", ".csv.gz")) and not path.is_dir()
+    return path.name.lower().removesuffix(".gz").endswith(SUFFIXES) and not path.is_dir()
 
 
 def load(source: str, wanted: Wanted) -> Dataset:
-    """Return the data set of a CSV file, plain or packed with gzip.
+    """Return the data set of a table, plain or packed with gzip.
 
     Args:
-        source: A row is a label and the pixels of a square picture, row by row. The label comes first, unless a header
-            names another column so (`LABEL_NAMES`).
-        wanted: Whether bad rows are left out.
+        source: A row is a label and the pixels of a square picture, row by row; see `read`.
+        wanted: Whether bad rows are left out, where the label is, and so on.
 
     Raises:
         DataError: It is not there or too large, its pixels make no square, or rows are bad; all of them are named.
     """
     path = Path(source)
-    bad, rows, labels, pictures = BadRows(str(path)), list[Place](), list[str](), list[NDArray[Any]]()
-    at: int | None = 0
-    n_pixels, n_rows, most = 0, 0, 0.0
     with unpacked(path) as file:
         if os.fstat(file.fileno()).st_size > MAX_FILE:
             raise DataError(f"{path}: larger than 2 GB; a folder with images.npy and labels.npy may be of any size")
-        for number, cells in _rows(path, file, bad):
-            if cells and not n_pixels:
-                at, is_header = _label_column(f"{path}, line {number}", cells)
-                if wanted.only_pictures and _are_all_pixels(cells):
-                    at = None
-                n_pixels = len(cells) - (at is not None)
-                square_side(f"{path}, line {number}", n_pixels)
-                if is_header:
-                    continue
-            n_rows += 1
-            if not cells:
-                continue
-            try:
-                least = -1.0 if most <= 1.0 else 0.0
-                label, pixels = _read_row(cells, at, n_pixels, least, only_pictures=wanted.only_pictures)
-            except ValueError as error:
-                bad.add(f"{path}, line {number}", str(error))
-                continue
-            most = max(most, float(pixels.max()))
-            rows.append(Place(n_rows - 1, number))
-            labels.append(label)
-            pictures.append(pixels)
-    good = range(len(labels)) if most <= 1.0 else _without_negative(path, rows, pictures, bad)
+        return read(str(path), file, wanted, folder=path.parent)
+
+
+def read(name: str, file: IO[bytes], wanted: Wanted, folder: Path | None = None) -> Dataset:
+    """Return the data set of an open table.
+
+    Args:
+        name: What messages call it.
+        file: UTF-8, or UTF-16 with its mark. Cells are parted by commas, semicolons, tabs or blanks; lines that begin
+            with # are left out; a header may name the columns (`csv_columns.LABEL_NAMES`); a line may also be a label
+            and `index:value`, as libsvm has it, or a label and the name of a picture's file.
+        wanted: Whether bad rows are left out, where the label is, and so on.
+        folder: Where the files that it names lie; None: it may name none.
+
+    Raises:
+        DataError: As `load`.
+    """
+    bad = BadRows(name)
+    lines = _lines(name, file, bad)
+    sample, size = [], 0
+    for number, line in lines:
+        sample.append((number, line))
+        size += len(line)
+        if len(sample) >= SAMPLE or size > SAMPLE_SIZE:
+            break
+    separator, sample = _without_comments(sample)
+    dialect = dialect_of([line for _, line in sample if line], separator)
+    rest = ((number, line) for number, line in lines if not line.startswith("#"))
+    if dialect.is_sparse:
+        return _read_sparse(name, chain(sample, rest), wanted, bad)
+    rows = _cells(name, chain(sample, rest), dialect, bad)
+    first = [cells for _, cells in _cells(name, sample, dialect, BadRows(name)) if cells]
+    if not first:
+        bad.raise_if_bad(0, skip=wanted.skip_bad)
+    where = f"{name}, line {sample[0][0]}"
+    columns = columns_of(where, first, header=wanted.header, label=wanted.label, only_pictures=wanted.only_pictures)
+    if columns.file is not None:
+        return _read_files(name, rows, columns, wanted, folder)
+    square_side(where, columns.n_pixels)
+    return _read_pixels(name, rows, columns, wanted, bad)
+
+
+def _read_pixels(
+    name: str, rows: Iterator[tuple[int, list[str]]], columns: Columns, wanted: Wanted, bad: BadRows
+) -> Dataset:
+    """Return the data set of rows that hold pixels."""
+    places, labels, pictures = list[Place](), list[str](), list[NDArray[Any]]()
+    n_rows, most = 0, 0.0
+    for k, (number, cells) in enumerate(rows):
+        if k == 0 and columns.is_header:
+            continue
+        n_rows += 1
+        if not cells:
+            continue
+        try:
+            least = -1.0 if most <= 1.0 else 0.0
+            label, pixels = _read_row(cells, columns, least, only_pictures=wanted.only_pictures)
+        except ValueError as error:
+            bad.add(f"{name}, line {number}", str(error))
+            continue
+        most = max(most, float(pixels.max()))
+        places.append(Place(n_rows - 1, number))
+        labels.append(label)
+        pictures.append(pixels)
+    good = range(len(labels)) if most <= 1.0 else _without_negative(name, places, pictures, bad)
     bad.raise_if_bad(len(good), skip=wanted.skip_bad)
-    side = square_side(str(path), n_pixels)
+    side = square_side(name, columns.n_pixels)
     names = None if wanted.only_pictures else np.array([labels[k] for k in good])
     images = np.stack([pictures[k] for k in good]).reshape(-1, side, side)
-    numbers = np.array([rows[k].row for k in good]) if bad.n else None
-    return dataset_of(str(path), images, names, n_skipped=bad.n, numbers=numbers)
+    numbers = np.array([places[k].row for k in good]) if bad.n else None
+    return dataset_of(name, images, names, n_skipped=bad.n, numbers=numbers)
 
 
-def _without_negative(path: Path, rows: list[Place], pictures: list[NDArray[Any]], bad: BadRows) -> list[int]:
+def _without_negative(name: str, places: list[Place], pictures: list[NDArray[Any]], bad: BadRows) -> list[int]:
     """Return which rows hold nothing below 0, and note the others, which came before the range was seen."""
     below = {k for k, pixels in enumerate(pictures) if pixels.dtype != np.uint8 and pixels.min() < 0.0}
     for k in sorted(below):
         worst = int((pictures[k] < 0.0).argmax())
-        bad.add(f"{path}, line {rows[k].line}", f'pixel {worst + 1:,} is "{pictures[k][worst]:g}"; {A_PIXEL}')
+        bad.add(f"{name}, line {places[k].line}", f'pixel {worst + 1:,} is "{pictures[k][worst]:g}"; {A_PIXEL}')
     return [k for k in range(len(pictures)) if k not in below]
 
 
-def _rows(path: Path, file: BinaryIO, bad: BadRows) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of each line that is not blank, counted from 1, and its cells; none where it is bad."""
-    n_bytes = number = 0
-    while line := file.readline(MAX_LINE + 1):
-        number += 1
-        n_bytes += len(line)
-        if len(line) > MAX_LINE:
-            raise DataError(f"{path}, line {number}: more than 16 MB")
-        if n_bytes > MAX_UNPACKED or number > MAX_LINES:
-            raise DataError(
-                f"{path}: more than {'4 GB unpacked' if n_bytes > MAX_UNPACKED else f'{MAX_LINES:,} lines'}"
-            )
-        if not line.strip():
-            continue
+# ---- lines and cells -----------------------------------------------------------------------------------------------
+
+
+def _lines(name: str, file: IO[bytes], bad: BadRows) -> Iterator[tuple[int, str]]:
+    """Yield the number of each line that is not blank, counted from 1, and its text; none where that is no text."""
+    head = file.read(3)
+    file.seek(0)
+    is_wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    encoding, errors = ("utf-16", "replace") if is_wide else ("utf-8-sig", "surrogateescape")
+    text = io.TextIOWrapper(file, encoding, errors, newline=None)
+    n_characters = number = 0
+    try:
+        while line := text.readline(MAX_LINE + 1):
+            number += 1
+            n_characters += len(line)
+            if len(line) > MAX_LINE:
+                raise DataError(f"{name}, line {number}: more than 16 MB")
+            if n_characters > MAX_UNPACKED or number > MAX_LINES:
+                too_much = "4 GB unpacked" if n_characters > MAX_UNPACKED else f"{MAX_LINES:,} lines"
+                raise DataError(f"{name}: more than {too_much}")
+            if not line.strip():
+                continue
+            if not line.isascii() and any("\ud800" <= one <= "\udfff" or one == "\ufffd" for one in line):
+                bad.add(f"{name}, line {number}", "not UTF-8 text")
+                line = ""
+            yield number, line
+    finally:
+        with suppress(ValueError, OSError):
+            text.detach()
+
+
+def _without_comments(sample: list[tuple[int, str]]) -> tuple[Delimiter | None, list[tuple[int, str]]]:
+    """Return the delimiter that the first line may say, and the lines without comments; `# a,b,c` may be a header."""
+    separator = None
+    if sample and (said := _SEPARATOR.fullmatch(sample[0][1].strip())) is not None:
+        separator, sample = said[1], sample[1:]
+    comments = [one for one in sample if one[1].startswith("#")]
+    data = [one for one in sample if not one[1].startswith("#")]
+    if comments and data:
+        number, line = comments[-1]
+        dialect, words = dialect_of([text for _, text in data if text], separator), line.lstrip("# ")  # type: ignore[arg-type]
+        with suppress(csv.Error):
+            if data[0][1] and len(dialect.cells(words)) == len(dialect.cells(data[0][1])) > 1:
+                data = [(number, words), *data]
+    return separator, data  # type: ignore[return-value]
+
+
+def _cells(
+    name: str, lines: Iterator[tuple[int, str]] | list[tuple[int, str]], dialect: Dialect, bad: BadRows
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of each line and its cells; none where it is bad."""
+    for number, line in lines:
+        cells: list[str] = []
         try:
-            yield number, next(csv.reader([line.decode("utf-8-sig" if number == 1 else "utf-8")]))
-        except UnicodeDecodeError:
-            bad.add(f"{path}, line {number}", "not UTF-8 text")
-            yield number, []
+            cells = dialect.cells(line) if line else []
         except csv.Error as error:
-            bad.add(f"{path}, line {number}", f"not a row of a CSV file ({reason_of(error)})")
-            yield number, []
-
-
-def _label_column(where: str, cells: list[str]) -> tuple[int, bool]:
-    """Return the column of the label, and whether this first row is a header."""
-    found = [k for k, cell in enumerate(cells) if cell.strip().lower() in LABEL_NAMES]
-    if len(found) > 1:
-        raise DataError(f"{where}: {len(found)} columns are named {', '.join(LABEL_NAMES)}; one is wanted")
-    return (found[0], True) if found else (0, all(math.isnan(_cell_value(cell)) for cell in cells))
-
-
-def _are_all_pixels(cells: list[str]) -> bool:
-    """Return whether a first row has the pixels of a square picture and no label beside them."""
-    names = [cell.strip().lower() for cell in cells]
-    return not set(LABEL_NAMES) & set(names) and math.isqrt(len(cells)) ** 2 == len(cells) > 1
+            bad.add(f"{name}, line {number}", f"not a row of a CSV file ({reason_of(error)})")
+        yield number, cells
 
 
 def _read_row(
-    cells: list[str], at: int | None, n_pixels: int, least: float, *, only_pictures: bool = False
+    cells: list[str], columns: Columns, least: float, *, only_pictures: bool = False
 ) -> tuple[str, NDArray[Any]]:
     """Return the label ("" where there is none, or none is wanted) and the pixels, (n_pixels,), of one row.
 
     Args:
         cells: As they are in the file.
-        at: Where the label is; None: there is none.
-        n_pixels: How many there must be.
+        columns: Which is what.
         least: What a pixel may be: 0, or -1 as long as none was above 1.
         only_pictures: No label is wanted.
 
     Raises:
         ValueError: With what is wrong with it.
     """
-    n_beside = 0 if at is None else 1
-    if len(cells) != n_pixels + n_beside:
-        raise ValueError(f"{len(cells) - n_beside:,} pixels; {n_pixels:,} are wanted")
-    text = "" if at is None else cells.pop(at)
-    label = "" if only_pictures else _label(text)
+    if len(cells) != columns.n:
+        n_pixels = len(cells) - (columns.n - columns.n_pixels)
+        raise ValueError(f"{n_pixels:,} pixels; {columns.n_pixels:,} are wanted")
+    label = "" if only_pictures or columns.label is None else read_label(cells[columns.label])
+    for k in sorted((k for k in (columns.label, columns.left_out) if k is not None), reverse=True):
+        del cells[k]
     with suppress(KeyError):  # nearly always: five times as fast
         return label, np.frombuffer(bytes(map(_BYTES.__getitem__, cells)), np.uint8)
-    pixels = np.array([*map(_cell_value, cells)])
+    pixels = np.array([*map(cell_value, cells)])
     good = (pixels >= least) & (pixels <= LARGEST)  # false for what is not a number
     if not good.all():
         worst = int(good.argmin())
@@ -177,8 +245,12 @@ def _read_row(
     return label, as_bytes_if_exact(pixels)
 
 
-def _label(text: str) -> str:
-    """Return a label as a class's name; a whole number written as 7.0 or 7.000e+00 is 7."""
+def read_label(text: str) -> str:
+    """Return a label as a class's name; a whole number written as 7.0 or 7.000e+00 is 7.
+
+    Raises:
+        ValueError: It is empty, or no name.
+    """
     text = text.strip()
     if not text:
         raise ValueError("no label")
@@ -189,8 +261,80 @@ def _label(text: str) -> str:
     return text
 
 
-def _cell_value(text: str) -> float:
-    """Return a number, NaN for what is none (and for 1_0, which Python takes for one)."""
-    with suppress(ValueError):
-        return float(text) if "_" not in text else math.nan
-    return math.nan
+# ---- other kinds of rows -------------------------------------------------------------------------------------------
+
+
+def _read_sparse(name: str, lines: Iterator[tuple[int, str]], wanted: Wanted, bad: BadRows) -> Dataset:
+    """Return the data set of lines that are a label and `index:value` of every pixel with ink, as libsvm has them."""
+    labels, rows, numbers, most = list[str](), list[dict[int, float]](), list[int](), 0
+    for n, (number, line) in enumerate(lines):
+        try:
+            label, *cells = line.partition("#")[0].split() or [""]
+            labels.append(read_label(label))
+            rows.append(dict(_sparse_cell(cell) for cell in cells))
+            numbers.append(n)
+            most = max(most, *rows[-1], 0)
+        except ValueError as error:
+            labels = labels[: len(rows)]
+            bad.add(f"{name}, line {number}", str(error))
+    bad.raise_if_bad(len(rows), skip=wanted.skip_bad)
+    start = 0 if any(0 in row for row in rows) else 1
+    side = math.isqrt(max(0, most - start)) + 1  # the last pixels may be blank in all of them
+    if len(rows) * side * side * 4 > MAX_UNPACKED:
+        raise DataError(f"{name}: more than 4 GB unpacked")
+    images = np.zeros((len(rows), side * side), np.float32)
+    for k, row in enumerate(rows):
+        images[k, [index - start for index in row]] = [*row.values()]
+    pictures = as_bytes_if_exact(images).reshape(-1, side, side)
+    names = None if wanted.only_pictures else np.array(labels)
+    return dataset_of(name, pictures, names, n_skipped=bad.n, numbers=np.array(numbers) if bad.n else None)
+
+
+def _sparse_cell(cell: str) -> tuple[int, float]:
+    """Return the index and the value of `index:value`."""
+    index, _, text = cell.partition(":")
+    value = cell_value(text)
+    if not index.isdecimal() or len(index) > 6 or int(index) > MAX_SPARSE:
+        raise ValueError(f'"{cell[:20]}": an index of at most {MAX_SPARSE:,} and a value are wanted')
+    if not 0.0 <= value <= LARGEST:
+        raise ValueError(f'pixel {index} is "{text[:20]}"; {A_PIXEL}')
+    return int(index), value
+
+
+def _read_files(
+    name: str, rows: Iterator[tuple[int, list[str]]], columns: Columns, wanted: Wanted, folder: Path | None
+) -> Dataset:
+    """Return the data set of rows that name picture files, which lie in the table's own folder or below it.
+
+    Raises:
+        DataError: A file lies elsewhere, is not there or no picture; all of them are named.
+    """
+    from backprop_cli.data.readers.picture_folder import read_files
+
+    if folder is None or columns.file is None:
+        raise DataError(f"{name}: names picture files, which it may not inside a zip; unpack it")
+    bad, files = BadRows(name), []
+    for k, (number, cells) in enumerate(rows):
+        if (k == 0 and columns.is_header) or not cells:
+            continue
+        try:
+            if len(cells) != columns.n:
+                raise ValueError(f"{len(cells)} cells; {columns.n} are wanted")
+            label = "" if columns.label is None else read_label(cells[columns.label])
+            files.append((label, _inside(folder, cells[columns.file].strip())))
+        except ValueError as error:
+            bad.add(f"{name}, line {number}", str(error))
+    return read_files(name, files, wanted, bad)
+
+
+def _inside(folder: Path, text: str) -> str:
+    """Return the path of a file that a table names.
+
+    Raises:
+        ValueError: It, or where a link leads, is not in the table's folder.
+    """
+    path = folder / text.replace("\\", "/")
+    with suppress(OSError, RuntimeError, ValueError):
+        if path.resolve().is_relative_to(folder.resolve()):
+            return str(path)
+    raise ValueError(f'"{text[:80]}" is not in the folder of the table')

@@ -8,10 +8,10 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +29,11 @@ MAX_ALIKE = 3  # where all of them are bad
 MAX_NAME = 100  # characters of a class's name
 LARGEST = float(np.finfo(np.float32).max)
 A_PIXEL = "a finite number of at least 0 is wanted"
+_GZIP = b"\x1f\x8b"  # how such a file begins. Source: RFC 1952, section 2.3.1
 LEAST_INK = 1e-9  # full ink that inputs can be divided by
 
 
+Header = Literal["auto", "yes", "no"]
 ProgressCallback = Callable[[int, int], None] | None  # is told how many picture files of how many have been read
 
 
@@ -46,6 +48,9 @@ class Wanted:
         progress: Is told how many picture files of how many have been read.
         layout: How the ink of picture files is laid instead, for a network that sees rows as they are.
         only_pictures: Labels are not asked for, and those that are there are not looked at.
+        label: Where the labels are: a column's name, `first` or `last` (of columns, or of the words of a picture's
+            name); None: find out.
+        header: Whether the first row of a table names the columns.
     """
 
     picture: tuple[int, int] = (8, 8)
@@ -54,6 +59,8 @@ class Wanted:
     progress: ProgressCallback = None
     layout: Layout | None = None
     only_pictures: bool = False
+    label: str | None = None
+    header: Header = "auto"
 
 
 class BadRows:
@@ -111,16 +118,31 @@ def open_data(path: Path) -> BinaryIO:
         raise DataError(f"{path}: {error.strerror or error}") from error
 
 
+def parted(source: str, ending: str) -> tuple[str, str | None]:
+    """Return the name of a file and the part that stands behind a `#`, unless there is a file of the whole name."""
+    name, mark, part = source.rpartition("#")
+    return (name, part) if mark and name.lower().endswith(ending) and not Path(source).exists() else (source, None)
+
+
+def looked_into(folder: Path) -> list[Path]:
+    """Return what lies in a folder, in order; nothing where it may not be looked into: that is said when it is read."""
+    with suppress(OSError):
+        return sorted(folder.iterdir())
+    return []
+
+
 @contextmanager
 def unpacked(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that may be packed with gzip, which its name then says.
+    """Open a file that may be packed with gzip, whatever its name says: browsers unpack and keep the name.
 
     Raises:
         DataError: It is not there, no regular file, or damaged (also while it is read inside the block).
     """
     with open_data(path) as file:
         try:
-            yield gzip.GzipFile(fileobj=file) if path.suffix.lower() == ".gz" else file  # type: ignore[misc]
+            is_packed = file.read(2) == _GZIP
+            file.seek(0)
+            yield gzip.GzipFile(fileobj=file) if is_packed else file  # type: ignore[misc]
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{path}: damaged ({reason_of(error)})") from error
 
@@ -262,5 +284,8 @@ def square_side(where: str, n_pixels: int) -> int:
     """Return the side of the square that pixels make."""
     side = math.isqrt(max(0, n_pixels))
     if n_pixels < 1 or side * side != n_pixels:
-        raise DataError(f"{where}: {n_pixels:,} pixels beside the label; a square number is wanted, such as 64 or 784")
+        raise DataError(
+            f"{where}: {n_pixels:,} pixels beside the label; a square number is wanted, such as 64 or 784 (an npz with "
+            "images, (n, height, width), holds pictures of any shape)"
+        )
     return side
