@@ -23,6 +23,7 @@ from backprop_cli.config.config import (
     read_config,
 )
 from backprop_cli.config.schema import json_schema
+from backprop_cli.config.short_forms import spell_out
 from backprop_cli.data.augment import Warps
 from backprop_cli.data.sources import DataSettings
 from backprop_cli.engine.activations import ACTIVATIONS
@@ -35,6 +36,9 @@ from backprop_cli.engine.training import EarlyStopping, TrainingSettings
 from backprop_cli.errors import ConfigError
 
 KEYS = "name, seed, data, network, loss, optimizer, schedule, training, ensemble, calibration"
+NO_ANCHORS = "anchors and aliases are not allowed; write the settings out"
+IN_QUOTES = "a backslash in double quotes begins an escape; put a Windows path in single quotes, or write it with /"
+NO_TABS = "a tab as indentation; indent with blanks, not tabs"
 ACTIVATION_NAMES = ", ".join(ACTIVATIONS)
 
 
@@ -191,6 +195,22 @@ def test_the_name_is_the_one_given_where_the_text_has_none() -> None:
     assert read_config("seed: 1", where="a", default_name="ça va").name == "run"
 
 
+def test_a_tab_is_a_blank_where_it_indents_nothing() -> None:
+    assert read("seed:\t1\t# one\n\t\n\t# two\ndata:\t{split:\tordered}\t\n") == read("seed: 1\ndata: {split: ordered}")
+    assert read('{\n\t"seed": 1,\n\t"loss": {\n\t\t"name": "mse"\n\t}\n}') == read("seed: 1\nloss: {name: mse}")
+
+
+def test_a_windows_path_is_read_in_single_quotes_in_none_and_with_its_backslashes_doubled() -> None:
+    for path in (r"'C:\new\a.npz'", r"C:\new\a.npz", r'"C:\\new\\a.npz"'):
+        assert read(f"data: {{source: {path}}}").data.source.endswith(r"C:\new\a.npz")
+
+
+def test_what_older_runs_wrote_is_read() -> None:  # PyYAML's own escapes, in a path from the root
+    text = r'data: {source: "/my\_\L\tdata.npz", test_source: "/\xE9\u0119.npz"}'
+    data = read_config(text, where="my.yaml", saved=True).data
+    assert (data.source, data.test_source) == ("/my\xa0\u2028\tdata.npz", "/éę.npz")
+
+
 # ---- one line for each mistake -------------------------------------------------------------------------------------
 
 LINES = [
@@ -251,6 +271,7 @@ LINES = [
     ("lr: 0.1", "my.yaml:1: lr: unknown key; did you mean optimizer.learning_rate?"),
     ("alpha: 0.1", "my.yaml:1: alpha: unknown key; did you mean optimizer.weight_decay?"),
     ("hidden_layer_sizes: [3]", "my.yaml:1: hidden_layer_sizes: unknown key; did you mean network.layers?"),
+    ("model: {units: 3}", "my.yaml:1: model: unknown key; did you mean network?"),
     ("max_iter: 3", "my.yaml:1: max_iter: unknown key; did you mean training.epochs?"),
     ("random_state: 3", "my.yaml:1: random_state: unknown key; did you mean seed?"),
     ("validation_split: 3", "my.yaml:1: validation_split: unknown key; did you mean data.validation_size?"),
@@ -266,8 +287,9 @@ LINES = [
     ("training: {epochs: '40'}", 'my.yaml:1: training.epochs: "40" is not a whole number; take the quotes away'),
     ("training: {epochs: 012}", 'my.yaml:1: training.epochs: "012" is not a whole number'),
     ("training: {epochs: 1_000}", 'my.yaml:1: training.epochs: "1_000" is not a whole number'),
+    ("training: {epochs: 32.0}", 'my.yaml:1: training.epochs: "32.0" is not a whole number; write 32'),
     ("training: {epochs: 1.5}", 'my.yaml:1: training.epochs: "1.5" is not a whole number'),
-    ("training: {epochs: 1e3}", 'my.yaml:1: training.epochs: "1e3" is not a whole number'),
+    ("training: {epochs: 1e3}", 'my.yaml:1: training.epochs: "1e3" is not a whole number; write 1000'),
     ("seed: true", 'my.yaml:1: seed: "true" is not a whole number'),
     ("optimizer: {learning_rate: yes}", 'my.yaml:1: optimizer.learning_rate: "yes" is not a number'),
     ("optimizer: {learning_rate: null}", 'my.yaml:1: optimizer.learning_rate: "null" is not a number'),
@@ -302,22 +324,35 @@ LINES = [
         f'my.yaml:1: optimizer.name: "adm" is not one of {", ".join(OPTIMIZERS)}; did you mean "adam"?',
     ),
     (
-        "schedule: {name: cosine}",
-        'my.yaml:1: schedule.name: "cosine" is not one of constant, warmup_cosine, one_cycle, step;'
+        "schedule: {name: cosines}",
+        'my.yaml:1: schedule.name: "cosines" is not one of constant, warmup_cosine, one_cycle, step;'
         ' did you mean "warmup_cosine"?',
     ),
     (
         "loss: {name: mse, output: softmx}",
         'my.yaml:1: loss.output: "softmx" is not one of softmax, sigmoid; did you mean "softmax"?',
     ),
-    ("calibration: platt", "my.yaml:1: calibration: a mapping is wanted, not platt"),
+    ("calibration: platt", 'my.yaml:1: calibration.temperature: "platt" is not a number'),
     # shapes
-    ("loss: mse", "my.yaml:1: loss: a mapping is wanted, not mse"),
+    ("loss: [mse]", 'my.yaml:1: loss: a mapping is wanted, not ["mse"]'),
+    ("\nloss: mze", 'my.yaml:2: loss.name: "mze" is not one of cross_entropy, mse; did you mean "mse"?'),
+    ("optimizer: off", "my.yaml:1: optimizer: a mapping is wanted, not off"),
+    ("optimizer: none", f'my.yaml:1: optimizer.name: "none" is not one of {", ".join(OPTIMIZERS)}'),
     ("data: null", "my.yaml:1: data: a mapping is wanted, not null"),
     ("optimizer: []", "my.yaml:1: optimizer: a mapping is wanted, not []"),
     ("training: {early_stopping: true}", "my.yaml:1: training.early_stopping: a mapping is wanted, not true"),
     ("network: {layers: 64}", "my.yaml:1: network.layers: a list is wanted, such as [{units: 64}], not 64"),
-    ("network: {layers: [64]}", "my.yaml:1: network.layers[0]: a mapping is wanted, not 64"),
+    (
+        "network:\n  layers:\n    - 64\n    - '32'",
+        'my.yaml:4: network.layers[1].units: "32" is not a whole number; take the quotes away',
+    ),
+    ("network: {layers: [64, 0]}", "my.yaml:1: network.layers[1].units: 0 is not in 1 to 65,536"),
+    (
+        "training:\n  early_stopping: 5e-1",
+        'my.yaml:2: training.early_stopping.patience: "5e-1" is not a whole number',
+    ),
+    ("data: {transpose: none}", 'my.yaml:1: data.transpose: "none" is neither true nor false'),
+    ("data: {split: none}", 'my.yaml:1: data.split: "none" is not one of writers, stratified, ordered'),
     ("network:\n  layers:\n    - {activation: relu}", "my.yaml:3: network.layers[0].units: missing"),
     # ranges
     ("seed: -1", "my.yaml:1: seed: -1 should be greater than or equal to 0"),
@@ -343,13 +378,13 @@ LINES = [
     ),
     *(
         (f"name: {name}", "my.yaml:1: name: must be 1 to 64 letters, digits, dots, dashes or underlines, no dot first")
-        for name in ("../x", ".hidden", "a/b", "a b", "ä", "x" * 65, '""', '"a\\n"')
+        for name in ("../x", ".hidden", "a/b", "a b", "ä", "x" * 65, '""', '"a\\x0a"')
     ),
     # YAML itself
-    ("seed: 1\nname: a\nseed: 2", "my.yaml:3: seed: given twice"),
-    ("data:\n  split: ordered\n  'split': writers", "my.yaml:3: data.split: given twice"),
-    ("seed: &x 1", "my.yaml:1: anchors and aliases are not allowed"),
-    ("seed: 1\nensemble: *x", "my.yaml:2: anchors and aliases are not allowed"),
+    ("seed: 1\nname: a\nseed: 2", "my.yaml:3: seed: given twice; keep one"),
+    ("data:\n  split: ordered\n  'split': writers", "my.yaml:3: data.split: given twice; keep one"),
+    ("seed: &x 1", f"my.yaml:1: {NO_ANCHORS}"),
+    ("seed: 1\nensemble: *x", f"my.yaml:2: {NO_ANCHORS}"),
     ("seed: !!int 1", "my.yaml:1: tags are not allowed"),
     ("!mine\nseed: 1", "my.yaml:1: tags are not allowed"),
     ("data: !!python/object/apply:os.getcwd []", "my.yaml:1: tags are not allowed"),
@@ -359,7 +394,24 @@ LINES = [
     ("\n\njust words", "my.yaml:1: a mapping of settings is wanted, such as `seed: 0`"),
     ("", "my.yaml: empty; start from a bundled config"),
     ("# nothing\n", "my.yaml: empty; start from a bundled config"),
-    ("seed: 1\n\tname: x", "my.yaml:2: found character '\\t' that cannot start any token"),
+    ("seed: 1\n\tname: x", f"my.yaml:2: {NO_TABS}"),
+    ("network:\n\tlayers: []", f"my.yaml:2: {NO_TABS}"),
+    ("network:\n  layers:\n  -\tunits: 4", f"my.yaml:3: {NO_TABS}"),
+    *(
+        (f"seed: 1\ndata:\n  source: {path}", f"my.yaml:3: {IN_QUOTES}")
+        for path in (
+            *(
+                r'"C:\Users\me\mnist.npz"',
+                r'"C:\new"',
+                r'"C:\xfa.npz"',
+                r'"d:\"',
+                r'"data\new.npz"',
+                r'"\\server\share"',
+            ),
+            *(r'"D:\\data\train"', r'"..\_data"', r'"C:\mnist"', r'"D:\u0041"'),
+        )
+    ),
+    ('training: {early_stopping: {monitor: "val\\_loss"}}', f"my.yaml:1: {IN_QUOTES}"),
     ("seed: [1", "my.yaml:1: expected ',' or ']', but got '<stream end>'"),
 ]
 
@@ -443,7 +495,7 @@ def test_a_hint_never_names_the_very_key_that_is_wrong() -> None:
 def test_hints_at_other_spellings_name_keys_that_exist() -> None:
     parts = [json_schema(), *json_schema()["$defs"].values()]
     known = {key for part in parts for key in part["properties"]}
-    for meant in mistakes._ELSEWHERE.values():
+    for meant in (mistakes._ELSEWHERE | mistakes._SECTIONS_ELSEWHERE).values():
         assert {re.sub(r"\[0\]", "", key) for key in meant.split(".")} <= known, meant
 
 
@@ -458,7 +510,7 @@ def test_a_name_of_null_is_told_in_yamls_words() -> None:
 
 
 def test_a_file_name_with_a_nul_character_is_refused_by_its_place() -> None:
-    (line,) = problems('data:\n  source: "a\\0b.npz"')
+    (line,) = problems('data:\n  source: "a\\x00b.npz"')
     assert line.startswith("my.yaml:2: data.source: ")
 
 
@@ -511,7 +563,7 @@ def test_the_last_override_wins() -> None:
         ("optimizer[0]=1", "optimizer is not a list"),
         ("optimizer.name.x=1", "optimizer.name is not a mapping"),
         ("seed=[1", "expected ',' or ']', but got '<stream end>'"),
-        ("seed=&a 1", "anchors and aliases are not allowed"),
+        ("seed=&a 1", NO_ANCHORS),
         ("name=no", "name: text is wanted, and no is none in YAML; put it in quotes"),
         *((wrong, "KEY=VALUE is wanted, such as optimizer.learning_rate=1e-2") for wrong in ("seed", "=1", "a..b=1")),
     ],
@@ -588,7 +640,16 @@ def test_every_config_comes_back_from_its_yaml_and_from_its_dict(made: Config) -
     assert config_of(made.to_dict(), where="model") == made
 
 
-@pytest.mark.parametrize("file", ["ö.npz", "\u2028.npz", "\x7f.npz", "a: b #c.npz", "\N{GRINNING FACE}.npz"])
+@given(configs)
+def test_the_long_form_is_what_it_is(made: Config) -> None:
+    source = yaml_reader.Source(made.to_dict(), {}, {})
+    spell_out(source, Config)
+    assert source.data == made.to_dict()
+
+
+@pytest.mark.parametrize(
+    "file", ["ö.npz", "a\xa0b.npz", "a\nb\tc.npz", "\u2028.npz", "\x7f.npz", "a: b #c.npz", "\N{GRINNING FACE}.npz"]
+)
 def test_an_odd_file_name_comes_back(file: str) -> None:
     made = Config(data=DataSettings(source=f"/data/{file}"))
     assert read(made.to_yaml()) == made
@@ -649,7 +710,22 @@ def test_text_that_is_not_utf_8_is_refused_with_its_line(tmp_path: Path) -> None
     path.write_bytes(b"seed: 5\nname: \xe9t\xe9\n")
     with pytest.raises(ConfigError) as caught:
         load_config(str(path))
-    assert str(caught.value) == f"{path}:2: not UTF-8 text"
+    assert str(caught.value) == f"{path}:2: not UTF-8 text; save the file as UTF-8"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_text_is_read_as_editors_on_windows_save_it(encoding: str, end: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(f"seed: 5{end}data: {{source: é.npz}}{end}".encode(encoding))
+    assert load_config(path).data.source == str(tmp_path / "é.npz")
+
+
+def test_utf_16_that_breaks_off_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes("seed: 5".encode("utf-16")[:-1])
+    with pytest.raises(ConfigError, match=r"mine\.yaml:1: not UTF-8 text; save the file as UTF-8$"):
+        load_config(path)
 
 
 def test_a_missing_file_is_refused_with_the_names_there_are() -> None:
@@ -673,6 +749,11 @@ def test_paths_in_a_file_are_relative_to_its_folder(tmp_path: Path, monkeypatch:
     data = load_config("sub/mine.yaml").data
     assert (data.source, data.test_source) == (str(tmp_path / "sub/a.npz"), str(tmp_path / "b.npz"))
     assert load_config("sub/mine.yaml", ["data.source=digits"]).data.source == "digits"
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_config({"data": {"source": "~/a.npz"}}).data.source == str(tmp_path / "a.npz")
 
 
 def test_what_openml_calls_a_data_set_is_no_path(tmp_path: Path) -> None:

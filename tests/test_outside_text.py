@@ -115,7 +115,7 @@ def test_names_of_runs_and_files_are_text(work: Path) -> None:
 @pytest.mark.parametrize("key", ["name", "data.source", "optimizer.name", "seed", "network.layers"])
 def test_values_of_a_config_are_text(work: Path, command: tuple[str, ...], key: str) -> None:
     section, _, inner = key.partition(".")
-    value = '"[bold]x[/bold]\\e[2J\\u202e\\n"'
+    value = '"[bold]x[/bold]\\x1b[2J\\u202e\\x0a"'
     Path("c.yaml").write_text(f"{section}: {value}\n" if not inner else f"{section}: {{{inner}: {value}}}\n")
     is_shown = key == "data.source" and command[0] == "config"  # whether there is such a file is not asked yet
     said(*command, "c.yaml", code=0 if is_shown else 2, n_errors=0 if is_shown else 1)

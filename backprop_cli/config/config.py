@@ -6,6 +6,7 @@ and unknown keys, each settings class its own ranges.
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import errno
 import functools
@@ -22,7 +23,8 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from backprop_cli.config.mistakes import did_you_mean, explain, tag_of, value_at
-from backprop_cli.config.older import as_first_written, modernized, modernized_calibration
+from backprop_cli.config.older import as_first_written, modernized
+from backprop_cli.config.short_forms import spell_out
 from backprop_cli.config.yaml_reader import MAX_PROBLEMS, Source, as_plain, override, parse, put, write
 from backprop_cli.data.augment import Warps
 from backprop_cli.data.sources import DataSettings, is_path
@@ -170,19 +172,20 @@ def _completed(
     source: Source, where: str, overrides: Overrides, option: str, default_name: str, folder: Path | None
 ) -> Config:
     """Put overrides and what is implied into plain data, and return the config."""
+    spell_out(source, Config)
     if isinstance(overrides, Mapping):
         for key, value in overrides.items():
             plain = as_plain(value, f"{option}{key}")
             put(source, f"{option}{key}={json.dumps(plain, ensure_ascii=False)}", key, Source(plain, {}, {}))
+            spell_out(source, Config)
     else:
         for change in overrides:
             override(source, change, option)
+            spell_out(source, Config)
     source.data.setdefault("name", default_name if _NAME.fullmatch(default_name) else "run")
     for path, default in DEFAULT_KINDS.items():
         if isinstance(section := value_at(source.data, path.split(".")), dict):
             section.setdefault(tag_of(default), getattr(default, tag_of(default)))
-    _spell_out_extra(source.data.get("data"))
-    source.data = modernized_calibration(source.data)
     _resolve_paths(source.data.get("data"), folder)
     return _validated(source, where)
 
@@ -213,21 +216,13 @@ def adapter() -> TypeAdapter[Config]:
     return TypeAdapter(Config)
 
 
-def _spell_out_extra(data: Any) -> None:
-    """Let bare names in `data.extra` stand for sources."""
-    extra = data.get("extra") if isinstance(data, dict) else None
-    if isinstance(extra, str | list):
-        named = [extra] if isinstance(extra, str) else extra
-        data["extra"] = [{"source": one} if isinstance(one, str) else one for one in named]
-
-
 def _resolve_paths(data: Any, folder: Path | None) -> None:
-    """Make file names in the data section absolute, so that the saved config finds them from anywhere."""
+    """Make file names in the data section absolute, so that the saved config finds them from anywhere; `~` is home."""
     if isinstance(data, dict):
         for key in ("source", "test_source"):
             value = data.get(key)
             if isinstance(value, str) and is_path(value):
-                data[key] = os.path.abspath((folder or Path()) / value)  # noqa: PTH100  (`resolve` asks the disk)
+                data[key] = os.path.abspath((folder or Path()) / os.path.expanduser(value))  # noqa: PTH100, PTH111  (`resolve` asks the disk)
         for one in data["extra"] if isinstance(data.get("extra"), list) else []:
             _resolve_paths(one, folder)
 
@@ -302,7 +297,7 @@ def load_config(reference: str | Path | Mapping[str, Any], overrides: Overrides 
 
 
 def read_config_text(path: Path) -> str:
-    """Return the text of a config file, UTF-8, with or without a byte order mark.
+    """Return the text of a config file: UTF-8, with or without a byte order mark, or UTF-16 with one.
 
     Raises:
         ConfigError: It is not there, too large, or no text.
@@ -320,8 +315,9 @@ def read_config_text(path: Path) -> str:
 
 
 def _decode(raw: bytes, where: str) -> str:
+    """Return the text of UTF-8, or of UTF-16 that says so by its byte order mark."""
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode("utf-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        raise ConfigError(f"{where}:{line}: not UTF-8 text") from error
+        raise ConfigError(f"{where}:{line}: not UTF-8 text; save the file as UTF-8") from error

@@ -61,6 +61,8 @@ _ELSEWHERE = {
     "label_smoothing": "loss.label_smoothing",
 }
 
+_SECTIONS_ELSEWHERE = {"model": "network", "architecture": "network"}
+
 _FORMER = {  # what older versions said
     "through_normalizer": "say `kind: copies` for `true`; for `false`, `kind: warps` without copies and thickness",
 }
@@ -137,7 +139,7 @@ def value_at(data: Any, path: Sequence[str | int]) -> Any:
 
 def _message(item: Any, path: tuple[str | int, ...], source: Source, record: Any) -> str:
     kind, value = item["type"], item["input"]
-    text = _short(source.texts.get(path, value if isinstance(value, str) else json.dumps(value)))
+    text = _written(source, path, value)
     if kind in _UNKNOWN:
         return f"unknown key{_nearest_key(path, source.data, record)}"
     if kind.startswith("union_tag_"):
@@ -145,7 +147,7 @@ def _message(item: Any, path: tuple[str | int, ...], source: Source, record: Any
         names = [getattr(settings, key) for settings in classes_at(path, source.data, record)]
         if kind == "union_tag_not_found":
             return f"missing; one of {', '.join(names)}"
-        tag = _short(source.texts.get((*path, key), json.dumps(value[key])))
+        tag = _written(source, (*path, key), value[key])
         return f'"{tag}" is not one of {", ".join(names)}{did_you_mean(tag, names)}'
     if kind == "literal_error":
         names = re.findall(r"'([^']*)'", item["ctx"]["expected"])
@@ -157,7 +159,7 @@ def _message(item: Any, path: tuple[str | int, ...], source: Source, record: Any
     if kind == "finite_number":
         return f"{text} is not a finite number"
     if kind.startswith("int_"):
-        return f'"{text}" is not a whole number{_no_quotes(value)}'
+        return f'"{text}" is not a whole number{_no_quotes(value) or _no_point(text)}'
     if kind.startswith("float_"):
         return f'"{text}" is not a number{_no_quotes(value)}'
     if kind.startswith("bool_"):
@@ -169,14 +171,21 @@ def _message(item: Any, path: tuple[str | int, ...], source: Source, record: Any
     return str(item["msg"]).replace("Input", text)
 
 
-def _short(text: str) -> str:
-    """Return what was written in one line of at most 80 characters."""
+def _written(source: Source, path: tuple[str | int, ...], value: Any) -> str:
+    """Return what was written there, in one line of at most 80 characters."""
+    text = source.texts.get(path, value if isinstance(value, str) else json.dumps(value))
     return " ".join(text.split())[:80]
 
 
 def _no_quotes(value: Any) -> str:
     """Return a hint where the text would have been a number without its quotes."""
     return "; take the quotes away" if isinstance(value, str) and FLOAT.fullmatch(value) else ""
+
+
+def _no_point(text: str) -> str:
+    """Return a hint where a whole number was written as `32.0` or `1e3`."""
+    is_whole = FLOAT.fullmatch(text) and abs(float(text)) < 1e15 and float(text).is_integer()
+    return f"; write {int(float(text))}" if is_whole else ""
 
 
 def did_you_mean(word: str, words: Sequence[str]) -> str:
@@ -191,13 +200,13 @@ def _nearest_key(path: tuple[str | int, ...], data: Any, record: Any) -> str:
     if key in _FORMER:
         return f"; {_FORMER[str(key)]}"
     classes = list(classes_at(parent, data, record))
-    settings = _chosen(classes, value_at(data, parent))
+    settings = chosen(classes, value_at(data, parent))
     here = [f.name for f in dataclasses.fields(settings)] if settings else []
     others = [c for c in classes if key in [f.name for f in dataclasses.fields(c)]]
     if others:
         kinds = " or ".join(getattr(other, tag_of(other)) for other in others)
         return f"; it goes with {tag_of(others[0])}: {kinds}"
-    known = _ELSEWHERE.get(str(key).lower())
+    known = (_ELSEWHERE | _SECTIONS_ELSEWHERE).get(str(key).lower())
     if known and known.rpartition(".")[2] in here:
         known = dotted([*parent, known.rpartition(".")[2]])
     if known == dotted(path):
@@ -211,7 +220,7 @@ def classes_at(path: Sequence[str | int], data: Any, record: Any) -> list[Any]:
     """Return the settings classes that a key path leads to: none, one, or several kinds."""
     classes = [record]
     for part in path:
-        settings = _chosen(classes, data)
+        settings = chosen(classes, data)
         if isinstance(part, str):
             hint = typing.get_type_hints(settings, include_extras=True).get(part) if settings else None
             classes = list(classes_in(hint))
@@ -224,7 +233,7 @@ def tag_of(settings: Any) -> str:
     return "kind" if hasattr(settings, "kind") else "name"
 
 
-def _chosen(classes: list[Any], data: Any) -> Any:
+def chosen(classes: list[Any], data: Any) -> Any:
     """Return the class that plain data names, else the first of them; None where there is none."""
     for settings in classes:
         tag = tag_of(settings)

@@ -13,8 +13,7 @@ from typing import Any
 
 from backprop_cli.config.config import DEFAULT_KINDS, Config, adapter
 from backprop_cli.config.mistakes import classes_at, classes_in, tag_of
-from backprop_cli.engine.activations import ACTIVATIONS
-from backprop_cli.engine.layers import INITIALIZERS
+from backprop_cli.config.short_forms import NAMES
 
 
 def json_schema() -> dict[str, Any]:
@@ -39,8 +38,9 @@ def json_schema() -> dict[str, Any]:
         for settings in classes_at(path.split("."), {}, Config):
             if settings is not default:
                 schema["$defs"][settings.__name__].setdefault("required", []).append(tag_of(settings))
-    schema["$defs"]["LayerSpec"]["properties"]["activation"]["enum"] = list(ACTIVATIONS)
-    schema["$defs"]["NetworkSettings"]["properties"]["initializer"]["enum"] = list(INITIALIZERS)
+    for part in schema["$defs"].values():
+        for key in NAMES.keys() & part.get("properties", {}).keys():
+            part["properties"][key]["enum"] = list(NAMES[key])
     return schema
 
 

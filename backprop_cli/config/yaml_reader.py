@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -31,15 +31,44 @@ class Source:
     texts: dict[tuple[str | int, ...], str]  # key path -> a scalar as it was written
 
 
+_IN_QUOTES = "a backslash in double quotes begins an escape; put a Windows path in single quotes, or write it with /"
+_DRIVE = re.compile(r'"[A-Za-z]:\\(?!\\)')
+_BLANK = re.compile(r"[ \t]*(#|[\r\n\0])")
+
+
 class _Loader(yaml.SafeLoader):
-    """PyYAML's reader up to the node tree, without anchors, tags and merge keys, and not too deep or too many."""
+    """PyYAML's reader up to the node tree, without anchors, tags and merge keys, and not too deep or too many.
+
+    A tab may stand wherever it indents nothing. An escape of a letter is refused: in a Windows path it is a folder's.
+    """
 
     depth = n_values = 0
+    ESCAPE_REPLACEMENTS = {sign: sign for sign in '"\\/ '}  # type: ignore[misc]  # noqa: RUF012  (beside \x, \u, \U)
+
+    def scan_to_next_token(self) -> None:
+        super().scan_to_next_token()
+        while self.peek() == "\t" and self.may_be_tab():
+            self.forward()
+            super().scan_to_next_token()
+
+    def may_be_tab(self) -> bool:
+        """Return whether a tab here indents nothing: within brackets, after other text, or before none."""
+        before = self.buffer[self.pointer - self.column : self.pointer]
+        return bool(self.flow_level or before.strip(" \t-?") or _BLANK.match(self.buffer, self.pointer))
+
+    def scan_flow_scalar(self, style: str) -> Any:
+        written_by_a_run = self.buffer.startswith('"/', self.pointer)  # of older versions, which wrote `\_`
+        kind = yaml.SafeLoader if written_by_a_run else _Loader
+        self.ESCAPE_REPLACEMENTS = kind.ESCAPE_REPLACEMENTS  # type: ignore[misc]
+        if _DRIVE.match(self.buffer, self.pointer):
+            raise yaml.MarkedYAMLError(problem=_IN_QUOTES, problem_mark=self.get_mark())
+        return super().scan_flow_scalar(style)
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise yaml.MarkedYAMLError(problem="anchors and aliases are not allowed", problem_mark=event.start_mark)
+            problem = "anchors and aliases are not allowed; write the settings out"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         if getattr(event, "tag", None):
             raise yaml.MarkedYAMLError(problem="tags are not allowed", problem_mark=event.start_mark)
         self.depth += 1
@@ -54,7 +83,9 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML's writer, which quotes text that `_scalar` would take for a number."""
+    """PyYAML's writer, which quotes text that `_scalar` would take for a number, and writes no escape of a letter."""
+
+    ESCAPE_REPLACEMENTS: ClassVar = {sign: sign for sign in '"\\'}  # type: ignore[misc]
 
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,39})")
@@ -116,9 +147,18 @@ def _compose(text: str, builder: _Builder) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = builder.at(mark.line) if mark else builder.where
-        raise ConfigError(f"{where}: {error.problem or error.context}") from error
+        raise ConfigError(f"{where}: {_explained(error)}") from error
     except (ValueError, OverflowError) as error:  # chr's, about \U00110000
         raise ConfigError(f"{builder.at(loader.line)}: an escape that stands for no character") from error
+
+
+def _explained(error: yaml.MarkedYAMLError) -> str:
+    """Return what is wrong with the YAML, and the way out of what happens most."""
+    if error.context == "while scanning a double-quoted scalar":  # no such escape
+        return _IN_QUOTES
+    if "'\\t'" in (error.problem or ""):
+        return "a tab as indentation; indent with blanks, not tabs"
+    return str(error.problem or error.context)
 
 
 class _Builder:
@@ -147,7 +187,7 @@ class _Builder:
             if not isinstance(key_node, yaml.ScalarNode) or (key == "<<" and key_node.style is None):
                 self.problems.append(f"{place}: {dotted(path)}: a plain word is wanted as a key")
             elif key in mapping:
-                self.problems.append(f"{place}: {dotted((*path, key))}: given twice")
+                self.problems.append(f"{place}: {dotted((*path, key))}: given twice; keep one")
             else:
                 self.check_characters(key_node, path)
                 mapping[key] = self.build(value_node, (*path, key))
