@@ -4,5 +4,6 @@ import tomllib
 from pathlib import Path
 
 project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
-testing = [line for line in project["optional-dependencies"]["dev"] if line.startswith(("pytest", "hypothesis"))]
+extras = project["optional-dependencies"]
+testing = [line for line in extras["dev"] if line.startswith(("pytest", "hypothesis"))] + extras["heif"]
 print(*(line.replace(">=", "==") for line in project["dependencies"] + testing))

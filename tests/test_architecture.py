@@ -24,7 +24,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "blas": ({"errors"}, {"numpy", "threadpoolctl"}),
     "engine": ({"errors", "arrays"}, {"numpy"}),
     "insight": ({"engine", "errors", "arrays"}, {"numpy"}),
-    "data": ({"errors", "files", "arrays", "blas"}, {"numpy", "PIL", "scipy", "sklearn"}),
+    "data": ({"errors", "files", "arrays", "blas"}, {"numpy", "PIL", "scipy", "sklearn", "pillow_heif"}),
     "data/sources": (
         {"errors"},
         {"pydantic", "numpy"},

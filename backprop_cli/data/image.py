@@ -19,6 +19,7 @@ import numpy as np
 
 from backprop_cli.arrays import Float32Array
 from backprop_cli.data.ink import LEAST_CONTRAST, Ink, Invert, ink_of
+from backprop_cli.data.other_files import description_of, is_heic
 from backprop_cli.data.quiet import hush_pillow, libtiff_hushed
 from backprop_cli.errors import PictureError, reason_of
 from backprop_cli.files import read_bounded
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-FORMATS = ("PNG", "JPEG", "PPM", "GIF", "BMP", "TIFF", "WEBP")
-"""Pillow's names of the formats that are read, in the order tried: the last two load all its readers first."""
+FORMATS = ("PNG", "JPEG", "PPM", "GIF", "BMP", "TIFF", "WEBP", "AVIF")
+"""Pillow's names of the formats that are read, in the order tried: the last three load all its readers first."""
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm", ".pnm"}
+SUFFIXES = {
+    *(".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".heic", ".heif"),
+    *(".pgm", ".ppm", ".pbm", ".pnm"),
+}
 """What the names of pictures in a folder end in."""
 
 LITTER = {"__macosx", "thumbs.db", "desktop.ini"}
@@ -43,7 +47,7 @@ MAX_PIXELS = 100_000_000
 """Largest picture that is decoded, width x height."""
 
 MAX_COPIED_PIXELS = 50_000_000
-"""The same for WebP and TIFF, whose decoders hold up to 16 bytes a pixel at a time."""
+"""The same for WebP, TIFF, AVIF and HEIC, whose decoders hold up to 16 bytes a pixel at a time."""
 
 MAX_TEXT = 5_000_000
 """Bytes of a PNM whose pixels are written out as text: Pillow reads them number by number."""
@@ -64,11 +68,12 @@ SHORT_SIDE = 96
 """Pixels to which the shorter side of a small picture grows, so that outlines are smooth."""
 
 _decoding = threading.Lock()  # Pillow decodes a picture when first asked, and two threads may ask
-_COPYING = ("TIFF", "WEBP")
+_COPYING = ("TIFF", "WEBP", "AVIF", "HEIC")
 _COMMENT = re.compile(rb"#[^\r\n]*")
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # of a JPEG, those that a length follows, and the end
 _MAX_MARKERS = 10_000
-_KNOWN = "expected PNG, JPEG, BMP, GIF, TIFF, WebP or PNM"
+_KNOWN = "expected PNG, JPEG, BMP, GIF, TIFF, WebP, AVIF, HEIC or PNM"
+_NO_HEIC = "HEIC, as iPhones write it; pip install 'backprop-cli[heif]' reads it, or save it as JPEG or PNG"
 
 
 def is_litter(name: str) -> bool:
@@ -187,6 +192,8 @@ def _several(where: str) -> str:
 def _header_read(content: bytes, where: str) -> "Image":
     from PIL import Image, UnidentifiedImageError
 
+    if is_heic(content):
+        return _heic(content, where)
     if content[:2] in (b"P1", b"P2", b"P3"):
         if len(content) > MAX_TEXT:
             raise PictureError(f"{where}: larger than 5 MB, as text; save it as PNG")
@@ -196,21 +203,46 @@ def _header_read(content: bytes, where: str) -> "Image":
         n_pixels = image.width * image.height
         several = n_pixels <= MAX_PIXELS and _has_several_pictures(image)
     except UnidentifiedImageError:
-        kind = "empty file" if not content else "not a picture, or a damaged one"
-        raise PictureError(f"{where}: {kind}; {_KNOWN}") from None
+        kind = "not a picture, or a damaged one" if content else "empty file"
+        raise PictureError(f"{where}: {description_of(content) or f'{kind}; {_KNOWN}'}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # a warning where the host makes it an error
         raise PictureError(_too_many_pixels(where)) from None
     except Exception as error:  # as above
         raise PictureError(f"{where}: damaged picture ({reason_of(error)}); {_KNOWN}") from None
-    if n_pixels > MAX_PIXELS:
-        raise PictureError(_too_many_pixels(where))
-    if n_pixels > MAX_COPIED_PIXELS and image.format in _COPYING:
-        raise PictureError(f"{where}: more than 50 megapixels, as {image.format}; save it smaller, or as PNG")
+    _check_size(n_pixels, image.format, where)
     if image.format in ("JPEG", "MPO") and _n_scans(content) > MAX_SCANS:
         raise PictureError(f"{where}: a JPEG of more than {MAX_SCANS} scans; save it again")
     if several:
         raise PictureError(_several(where))
     return image
+
+
+def _check_size(n_pixels: int, kind: str | None, where: str) -> None:
+    if n_pixels > MAX_PIXELS:
+        raise PictureError(_too_many_pixels(where))
+    if n_pixels > MAX_COPIED_PIXELS and kind in _COPYING:
+        raise PictureError(f"{where}: more than 50 megapixels, as {kind}; save it smaller, or as PNG")
+
+
+def _heic(content: bytes, where: str) -> "Image":
+    """Return the main picture of a HEIC file, decoded and upright: what EXIF says of its turns is done, and taken out.
+
+    libheif holds what it decodes to the size that it told before.
+    """
+    try:
+        from pillow_heif import open_heif
+    except ImportError:
+        raise PictureError(f"{where}: {_NO_HEIC}") from None
+    try:
+        found = open_heif(io.BytesIO(content))
+        width, height = found.size
+        _check_size(width * height, "HEIC", where)
+        picture: Image = found.to_pillow()
+    except PictureError:
+        raise
+    except Exception as error:  # as above
+        raise PictureError(f"{where}: damaged picture ({reason_of(error)}); save it again") from None
+    return picture
 
 
 class _Pieces(io.BytesIO):

@@ -155,7 +155,7 @@ def test_what_cannot_be_read_is_an_error_of_its_own(tmp_path: Path) -> None:
             MODEL.predict(source)
         with pytest.raises(backprop.PictureError):
             _ = found.pixels
-    assert given_picture(b"").error == "bytes: empty file; expected PNG, JPEG, BMP, GIF, TIFF, WebP or PNM"
+    assert given_picture(b"").error == "bytes: empty file; expected PNG, JPEG, BMP, GIF, TIFF, WebP, AVIF, HEIC or PNM"
 
 
 def test_pictures_of_pillow_are_bounded_too() -> None:

@@ -93,6 +93,7 @@ VARIANTS: dict[str, Callable[[], bytes]] = {
     "gif": lambda: content_of(DIGIT, "GIF"),
     "bmp": lambda: content_of(DIGIT, "BMP"),
     "webp": lambda: content_of(DIGIT.convert("RGB"), "WEBP"),
+    "avif": lambda: content_of(DIGIT.convert("RGB"), "AVIF"),
     "ppm": lambda: content_of(DIGIT.convert("RGB"), "PPM"),
     "pbm": lambda: content_of(DIGIT.convert("1", dither=Image.Dither.NONE), "PPM"),
     "black on nothing": lambda: content_of(transparent(DIGIT, (0, 0, 0))),
@@ -217,6 +218,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "animated gif": (lambda: several("GIF"), "animated or of several pages"),
     "animated png": (lambda: several("PNG"), "animated or of several pages"),
     "animated webp": (lambda: several("WEBP"), "animated or of several pages"),
+    "animated avif": (lambda: several("AVIF"), "animated or of several pages"),
     "multi-page tiff": (lambda: several("TIFF"), "animated or of several pages"),
     "nan": (lambda: not_finite(float("nan")), "not finite"),
     "inf": (lambda: not_finite(float("inf")), "not finite"),
@@ -241,7 +243,7 @@ def test_hostile_files_are_refused_in_one_line(tmp_path: Path, name: str) -> Non
         assert "\n" not in message
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "PPM"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
 def test_truncated_files_are_refused(kind: str, share: float) -> None:
     content = content_of(DIGIT, kind)

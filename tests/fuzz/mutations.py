@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pillow_heif
 import yaml
 from PIL import Image
 from safetensors.numpy import save as save_tensors
@@ -388,7 +389,16 @@ def sound_pictures() -> list[bytes]:
     pictures += [encoded(modes["L"], kind, **many) for kind in ("GIF", "PNG", "WEBP", "TIFF", "MPO")]
     rows = "\n".join(" ".join(str(value) for value in row) for row in np.asarray(digit))
     plain = f"P2\n# a digit\n48 56 255\n{rows}\n".encode()
+    pictures += [encoded(modes[mode], "AVIF", exif=exif) for mode in ("L", "RGBA")]
+    pictures += [heic(modes[mode], exif=exif.tobytes()) for mode in ("L", "RGBA")]
     return [*pictures, plain, plain.replace(b"P2", b"P1"), *(path.read_bytes() for path in SAMPLES)]
+
+
+def heic(picture: Image.Image, **options: Any) -> bytes:
+    """Return a picture as iPhones keep it."""
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(picture).save(buffer, **options)
+    return buffer.getvalue()
 
 
 _TIFF_WAYS = ("tiff_lzw", "packbits", "tiff_adobe_deflate", "jpeg")
