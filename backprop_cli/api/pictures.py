@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ SAMPLES = "digits:"
 PICTURES = "samples:"
 TABLES = (".npz", ".npy", ".csv", ".tsv", ".libsvm", ".svmlight", ".tra", ".tes", ".zip")  # what their names end in
 INVERT = ("auto", "yes", "no")
+MAX_NAMED = 3  # files that are left out
 _NUMBER = re.compile(r"[0-9]{1,9}")  # of a row
 
 
@@ -168,21 +169,67 @@ def expanded(sources: Any) -> Iterator[Source]:
 
 def _inside(source: Source) -> list[Any]:
     """Return the pictures of a folder, and what is none as it is."""
-    if not isinstance(source, str | os.PathLike) or source in ("-", "") or not _is_folder(Path(source)):
+    if not _is_folder_of_pictures(source):
         return [source]
-    if is_table(source):
-        return [source]
-    from backprop_cli.data.image import SUFFIXES
-
-    def pictures_in(folder: Path) -> list[str]:
-        return sorted(str(p) for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.is_dir())
-
-    folder = Path(source)
-    inner = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    found = pictures_in(folder) or [path for one in inner for path in pictures_in(one)]
+    found, others = _sorted_out(Path(source))
     if not found:
-        raise UsageError(f"{source}: no pictures in this folder (it may hold {', '.join(sorted(SUFFIXES))})")
+        from backprop_cli.data.image import SUFFIXES
+
+        problem = f"{source}: no pictures in this folder (it may hold {', '.join(sorted(SUFFIXES))})"
+        raise UsageError("; ".join([problem, *_told(others)]))
     return found
+
+
+def left_out(sources: Iterable[Source]) -> list[str]:
+    """Return of each folder among sources, in a line, which of its files are no pictures; of others nothing."""
+    folders = [Path(source) for source in sources if _is_folder_of_pictures(source)]
+    return [f"{folder}: {told}" for folder in folders for told in _told(_sorted_out(folder)[1])]
+
+
+def _is_folder_of_pictures(source: Source) -> TypeGuard[str | os.PathLike[str]]:
+    if not isinstance(source, str | os.PathLike) or source in ("-", ""):
+        return False
+    return _is_folder(Path(source)) and not is_table(source)
+
+
+def _sorted_out(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the pictures of a folder, of one without any those in its inner folders, and the names of other files.
+
+    What systems leave about is neither.
+    """
+    from backprop_cli.data.image import is_named_as_picture
+
+    inner, files = _entries(folder)
+    if not any(is_named_as_picture(path.name) for path in files):
+        files += [path for one in inner for path in _entries(one)[1]]
+    pictures, others = [], []
+    for path in files:
+        if is_named_as_picture(path.name):
+            pictures.append(str(path))
+        else:
+            others.append(str(path.relative_to(folder)))
+    return pictures, others
+
+
+def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the folders and the files in a folder by their names, without what systems leave about."""
+    from backprop_cli.data.image import is_litter
+
+    folders: list[Path] = []
+    files: list[Path] = []
+    for path in sorted(folder.iterdir()):
+        if not is_litter(path.name):
+            (folders if path.is_dir() else files).append(path)
+    return folders, files
+
+
+def _told(names: Sequence[str]) -> list[str]:
+    """Return in a line which files are left out, the first ones by name; nothing where there are none."""
+    if not names:
+        return []
+    named = [f"{name} ({kind})" if (kind := Path(name).suffix[1:].upper()) else name for name in names[:MAX_NAMED]]
+    more = f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else ""
+    return [f"{len(names):,} file{'s' * (len(names) > 1)} left out: {', '.join(named)}{more}"]
 
 
 def row_place(name: str) -> tuple[str, int] | None:

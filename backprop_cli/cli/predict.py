@@ -70,7 +70,7 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Read pictures of digits."""
-    from backprop_cli.api.pictures import is_table
+    from backprop_cli.api.pictures import is_table, left_out
     from backprop_cli.api.prediction import document
 
     if csv is not None and (as_json or digits == "many"):
@@ -91,6 +91,8 @@ def predict(
     else:
         answers = found.predict_many(pictures, invert=invert)
     first = list(islice(answers, 2))  # what is wrong with all of them is said before anything is printed
+    for told in left_out(pictures):
+        console.print_status(told)
     errors = Counter[bool]()
     answers = _counted(chain(first, answers), errors)
     if csv is not None:

@@ -37,8 +37,7 @@ SUFFIXES = {
 }
 """What the names of pictures in a folder end in."""
 
-LITTER = {"__macosx", "thumbs.db", "desktop.ini"}
-"""What systems leave about in folders, beside names that begin with a dot."""
+_LITTER = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir"}
 
 MAX_BYTES = 50_000_000
 """Largest file that is read."""
@@ -74,11 +73,6 @@ _MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # of a JPEG, those that a 
 _MAX_MARKERS = 10_000
 _KNOWN = "expected PNG, JPEG, BMP, GIF, TIFF, WebP, AVIF, HEIC or PNM"
 _NO_HEIC = "HEIC, as iPhones write it; pip install 'backprop-cli[heif]' reads it, or save it as JPEG or PNG"
-
-
-def is_litter(name: str) -> bool:
-    """Return whether a file or folder of this name is what a system left about."""
-    return name.startswith(".") or name.lower() in LITTER
 
 
 def read_picture(source: "Path | bytes | Image", *, invert: Invert = "auto", where: str | None = None) -> Ink:
@@ -139,6 +133,16 @@ def as_picture_errors(where: str) -> Iterator[None]:
         yield
     except PictureError as error:
         raise PictureError(f"{where}: {error}") from None
+
+
+def is_litter(name: str) -> bool:
+    """Return whether a name in a folder is one of those that systems leave about, which nobody means."""
+    return name.startswith(".") or name.lower() in _LITTER
+
+
+def is_named_as_picture(name: str) -> bool:
+    """Return whether a name in a folder is that of a picture, by its ending."""
+    return not is_litter(name) and Path(name).suffix.lower() in SUFFIXES
 
 
 def where_of(source: "Path | bytes | Image") -> str:

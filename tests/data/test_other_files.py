@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import SAMPLES
+from command_line import SAMPLES, backprop, document, refusal
 from PIL import Image
 
 from backprop_cli.data import image as image_module
-from backprop_cli.data.image import decode
+from backprop_cli.data.image import decode, is_litter, is_named_as_picture
 from backprop_cli.errors import PictureError
 
 DIGIT = Image.open(SAMPLES / "4-1419.png").convert("L").resize((160, 120))
@@ -176,3 +176,63 @@ def test_what_is_no_picture_is_named_for_what_it_is(name: str) -> None:
     message = refused(make())
     assert message.startswith(told)
     assert message.count("; ") == 1
+
+
+# ---- folders -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "._0.png", ".ipynb_checkpoints", "__MACOSX", "Thumbs.db", "Desktop.ini"])
+def test_what_systems_leave_about_is_known_by_name(name: str) -> None:
+    assert is_litter(name)
+    assert not is_named_as_picture(name)
+
+
+def test_pictures_are_known_by_their_endings() -> None:
+    assert all(is_named_as_picture(name) for name in ("0.png", "IMG_1.HEIC", "a.b.JPeG", "x.avif", "_.heif"))
+    assert not any(is_named_as_picture(name) for name in ("0", "png", "0.pdf", "labels.csv", "0.png.zip"))
+    assert not any(is_litter(name) for name in ("0.png", "labels.csv", "thumbs.png", "macosx"))
+
+
+def folder_of(place: Path, *names: str) -> Path:
+    for name in names:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(content_of() if name.endswith(".png") else EMPTY_HEIC)
+    return place
+
+
+def predicted(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the names in the answers to a folder, and what is said on stderr beside the model and errors."""
+    result = backprop("predict", folder.name)
+    said = [line for line in result.stderr.splitlines() if not line.startswith(("model: ", "error: "))]
+    return [line.partition(":")[0] for line in result.stdout.splitlines()], said
+
+
+def test_litter_is_left_out_in_silence(work: Path) -> None:
+    names = ("._0.png", ".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX/._0.png", ".ipynb_checkpoints/0.png")
+    folder_of(work / "mac", "0.png", "1.png", *names)
+    folder_of(work / "classes", "3/0.png", "4/1.png", "3/._0.png", *names[1:])
+    assert predicted(work / "mac") == (["mac/0.png", "mac/1.png"], [])
+    assert predicted(work / "classes") == (["classes/3/0.png", "classes/4/1.png"], [])
+
+
+def test_what_else_is_no_picture_is_counted_and_named(work: Path) -> None:
+    folder_of(work / "phone", "0.png", "1.png", "drawing.svg", "scan.pdf", "inner/x.pdf")
+    assert predicted(work / "phone")[1] == ["phone: 2 files left out: drawing.svg (SVG), scan.pdf (PDF)"]
+    folder_of(work / "many", "3/0.png", "4/1.png", "README", "3/a.txt", *(f"4/{k}.pdf" for k in range(1000)))
+    told = "many: 1,002 files left out: README, 3/a.txt (TXT), 4/0.pdf (PDF) and 999 more"
+    assert predicted(work / "many")[1] == [told]
+    assert backprop("predict", "many", "-q").stderr == ""
+
+
+def test_a_folder_without_pictures_says_what_it_holds(work: Path) -> None:
+    folder_of(work / "scans", "page.pdf", "._0.png")
+    message = refusal("predict", "scans")
+    assert "scans: no pictures in this folder (it may hold .avif, " in message
+    assert message.endswith("; 1 file left out: page.pdf (PDF)\n")
+
+
+def test_pictures_of_iphones_are_never_passed_over(work: Path) -> None:
+    folder_of(work / "phone", "IMG_1.HEIC", "IMG_2.png", "IMG_3.heif")
+    found = document("predict", "phone", code=1)["predictions"]
+    assert [one["path"] for one in found] == ["phone/IMG_1.HEIC", "phone/IMG_2.png", "phone/IMG_3.heif"]
+    assert ["error" in one for one in found] == [True, False, True]
