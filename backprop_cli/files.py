@@ -23,6 +23,8 @@ _UNPRINTABLE = re.compile(
     "\u2028\u2029"  # what breaks a line
     "\ud800-\udfff]"  # surrogates: bytes of file names that are no UTF-8
 )
+_ADDRESS = re.compile(r"(https?|ftp)://?(?=[^/])", re.IGNORECASE)  # one slash is what `Path` leaves of two
+_PATTERN = re.compile(r"[*?]|\[.+\]")
 _MAX_JSON_DEPTH = 32
 _MAX_INT_CHARACTERS = 40  # a random generator's state has 128 bits: 39 digits
 
@@ -31,6 +33,44 @@ def shipped(name: str, checkout: str) -> Path:
     """Return the folder that travels in a wheel under `name`, and lies at `checkout` in a clone."""
     inside = Path(__file__).parent / name
     return inside if inside.is_dir() else Path(__file__).parents[1] / checkout
+
+
+def spelled_out(name: str, folder: Path | None = None, *, home: bool = True, variables: bool = True) -> str:
+    """Return a file's name with what a shell would have put in its place; a file that bears the very name wins.
+
+    Args:
+        name: As a person wrote it.
+        folder: What a relative name is relative to; None: the working directory.
+        home: Whether `~` and `~user` at its beginning are spelled out.
+        variables: Whether `$VAR` and `${VAR}` are; those that are not set stay.
+    """
+    with suppress(ValueError):  # a NUL, or surrogates that stand for no byte
+        if not os.path.lexists((folder or Path()) / name):
+            name = os.path.expanduser(name) if home else name  # noqa: PTH111  (`Path` raises where nobody is at home)
+            name = os.path.expandvars(name) if variables else name
+    return name
+
+
+def is_address(name: str) -> bool:
+    """Return whether a name is an address of the web."""
+    return _ADDRESS.match(name) is not None
+
+
+def why_no_file(name: str, instead: str) -> str | None:
+    """Return why there is no file of a name that only looks like a file's; None where there is one, or nobody knows.
+
+    Args:
+        name: An address of the web, a pattern such as `*.png`, or anything else.
+        instead: What to do in place of giving an address.
+    """
+    if os.path.lexists(name):
+        return None
+    if is_address(name):
+        return f"an address of the web, from which nothing is fetched; {instead}"
+    path = Path(name)
+    if any(_PATTERN.search(one.name) and not os.path.lexists(one) for one in (path, *path.parents)):
+        return "a pattern that the shell did not expand: nothing matches it, or it stands in quotes"
+    return None
 
 
 def write_atomic(path: Path, data: bytes) -> None:

@@ -26,7 +26,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "insight": ({"engine", "errors", "arrays"}, {"numpy"}),
     "data": ({"errors", "files", "arrays", "blas"}, {"numpy", "PIL", "scipy", "sklearn", "pillow_heif"}),
     "data/sources": (
-        {"errors"},
+        {"errors", "files"},
         {"pydantic", "numpy"},
     ),  # pydantic is told which kind augment is
     "store": ({"errors", "files"}, {"numpy", "safetensors", "pydantic_core"}),

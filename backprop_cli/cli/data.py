@@ -9,7 +9,7 @@ import typer
 from backprop_cli.api.words import with_article
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
-from backprop_cli.cli.options import Overrides, load_config
+from backprop_cli.cli.options import Overrides, as_a_shell, load_config
 from backprop_cli.errors import UsageError
 from backprop_cli.files import clean
 
@@ -41,7 +41,9 @@ def show(
         str | None,
         typer.Argument(metavar="ROW", help="digits:N, TABLE:N, or a picture in a folder of folders."),
     ] = None,
-    config: Annotated[str, typer.Option("-c", "--config", help="A file, a bundled name, or - for stdin.")] = "digits",
+    config: Annotated[
+        str, typer.Option("-c", "--config", help="A file, a bundled name, or - for stdin.", callback=as_a_shell)
+    ] = "digits",
     overrides: Overrides = None,
     index: Annotated[int | None, typer.Option("--index", min=0, help="One row of the data set.")] = None,
     augmented: Annotated[bool, typer.Option("--augmented", help="As training sees it: randomly warped.")] = False,

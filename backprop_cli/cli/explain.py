@@ -14,7 +14,7 @@ import typer
 from backprop_cli.api.words import guess, percent
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
-from backprop_cli.cli.options import AsJson, Force, ModelName, check_new, load_model
+from backprop_cli.cli.options import AsJson, Force, ModelName, as_a_shell, check_new, load_model
 from backprop_cli.errors import UsageError
 from backprop_cli.files import clean, write_atomic
 
@@ -52,7 +52,10 @@ class Screen:
 @app.command(epilog=EXAMPLES)
 def explain(
     picture: Annotated[
-        str, typer.Argument(metavar="PICTURE", help="A file, - for stdin, digits:N, TABLE:N.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="PICTURE", help="A file, - for stdin, digits:N, TABLE:N.", show_default=False, callback=as_a_shell
+        ),
     ],
     label: Annotated[
         str | None,

@@ -5,23 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from backprop_cli.cli import console
 from backprop_cli.errors import UsageError
-from backprop_cli.files import clean, write_atomic
+from backprop_cli.files import clean, spelled_out, write_atomic
 
 if TYPE_CHECKING:
     from backprop_cli.api.models import Model
     from backprop_cli.config.config import Config
 
+
+def as_a_shell(value: Any) -> Any:
+    """Return a file's name, or several, with `~` and `$VAR` spelled out, which a shell leaves alone in `--data=~/x`."""
+    if isinstance(value, list):
+        return [spelled_out(name) for name in value]
+    return value if value is None else type(value)(spelled_out(str(value)))
+
+
 ConfigName = Annotated[
-    str | None, typer.Option("-c", "--config", help="A file, a bundled name, or - for stdin. Default: digits.")
+    str | None,
+    typer.Option(
+        "-c", "--config", help="A file, a bundled name, or - for stdin. Default: digits.", callback=as_a_shell
+    ),
 ]
 ModelName = Annotated[
-    str | None, typer.Option("-m", "--model", metavar="RUN|FILE", help="Default: see backprop use; else the last run.")
+    str | None,
+    typer.Option(
+        "-m", "--model", metavar="RUN|FILE", help="Default: see backprop use; else the last run.", callback=as_a_shell
+    ),
 ]
 
 

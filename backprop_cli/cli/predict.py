@@ -15,7 +15,17 @@ import typer
 from backprop_cli.api.words import percent
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
-from backprop_cli.cli.options import AsJson, Force, ModelName, cell, check_new, check_table, load_model, write_table
+from backprop_cli.cli.options import (
+    AsJson,
+    Force,
+    ModelName,
+    as_a_shell,
+    cell,
+    check_new,
+    check_table,
+    load_model,
+    write_table,
+)
 from backprop_cli.errors import UsageError
 from backprop_cli.files import clean, write_atomic
 
@@ -50,6 +60,7 @@ def predict(
             metavar="PICTURE",
             help="Files, folders, tables (.csv, .npz, .npy, idx), - for stdin, digits:N.",
             show_default=False,
+            callback=as_a_shell,
         ),
     ],
     model: ModelName = None,

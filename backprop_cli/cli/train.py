@@ -14,7 +14,7 @@ from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
 from backprop_cli.cli.findings import change_of, format_findings
 from backprop_cli.cli.kernel import hold_portable
-from backprop_cli.cli.options import SET, AsJson, ConfigName, Overrides, load_config
+from backprop_cli.cli.options import SET, AsJson, ConfigName, Overrides, as_a_shell, load_config
 from backprop_cli.cli.signals import Interrupt, progress_printer
 from backprop_cli.errors import DivergenceError, UsageError
 from backprop_cli.files import clean
@@ -42,9 +42,12 @@ Display = Literal["auto", "rich", "plain", "none"]
 def train(
     config: ConfigName = None,
     overrides: Overrides = None,
-    run_dir: Annotated[Path | None, typer.Option("--run-dir", help="Where to write. Default: runs/NAME-N.")] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option("--run-dir", help="Where to write. Default: runs/NAME-N.", callback=as_a_shell)
+    ] = None,
     resume: Annotated[
-        str | None, typer.Option("--resume", metavar="RUN", help="Go on with a run from its last checkpoint.")
+        str | None,
+        typer.Option("--resume", metavar="RUN", help="Go on with a run from its last checkpoint.", callback=as_a_shell),
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs in all.")] = None,
     seed: Annotated[

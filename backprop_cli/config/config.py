@@ -34,7 +34,7 @@ from backprop_cli.engine.optimizers import Adam, Optimizer
 from backprop_cli.engine.schedules import Constant, Schedule
 from backprop_cli.engine.training import TrainingSettings
 from backprop_cli.errors import ConfigError, require
-from backprop_cli.files import read_bounded, read_stdin, shipped
+from backprop_cli.files import read_bounded, read_stdin, shipped, spelled_out, why_no_file
 
 MAX_BYTES = 2**20
 
@@ -45,6 +45,7 @@ DEFAULT_KINDS: dict[str, Any] = {  # of the sections that have kinds
     "data.augment": Warps,
 }
 
+_OF_SOURCES = re.compile(r"data(\.(source|test_source|extra([.\[].*)?))?")  # keys that file names stand under
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
 
@@ -180,7 +181,7 @@ def _completed(
             spell_out(source, Config)
     else:
         for change in overrides:
-            override(source, change, option)
+            override(source, _as_a_shell(change, option, folder), option)
             spell_out(source, Config)
     source.data.setdefault("name", default_name if _NAME.fullmatch(default_name) else "run")
     for path, default in DEFAULT_KINDS.items():
@@ -216,13 +217,29 @@ def adapter() -> TypeAdapter[Config]:
     return TypeAdapter(Config)
 
 
+def _as_a_shell(change: str, option: str, folder: Path | None) -> str:
+    """Return `key.path=value` with the variables in a source spelled out: no shell does that behind a `=`.
+
+    Raises:
+        ConfigError: The source is a pattern, which would be odd YAML too.
+    """
+    key, equals, value = change.partition("=")
+    if not _OF_SOURCES.fullmatch(key):
+        return change
+    value = spelled_out(value, folder, home=False)
+    if key.endswith("source") and is_path(value) and (why := why_no_file(str((folder or Path()) / value), "")):
+        raise ConfigError(f"{option}{change}: {why}")
+    return f"{key}{equals}{value}"
+
+
 def _resolve_paths(data: Any, folder: Path | None) -> None:
     """Make file names in the data section absolute, so that the saved config finds them from anywhere; `~` is home."""
     if isinstance(data, dict):
         for key in ("source", "test_source"):
             value = data.get(key)
             if isinstance(value, str) and is_path(value):
-                data[key] = os.path.abspath((folder or Path()) / os.path.expanduser(value))  # noqa: PTH100, PTH111  (`resolve` asks the disk)
+                path = (folder or Path()) / spelled_out(value, folder, variables=False)
+                data[key] = os.path.abspath(path)  # noqa: PTH100  (`resolve` asks the disk)
         for one in data["extra"] if isinstance(data.get("extra"), list) else []:
             _resolve_paths(one, folder)
 

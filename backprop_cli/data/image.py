@@ -22,7 +22,7 @@ from backprop_cli.data.ink import LEAST_CONTRAST, Ink, Invert, ink_of
 from backprop_cli.data.other_files import description_of, is_heic
 from backprop_cli.data.quiet import hush_pillow, libtiff_hushed
 from backprop_cli.errors import PictureError, reason_of
-from backprop_cli.files import read_bounded
+from backprop_cli.files import read_bounded, why_no_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -156,6 +156,8 @@ def _file_content(path: Path, where: str) -> bytes:
     except OSError as error:
         if error.errno == errno.EFBIG:
             raise PictureError(too_large(where)) from None
+        if isinstance(error, FileNotFoundError) and (why := why_no_file(str(path), "save the picture to a file")):
+            raise PictureError(f"{where}: {why}") from None
         reason = "not a regular file" if isinstance(error, IsADirectoryError) else error.strerror
         raise PictureError(f"{where}: {reason}; give a picture file") from None
 

@@ -33,6 +33,7 @@ from backprop_cli.data.readers.shared import LEAST_INK, Header, ProgressCallback
 from backprop_cli.data.resize import resized
 from backprop_cli.data.splits import SplitKind, Splits, split
 from backprop_cli.errors import DataError, quoted, require
+from backprop_cli.files import is_address, why_no_file
 
 MAX_LOOKED_AT = 1_000_000  # rows, for what speaks against each
 LEAST_SIDE, MOST_SIDE = 4, 64  # pixels, of what a network sees
@@ -149,7 +150,7 @@ def _usable(key: str, source: str | None) -> list[tuple[bool, str]]:
 
 def is_path(source: str) -> bool:
     """Return whether a source is a file or folder, not one with a name of its own."""
-    return source not in ("", "digits", "pens") and not source.startswith("openml:")
+    return source not in ("", "digits", "pens") and not source.startswith("openml:") and not is_address(source)
 
 
 def load_data(settings: DataSettings, progress: ProgressCallback = None, judge: Judge | None = None) -> Dataset:
@@ -324,6 +325,8 @@ def load_source(
 
 def _read(source: str, wanted: Wanted) -> Dataset:
     """Return a data set as its source has it."""
+    if not source.startswith("openml:") and (why := why_no_file(source, "save the file, or use openml:NAME")):
+        raise DataError(f"{source}: {why}")
     reader = _reader(source)
     if reader is None:
         raise DataError(f'data.source: "{source}" is none of {", ".join(dict.fromkeys(READERS.values()))}')

@@ -170,8 +170,8 @@ def test_a_label_too_long_and_a_quote_left_open_are_bad_rows(tmp_path: Path) -> 
         ("3,1,2,3,4\n7,1,2,3,4\n".replace(",4", ",4,5"), f", line 1: 5 {NO_SQUARE}"),
         (
             "3,1,2,3\n",
-            ", line 1: 4 pixels and no label; a column called label, labels, class, target, y, digit or category, or one "
-            "more column in front or behind, is wanted",
+            ", line 1: 4 pixels and no label; a column called label, labels, class, target, y, digit or category, or "
+            "one more column in front or behind, is wanted",
         ),
         ("label,a,b\n3,1\n", f", line 1: 2 {NO_SQUARE}"),
         (
