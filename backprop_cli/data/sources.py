@@ -47,6 +47,7 @@ READERS = {  # a file in `readers/` -> what a source of its form is called; aske
     "zip_file": "FILE.zip",
     "idx": "an idx3 file of images",
     "array_folder": "a folder",
+    "refused": "",
     "picture_folder": "a folder",
 }
 
@@ -329,7 +330,9 @@ def _read(source: str, wanted: Wanted) -> Dataset:
         raise DataError(f"{source}: {why}")
     reader = _reader(source)
     if reader is None:
-        raise DataError(f'data.source: "{source}" is none of {", ".join(dict.fromkeys(READERS.values()))}')
+        raise DataError(
+            f'data.source: "{source}" is none of {", ".join(filter(None, dict.fromkeys(READERS.values())))}'
+        )
     dataset: Dataset = reader.load(source, wanted)
     return dataset
 
