@@ -238,7 +238,7 @@ def _look_into(root: _Place, found: _Found) -> None:
                 _add(place.name, "", path, found)
         if len(found.files) == n_before:
             found.empty.append(place)
-            found.problem = "its folders hold no pictures"
+            found.problem = found.problem or "its folders hold no pictures"
 
 
 def _add_writer(label: str, place: _Place, found: _Found) -> None:
@@ -246,7 +246,7 @@ def _add_writer(label: str, place: _Place, found: _Found) -> None:
     for path in _entries(place):
         if path.is_dir():
             found.left_out.append(path)
-            found.problem = f"{path} is a folder in a folder in a folder"
+            found.problem = found.problem or f"{path} is a folder in a folder in a folder"
         else:
             _add(label, place.name, path, found)
 

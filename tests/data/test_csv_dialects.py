@@ -1,0 +1,243 @@
+"""Tables as programs and people write them: the same digits in each, or one line that names the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from backprop_cli.data.dataset import Dataset, load_digits
+from backprop_cli.data.readers import csv_file
+from backprop_cli.data.readers.shared import Wanted
+from backprop_cli.data.sources import load_source
+from backprop_cli.errors import DataError
+
+N = 60
+DIGITS = load_digits()
+PICTURES, LABELS = DIGITS.pictures[:N], DIGITS.labels[:N]
+ROWS = PICTURES.reshape(N, 64).tolist()
+NAMES = [f"pixel{k}" for k in range(64)]
+Table = list[list[object]]
+
+
+def first(label: Callable[[int], object] = int) -> Table:
+    """Return rows whose label comes first."""
+    return [[label(y), *row] for y, row in zip(LABELS.tolist(), ROWS, strict=True)]
+
+
+def last() -> Table:
+    return [[*row, y] for y, row in zip(LABELS.tolist(), ROWS, strict=True)]
+
+
+def text(rows: Table, delimiter: str = ",", end: str = "\n") -> str:
+    return "".join(delimiter.join(map(str, row)) + end for row in rows)
+
+
+def read(folder: Path, content: str | bytes, name: str = "a.csv", **options: Any) -> Dataset:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return csv_file.load(str(path), Wanted(**options))
+
+
+def check(found: Dataset) -> None:
+    np.testing.assert_array_equal(found.pictures, PICTURES)
+    assert [found.classes[k] for k in found.labels] == [str(k) for k in LABELS.tolist()]
+    assert found.numbers is None
+
+
+HEADED = text([["label", *NAMES], *first()])
+
+FORMS: dict[str, str | bytes] = {
+    "semicolons": text([["label", *NAMES], *first()], ";"),
+    "tabs": text([["label", *NAMES], *first()], "\t"),
+    "blanks": text(first(), " "),
+    "several blanks": text(first(), "  ").replace("\n", "\n   "),
+    "blank after each comma": text(first(), ", "),
+    "a comma at each line's end": text(first(), end=",\n"),
+    "the same with a header": text([["label", *NAMES], *first()], end=",\n"),
+    "carriage returns alone": HEADED.replace("\n", "\r"),
+    "Windows ends": HEADED.replace("\n", "\r\n"),
+    "UTF-16": HEADED.encode("utf-16"),
+    "UTF-16, big-endian": b"\xfe\xff" + HEADED.encode("utf-16-be"),
+    "UTF-8 with its mark": HEADED.encode("utf-8-sig"),
+    "a separator that is said": "sep=;\n" + text(first(), ";"),
+    "the same in quotes": '"sep=;"\r\n' + text(first(), ";", "\r\n"),
+    "comments": "# exported\n#\n" + HEADED,
+    "a comment in between": HEADED.replace("\n", "\n# here\n", 5),
+    "a header as numpy.savetxt writes it": "# label," + ",".join(NAMES) + "\n" + text(first()),
+    "quoted cells": "".join(",".join(f'"{cell}"' for cell in row) + "\n" for row in [["label", *NAMES], *first()]),
+    "float labels": text([["label", *NAMES], *first(float)]),
+    "decimal commas": text([["label", *NAMES], *first()], ";").replace(";5;", ";5,0;").replace(";7;", ";7,00;"),
+    "decimal commas in labels": text(first(lambda y: f"{y},0"), ";"),
+    "an index that pandas wrote": text([["", "label", *NAMES], *[[k, *row] for k, row in enumerate(first())]]),
+    "an index that R wrote": text([["label", *NAMES], *[[k + 1, *row] for k, row in enumerate(first())]]),
+    "an index without a header": text([[k, *row] for k, row in enumerate(last())]),
+    "an index called id": text([["id", *NAMES, "y"], *[[900 + 7 * k, *row] for k, row in enumerate(last())]]),
+    "a header that pandas made of numbers": text([list(range(65)), *first()]),
+    "such a header, the label last": text([list(range(65)), *last()]),
+    "such a header and an index": text([["", *range(65)], *[[k, *row] for k, row in enumerate(first())]]),
+    "a label called y, last": text([[*NAMES, "y"], *last()]),
+    "a label called Class, last": text([[*NAMES, "Class"], *last()]),
+    "a label in the middle": text([[*NAMES[:9], "digit", *NAMES[9:]], *[[*r[1:10], r[0], *r[10:]] for r in first()]]),
+    "the label last, no header": text(last()),
+    "the label first, no header": text(first()),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_all_ways_to_write_a_table_hold_the_same_digits(form: str, tmp_path: Path) -> None:
+    check(read(tmp_path, FORMS[form]))
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv", "A.TSV"])
+def test_the_content_says_what_parts_cells_and_not_the_name(name: str, tmp_path: Path) -> None:
+    check(read(tmp_path, FORMS["tabs"], name))
+
+
+def sparse(start: int = 1, label: Callable[[int], object] = int) -> str:
+    lines = [
+        " ".join([str(label(y)), *(f"{k + start}:{ink}" for k, ink in enumerate(row) if ink or not k)])
+        for y, row in zip(LABELS.tolist(), ROWS, strict=True)
+    ]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("content", [sparse(), sparse(0), sparse(1, float), sparse().replace("\n", "  # a remark\n")])
+@pytest.mark.parametrize("name", ["a.libsvm", "a.csv", "a.svmlight"])
+def test_lines_of_libsvm(content: str, name: str, tmp_path: Path) -> None:
+    check(read(tmp_path, content, name))
+
+
+def test_bad_lines_of_libsvm_are_named(tmp_path: Path) -> None:
+    lines = ["1 1:5 2:x", "2 3:4", "3 9999999:1", "4 4:-1", "5 4:nan", "6 1:1 2:2"] + ["7 1:1"] * 20
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, "\n".join(lines))
+    assert [line.partition("line ")[2] for line in caught.value.problems[1:]] == [
+        '1: pixel 2 is "x"; a finite number of at least 0 is wanted',
+        '3: "9999999:1": an index of at most 65,536 and a value are wanted',
+        '4: pixel 4 is "-1"; a finite number of at least 0 is wanted',
+        '5: pixel 4 is "nan"; a finite number of at least 0 is wanted',
+    ]
+    found = read(tmp_path, "\n".join(lines), skip_bad=True)
+    assert found.numbers is not None
+    assert found.numbers.tolist() == [1, *range(5, 26)]
+
+
+# ---- which column the label is in ----------------------------------------------------------------------------------
+
+
+def noisy(rows: Table, columns: slice) -> Table:
+    """Return rows whose pixels in the corners are alive."""
+    noise = np.random.default_rng(0).integers(0, 4, (N, 64)).tolist()
+    return [[*row[: columns.start], *noise[k], *row[columns.stop :]] for k, row in enumerate(rows)]
+
+
+def test_a_label_is_told_from_pixels_by_being_unlike_its_neighbors(tmp_path: Path) -> None:
+    for rows, columns in ((last(), slice(0, 64)), (first(), slice(1, 65))):
+        found = read(tmp_path, text(noisy(rows, columns)))
+        assert [found.classes[k] for k in found.labels] == [str(k) for k in LABELS.tolist()]
+
+
+def test_where_both_ends_may_be_the_label_both_are_named(tmp_path: Path) -> None:
+    rows = [[y, *row[1:], y] for y, row in zip(LABELS.tolist(), ROWS, strict=True)]
+    with pytest.raises(DataError, match=r"the first column or the last may be the label; data.label=first or data"):
+        read(tmp_path, text(rows))
+    assert read(tmp_path, text(rows), label="first").pictures[5, 0, 1] == PICTURES[5, 0, 2]
+    assert read(tmp_path, text(rows), label="last").pictures[5, 0, 1] == PICTURES[5, 0, 1]
+
+
+def test_a_column_that_is_said_is_the_label(tmp_path: Path) -> None:
+    named = text([["kind", *NAMES], *first()])
+    check(read(tmp_path, named, label="kind"))
+    check(read(tmp_path, named, label="first"))
+    check(read(tmp_path, text(last()), label="last"))
+    check(read(tmp_path, text([[*NAMES, "kind"], *last()]), label="KIND "))
+    with pytest.raises(DataError, match=r'line 1: data.label: no column is called "kynd"; there are kind, pixel0, pix'):
+        read(tmp_path, named, label="kynd")
+    with pytest.raises(DataError, match=r"columns y and class may be the label; data.label=y or data.label=class says"):
+        read(tmp_path, text([["y", *NAMES[:63], "class"], *first()]))
+
+
+def test_whether_there_is_a_header_may_be_said(tmp_path: Path) -> None:
+    rows: Table = [["label", *NAMES], *first()]
+    rows[0] = [7, *range(1, 65)]
+    check(read(tmp_path, text(rows)))
+    assert len(read(tmp_path, text(rows), header="no")) == N + 1
+    check(read(tmp_path, text([[3, *[5] * 64], *first()]), header="yes"))
+
+
+def test_pixels_without_a_label_are_refused_where_it_is_wanted(tmp_path: Path) -> None:
+    content = text([NAMES, *ROWS])
+    with pytest.raises(DataError, match=r"a.csv, line 1: 64 pixels and no label; a column called label, "):
+        read(tmp_path, content)
+    np.testing.assert_array_equal(read(tmp_path, content, only_pictures=True).pictures, PICTURES)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_labels_that_are_not_wanted_are_left_out(form: str, tmp_path: Path) -> None:
+    found = read(tmp_path, FORMS[form], only_pictures=True)
+    np.testing.assert_array_equal(found.pictures, PICTURES)
+
+
+@given(st.lists(st.text(alphabet='0123456789,;\t .:"#\r\n-lab', max_size=30), max_size=40))
+@settings(max_examples=150)
+def test_any_text_is_a_table_or_refused(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    for only_pictures in (False, True):
+        with suppress(DataError):
+            assert len(read(folder, "\n".join(lines), only_pictures=only_pictures)) > 0
+
+
+# ---- tables of files -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "scans"
+    (folder / "sub").mkdir(parents=True)
+    for k in range(12):
+        ink = (PICTURES[k] * 15).repeat(6, 0).repeat(6, 1)
+        Image.fromarray(255 - np.pad(ink, 6)).save(folder / f"sub/{k}.png")
+    return folder
+
+
+LISTED = [[f"sub/{k}.png", LABELS[k]] for k in range(12)]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [["filename", "label"], *LISTED],
+        [["label", "filename"], *([y, file] for file, y in LISTED)],
+        [["id", "path", "who", "digit"], *([k, file, "a", y] for k, (file, y) in enumerate(LISTED))],
+        LISTED,
+        [[file.replace("/", "\\"), y] for file, y in LISTED],
+    ],
+)
+def test_a_table_of_files_and_labels_is_their_pictures(pictures: Path, rows: Table) -> None:
+    found = read(pictures, text(rows), "labels.csv")
+    assert [found.classes[k] for k in found.labels] == [str(k) for k in LABELS[:12].tolist()]
+    assert found.paths is not None
+    assert [Path(path).name for path in found.paths] == [f"{k}.png" for k in range(12)]
+    np.testing.assert_array_equal(found.pictures, load_source(f"{pictures}/labels.csv").pictures)
+
+
+def test_files_outside_of_the_tables_folder_are_refused(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.png").write_bytes((pictures / "sub/0.png").read_bytes())
+    (pictures / "link.png").symlink_to(tmp_path / "secret.png")
+    rows = [*LISTED, ["../secret.png", 1], [tmp_path / "secret.png", 1], ["link.png", 1], ["sub/none.png", 1]]
+    with pytest.raises(DataError) as caught:
+        read(pictures, text(rows), "labels.csv")
+    head, *told = caught.value.problems
+    assert head.endswith("labels.csv: 4 bad rows; data.skip_bad: true leaves them out")
+    assert [line.partition(": ")[2].partition('" ')[2] for line in told[:3]] == [
+        "is not in the folder of the table"
+    ] * 3
+    assert told[3].startswith(f"{pictures}/sub/none.png: No such file")
