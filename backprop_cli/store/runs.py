@@ -43,6 +43,8 @@ def write_latest(run: Path) -> None:
 def write_used(model: Path | None) -> None:
     """Note in `runs/.use`, in the working directory, which model is meant where none is named; None: the latest.
 
+    A model below the working directory is noted as seen from there, so that both may be moved together.
+
     Raises:
         OSError: When it cannot be written.
     """
@@ -50,7 +52,14 @@ def write_used(model: Path | None) -> None:
         USED.unlink(missing_ok=True)
     else:
         RUNS.mkdir(exist_ok=True)
-        write_atomic(USED, os.fsencode(f"{PRETRAINED.stem if model == PRETRAINED else model.resolve()}\n"))
+        write_atomic(USED, os.fsencode(f"{PRETRAINED.stem if model == PRETRAINED else _seen_from_here(model)}\n"))
+
+
+def _seen_from_here(model: Path) -> str:
+    """Return the path of a model, relative where it is below the working directory; never a mere name."""
+    absolute, here = model.resolve(), Path.cwd().resolve()
+    inside = absolute.is_relative_to(here)
+    return os.path.join(".", absolute.relative_to(here)) if inside else str(absolute)  # noqa: PTH118  (keeps the dot)
 
 
 def chosen_model() -> tuple[str, str] | None:
