@@ -3,7 +3,8 @@
 A message reads "where: what is wrong; what would be right".
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 ADVICE = {
     "train": "train one first",
@@ -11,6 +12,9 @@ ADVICE = {
     "directory": "choose another directory",
     "template": "start from a bundled config",
     "jobs": "was there too little memory for so many jobs?",
+    "other_data": "other data to measure on may be named",
+    "run_data": "restore it, or begin a new run",
+    "verified_data": "restore it to verify the run",
 }
 """What to do, by name: a command says it in words of its own, which name its options."""
 
@@ -80,6 +84,15 @@ class DivergenceError(BackpropError):
     """Training that left the finite numbers."""
 
     exit_code = 1
+
+
+@contextmanager
+def advising(advice: str) -> Iterator[None]:
+    """Let every DataError inside the block say what to do about it, a name in `ADVICE`."""
+    try:
+        yield
+    except DataError as problem:
+        raise DataError(*problem.args, advice=advice) from problem
 
 
 def reason_of(error: BaseException) -> str:

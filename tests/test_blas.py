@@ -171,7 +171,7 @@ def test_every_product_of_ours_is_made_with_the_configs_number(
 
 def test_what_blas_really_uses_is_recorded() -> None:
     two = quick("training.threads=2")
-    found = environment(two.split_data.dataset, two.config.training)
+    found = environment(two.split_data, two.config.training)
     assert (found["threads"], found["blas_kernel"]) == (2, blas_kernel())
 
 

@@ -155,7 +155,10 @@ def test_changed_data_is_refused(work: Path) -> None:
     images[7, 2, 2] ^= 1
     np.savez("mine.npz", images=images, labels=labels)
     message = refusal("verify")
-    assert "mine.npz: no longer the data that runs/quick-1 was trained on" in message
+    assert (
+        "mine.npz: no longer what runs/quick-1 was trained on: its 60 rows hold other pictures or labels; restore"
+        in message
+    )
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.yaml"])

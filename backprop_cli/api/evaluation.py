@@ -16,8 +16,9 @@ from backprop_cli.api.words import percent
 from backprop_cli.arrays import Labels, Rows
 from backprop_cli.data.dataset import Dataset
 from backprop_cli.data.sources import DataSettings, load_like, load_source, source_of_test, split_kind
-from backprop_cli.errors import ArgumentError, DataError, RunDirectoryError
+from backprop_cli.errors import ArgumentError, DataError, RunDirectoryError, advising
 from backprop_cli.experiment.data_checks import sentence, trained_on
+from backprop_cli.experiment.run_data import load_model_data
 from backprop_cli.experiment.split_data import SplitData, with_classes
 from backprop_cli.files import clean
 from backprop_cli.insight import metrics
@@ -161,15 +162,16 @@ def evaluate(
     recorded = _recorded(model.path, notes) if diagnose else None
     own: SplitData | None
     if source is None:
-        own = SplitData.of(predictor.model, where=predictor.where)
+        with advising("other_data"):
+            own = _own_data(model)
         dataset, rows = _own_part(own, split)
-        kind = _kind(split, config.data, dataset)
+        kind = _kind(split, own.settings, dataset)
     else:
         dataset, kind = _other_data(model, source), "other"
         if dataset.arrangement is not None:
             notes.append(sentence(dataset))
         rows = np.arange(len(dataset))
-        own = SplitData.of(predictor.model, where=predictor.where) if diagnose else _at_hand(model, warnings)
+        own = _own_data(model) if diagnose else _at_hand(model, warnings)
     pictures, labels = dataset.pictures[rows], dataset.labels[rows]
     if model.path is not None and is_unfinished(model.path):
         warnings.append("the model's training is not over: it was stopped, and may go on")
@@ -190,7 +192,7 @@ def evaluate(
         model=predictor.where,
         split=source or split,
         part_kind=kind,
-        source=source or (source_of_test(config.data) if kind == "test_source" else None) or config.data.source,
+        source=source or dataset.name,
         classes=predictor.classes,
         answers=_row_answers(probabilities, dataset, rows, predictor.classes),
         worst_answers=_worst_answers(figures.worst[:n_worst], probabilities, dataset, rows, predictor.classes),
@@ -250,10 +252,15 @@ def _other_data(model: Model, source: str) -> Dataset:
     return with_classes(dataset, predictor.classes, where=f"data {source}")
 
 
+def _own_data(model: Model) -> SplitData:
+    """Return the data that the model comes from."""
+    return load_model_data(model.predictor.model, where=model.predictor.where, path=model.path)
+
+
 def _at_hand(model: Model, warnings: list[str]) -> SplitData | None:
     """Return the data that the model comes from; None, and a warning, where it cannot be read."""
     try:
-        return SplitData.of(model.predictor.model, where=model.predictor.where)
+        return _own_data(model)
     except DataError as problem:
         unknown = "whether the model was trained on these very pictures cannot be told"
         warnings.append(f"{unknown}: {problem.problems[0]}")

@@ -19,6 +19,7 @@ from backprop_cli.data.dataset import load_digits
 from backprop_cli.data.sources import split_dataset
 from backprop_cli.engine.network import Network
 from backprop_cli.errors import ArgumentError, DataError, PictureError
+from backprop_cli.experiment.run_data import load_model_data
 from backprop_cli.experiment.split_data import SplitData
 from backprop_cli.files import clean
 from backprop_cli.insight import explain as insight
@@ -252,7 +253,7 @@ def explain(
         raise PictureError(found.error or "no picture")
     notes = ["the network was trained on this very picture"] if _was_trained_on(predictor, found.name) else []
     inputs = predictor.scaling.apply(found.grid[None])[0]
-    own = _own_data(predictor, notes)
+    own = _own_data(model, notes)
     with blas_threads(predictor.n_threads):
         number, source = _truth(label, found.label, predictor, inputs)
         reason = ""
@@ -356,10 +357,10 @@ def _truth(given: str | None, known: int | None, predictor: Predictor, inputs: A
     return int(predictor.networks[0].logits(inputs[None])[0].argmax()), "guess"
 
 
-def _own_data(predictor: Predictor, notes: list[str]) -> SplitData | None:
+def _own_data(model: Model, notes: list[str]) -> SplitData | None:
     """Return the data that a model comes from; None, and a note, where it is not to be had."""
     try:
-        return SplitData.of(predictor.model, where=predictor.where)
+        return load_model_data(model.predictor.model, where=model.predictor.where, path=model.path)
     except DataError as problem:
         notes.append(f"without the test set: {problem}")
         return None

@@ -20,7 +20,7 @@ from backprop_cli.engine.losses import Loss, loss_and_gradient
 from backprop_cli.engine.network import Network, as_float64
 from backprop_cli.errors import DataError
 from backprop_cli.experiment.experiment import Experiment
-from backprop_cli.experiment.split_data import SplitData
+from backprop_cli.experiment.run_data import load_model_data
 from backprop_cli.files import clean
 
 N_ROWS = 8  # pictures that the gradients are taken at
@@ -184,7 +184,7 @@ def _trained(model: Model) -> _Subject:
     predictor, warnings = model.predictor, list[str]()
     network = as_float64(predictor.networks[0])
     try:
-        dataset, rows = SplitData.of(predictor.model, where=predictor.where).select("train")
+        dataset, rows = load_model_data(predictor.model, where=predictor.where, path=model.path).select("train")
         inputs, labels = predictor.scaling.apply(dataset.pictures[rows[:N_ROWS]]), dataset.labels[rows[:N_ROWS]]
     except DataError as problem:
         warnings.append(f"{problem}; checked at random pictures instead")

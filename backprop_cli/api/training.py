@@ -18,6 +18,7 @@ from backprop_cli.experiment.environment import environment
 from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.experiment.hardest_digit import HardestDigit
 from backprop_cli.experiment.resume import open_run
+from backprop_cli.experiment.run_data import data_record
 from backprop_cli.experiment.split_data import SplitData
 from backprop_cli.store.run_directory import RunDirectory
 from backprop_cli.store.runs import find_run, write_latest
@@ -159,7 +160,8 @@ class Training(Events):
     @property
     def environment(self) -> dict[str, object]:
         """What the run was begun with: versions, BLAS, threads, processor, data; empty where nothing is written."""
-        return {} if self._directory is None else self._directory.read_environment()
+        found = {} if self._directory is None else self._directory.read_environment()
+        return {name: value for name, value in found.items() if name != "data"}
 
     @property
     def is_finished(self) -> bool:
@@ -221,7 +223,7 @@ def training(
     directory = RunDirectory.create(config.name, None if run_dir is None else directory_of(run_dir))
     try:
         directory.write_config(config.to_yaml())
-        directory.write_environment(environment(experiment.split_data.dataset, config.training))
+        _record(directory, environment(experiment.split_data, config.training), experiment.split_data)
         return Training(experiment, directory, [])
     except BaseException:
         directory.close()
@@ -242,14 +244,14 @@ def resuming(
     Args:
         run: A run's directory, its name under `runs/`, or `latest`, which None means too.
         epochs: In all, where more than the run's.
-        config: Must be the run's own, but for `training.epochs`.
-        overrides: Changes to the run's own, which must change nothing but `training.epochs`; see `load_config`.
+        config: Must be the run's own, but for `training.epochs`, and for `data.source` where the same data lie there.
+        overrides: Changes to the run's own, which must change nothing but these two; see `load_config`.
         option: Stands before each override in messages.
         progress: Is told how many picture files of how many have been read.
 
     Raises:
         ConfigError: Settings differ, all of them are named; or epochs are lowered.
-        DataError: The data is not there, or not what it should be.
+        DataError: The data is gone, or no longer what the run was trained on.
         ModelFileError: The checkpoint is damaged.
         RunDirectoryError: There is no such run, or another training is running in it.
     """
@@ -269,14 +271,19 @@ def resuming(
 
 
 def _changed_environment(directory: RunDirectory, experiment: Experiment) -> list[str]:
-    """Return a warning where what the last bits hang on is not as it was; write it down where that was not done yet."""
-    now = environment(experiment.split_data.dataset, experiment.config.training)
+    """Return a warning where what the last bits hang on is not as it was; record where the data lie now."""
+    now = environment(experiment.split_data, experiment.config.training)
     then = directory.read_environment()
-    if not then:  # killed before it was written
-        directory.write_environment(now)
-        return []
+    _record(directory, then or now, experiment.split_data)  # killed before it was written: as it is now
     changed = [name for name in now if name in then and now[name] != then[name]]
     return [f"{', '.join(changed)}: not as when the run began; the last bits may differ"] if changed else []
+
+
+def _record(directory: RunDirectory, then: dict[str, object], split_data: SplitData) -> None:
+    """Write down what a run was begun with, and its data, unless that is what stands there."""
+    wanted = {**then, "data": data_record(split_data, directory.path)}
+    if directory.read_environment() != wanted:
+        directory.write_environment(wanted)
 
 
 def config_of_run(run: Reference | None = None) -> Config:
@@ -319,7 +326,7 @@ def resume(run: Reference | None = None, *, epochs: int | None = None) -> Run:
 
     Raises:
         ConfigError: The epochs are lowered.
-        DataError: The data is not there, or not what it should be.
+        DataError: The data is gone, or no longer what the run was trained on.
         DivergenceError: Training left the finite numbers.
         ModelFileError: The checkpoint is damaged.
         RunDirectoryError: There is no such run, or another training is running in it.

@@ -35,6 +35,9 @@ ADVICE = {
     "directory": "choose another --run-dir",
     "template": "`backprop init` writes a config to start from",
     "jobs": "was there too little memory for so many --jobs?",
+    "other_data": "--data SOURCE measures on other data",
+    "run_data": "restore it, say with --set data.source=SOURCE where it is now, or begin a new run",
+    "verified_data": "restore it to verify the run",
 }
 """What to do, in words of the command line: see `errors.ADVICE`."""
 

@@ -29,7 +29,7 @@ from backprop_cli.data.dataset import Dataset
 from backprop_cli.data.extra import Extra
 from backprop_cli.data.layout import Layout
 from backprop_cli.data.normalize import FULL_COUNT, Slant
-from backprop_cli.data.readers.shared import LEAST_INK, Header, ProgressCallback, Wanted
+from backprop_cli.data.readers.shared import LEAST_INK, Header, ProgressCallback, Wanted, parted
 from backprop_cli.data.resize import resized
 from backprop_cli.data.splits import SplitKind, Splits, split
 from backprop_cli.errors import DataError, quoted, require
@@ -152,6 +152,11 @@ def _usable(key: str, source: str | None) -> list[tuple[bool, str]]:
 def is_path(source: str) -> bool:
     """Return whether a source is a file or folder, not one with a name of its own."""
     return source not in ("", "digits", "pens") and not source.startswith("openml:") and not is_address(source)
+
+
+def file_of(source: str) -> str:
+    """Return the file or folder of a source: what stands before the `#` of a part of it."""
+    return parted(source, (".npz", ".zip"))[0]
 
 
 def load_data(settings: DataSettings, progress: ProgressCallback = None, judge: Judge | None = None) -> Dataset:

@@ -150,7 +150,7 @@ def _trainer(config: Config) -> Callable[[int, Fold, int], FoldPredictions]:
     dataset = load_data(config.data, judge=lies_transposed)
     test_dataset = load_test_data(config.data, dataset, judge=lies_transposed) if config.data.test_source else dataset
     extra = extra_rows(config.data, dataset)
-    return partial(_answer, config, SplitData(dataset, test_dataset, Splits(*[np.arange(0)] * 3), extra))
+    return partial(_answer, config, SplitData(dataset, test_dataset, Splits(*[np.arange(0)] * 3), extra, config.data))
 
 
 def _answer(config: Config, split_data: SplitData, number: int, fold: Fold, seed: int) -> FoldPredictions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from pathlib import Path
 
@@ -10,15 +9,12 @@ import numpy as np
 
 from backprop_cli import __version__
 from backprop_cli.blas import blas_kernel, blas_threads, cpu_features, n_blas_threads
-from backprop_cli.data.dataset import Dataset
 from backprop_cli.engine.training import TrainingSettings
+from backprop_cli.experiment.split_data import SplitData
 
 
-def environment(dataset: Dataset, settings: TrainingSettings) -> dict[str, object]:
+def environment(split_data: SplitData, settings: TrainingSettings) -> dict[str, object]:
     """Return what the last bits of a training depend on: versions, BLAS, threads, processor, data."""
-    digest = hashlib.sha256()
-    for array in (dataset.pictures, dataset.labels):
-        digest.update(np.ascontiguousarray(array).data)
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     with blas_threads(settings.threads):
         n_threads = n_blas_threads()
@@ -31,7 +27,7 @@ def environment(dataset: Dataset, settings: TrainingSettings) -> dict[str, objec
         "blas_kernel": blas_kernel(),
         "cpu": processor_name(),
         "cpu_features": " ".join(cpu_features()),
-        "data_sha256": digest.hexdigest(),
+        "data_sha256": split_data.fingerprints["source"].sha256,
     }
 
 

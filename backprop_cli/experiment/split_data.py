@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Self
 
 import numpy as np
 
 from backprop_cli.arrays import Rows
-from backprop_cli.config.config import Config, config_of
+from backprop_cli.config.config import Config
 from backprop_cli.config.mistakes import did_you_mean
 from backprop_cli.data.dataset import Dataset
 from backprop_cli.data.readers.shared import ProgressCallback
@@ -24,9 +25,8 @@ from backprop_cli.data.sources import (
 from backprop_cli.data.splits import Splits
 from backprop_cli.errors import DataError
 from backprop_cli.experiment.data_checks import require_all_classes, warnings_of
-from backprop_cli.files import clean
+from backprop_cli.experiment.fingerprint import Fingerprint
 from backprop_cli.predictor import lies_transposed
-from backprop_cli.store.model_file import Model
 
 MOST_NAMED = 5  # classes that a message names
 
@@ -40,12 +40,14 @@ class SplitData:
         test_dataset: Where the test rows are; `dataset` itself without a test source.
         splits: Row numbers; those of `test` belong to `test_dataset`.
         extra: Further sources that only training sees.
+        settings: What was read.
     """
 
     dataset: Dataset
     test_dataset: Dataset
     splits: Splits
     extra: tuple[ExtraRows, ...] = ()
+    settings: DataSettings = field(default_factory=DataSettings)
 
     @classmethod
     def load(cls, config: Config, progress: ProgressCallback = None) -> Self:
@@ -63,7 +65,7 @@ class SplitData:
         require_all_classes(dataset, splits, config.data)
         extra = extra_rows(config.data, dataset, progress)
         if (test_source := source_of_test(config.data)) is None:
-            return cls(dataset, dataset, splits, extra)
+            return cls(dataset, dataset, splits, extra, config.data)
         test_dataset = load_test_data(config.data, dataset, progress, lies_transposed)
         if test_dataset.picture_size != dataset.picture_size:
             raise DataError(
@@ -71,26 +73,17 @@ class SplitData:
                 f"those of {size_text(dataset)} that are trained on"
             )
         test_dataset = with_classes(test_dataset, dataset.classes, where=f"data.test_source: {test_source}")
-        return cls(dataset, test_dataset, replace(splits, test=np.arange(len(test_dataset))), extra)
+        splits = replace(splits, test=np.arange(len(test_dataset)))
+        return cls(dataset, test_dataset, splits, extra, config.data)
 
-    @classmethod
-    def of(cls, model: Model, *, where: str) -> Self:
-        """Read the data that a model was made with, and split it as then.
-
-        Args:
-            model: What a model file holds.
-            where: What messages call it.
-
-        Raises:
-            ConfigError: Its config is not one of this version.
-            DataError: The data is gone, or no longer what it was.
-        """
-        config = config_of(model.config, where=f"{where}: config")
-        found = cls.load(replace(config, data=replace(config.data, extra=())))
-        picture_size = tuple(model.preprocessing["picture"])
-        if found.dataset.picture_size != picture_size or found.dataset.classes != model.classes:
-            raise DataError(f"{config.data.source}: no longer what {clean(where)} was trained on")
-        return found
+    @cached_property
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        """What each source holds, by its key in the data section: `source`, `test_source`, `extra.0` ..."""
+        datasets = {"source": self.dataset}
+        if self.test_dataset is not self.dataset:
+            datasets["test_source"] = self.test_dataset
+        datasets |= {f"extra.{k}": one.dataset for k, one in enumerate(self.extra)}
+        return {key: Fingerprint.of(dataset) for key, dataset in datasets.items()}
 
     @property
     def warnings(self) -> list[str]:

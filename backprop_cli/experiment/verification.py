@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from backprop_cli.config.config import config_of, differing_keys, read_config
 from backprop_cli.data.readers.shared import ProgressCallback
 from backprop_cli.engine.training import EpochResult, Progress
-from backprop_cli.errors import DataError
+from backprop_cli.errors import advising
 from backprop_cli.experiment.environment import environment
 from backprop_cli.experiment.experiment import Experiment
-from backprop_cli.experiment.split_data import SplitData
+from backprop_cli.experiment.run_data import load_run_data
 from backprop_cli.files import read_bounded
 from backprop_cli.predictor import Predictor
 from backprop_cli.store.model_file import Model, load_model, model_bytes
@@ -93,15 +93,11 @@ class Retraining:
         raised = {end for end in ends if isinstance(end, int) and 0 < end < config.training.epochs}
         self._totals = [*sorted(raised), config.training.epochs]  # a schedule depends on the total of its time
         config = replace(config, training=replace(config.training, epochs=self._totals[0]))
-        self.experiment = Experiment(config, SplitData.load(config, progress))
-        then, now = directory.read_environment(), environment(self.experiment.split_data.dataset, config.training)
+        then = directory.read_environment()
+        with advising("verified_data"):
+            split_data = load_run_data(config, path, then, progress=progress)
+        self.experiment, now = Experiment(config, split_data), environment(split_data, config.training)
         self.environment = {name: (then.get(name), now[name]) for name in now if now[name] != then.get(name)}
-        data_then, data_now = self.environment.get("data_sha256", (None, None))
-        if data_then is not None:
-            raise DataError(
-                f"{config.data.source}: no longer the data that {path} was trained on (its SHA-256 began with "
-                f"{str(data_then)[:12]}, now with {str(data_now)[:12]}); bring it back to verify the run"
-            )
         self._n_done = 0
         self._first_loss: float | None = None
         self._first_difference: int | None = None

@@ -118,7 +118,7 @@ def open_data(path: Path) -> BinaryIO:
         raise DataError(f"{path}: {error.strerror or error}") from error
 
 
-def parted(source: str, ending: str) -> tuple[str, str | None]:
+def parted(source: str, ending: str | tuple[str, ...]) -> tuple[str, str | None]:
     """Return the name of a file and the part that stands behind a `#`, unless there is a file of the whole name."""
     name, mark, part = source.rpartition("#")
     return (name, part) if mark and name.lower().endswith(ending) and not Path(source).exists() else (source, None)
