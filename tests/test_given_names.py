@@ -63,7 +63,9 @@ def test_a_pattern_that_matches_nothing_is_named_as_one(work: Path, name: str) -
 
 @pytest.mark.parametrize("name", ["*.csv", "[ab].npz", "many/*"])
 def test_so_it_is_of_data(work: Path, name: str) -> None:
-    assert refusal(*DRY, f"data.source={name}") == f"error: --set data.source={name}: {PATTERN}\n"
+    told = f"{work / name}" if name == "many/*" else f"--set data.source={name}"  # the others are odd YAML
+    assert refusal(*DRY, f"data.source={name}") == f"error: {told}: {PATTERN}\n"
+    assert refusal(*DRY, f"data.source='{name}'") == f"error: {work / name}: {PATTERN}\n"
     assert refusal("eval", "-m", "pretrained", "--data", name).endswith(f"error: {name}: {PATTERN}\n")
     (work / "c.yaml").write_text(f"data: {{source: '{name}'}}\n")
     assert refusal("train", "--dry-run", "-c", "c.yaml") == f"error: {work / name}: {PATTERN}\n"
@@ -119,8 +121,8 @@ def test_a_file_of_that_very_name_wins(home: Path, monkeypatch: pytest.MonkeyPat
         Path(name).mkdir()
         save(Path(name, "mine.npz"), large(0, 200), labels(0, 200))
         assert spelled_out(f"{name}/mine.npz") == f"{name}/mine.npz"
-        expected = str(Path.cwd() / name / "mine.npz")
-        assert load_config("quick", [f"data.source={name}/mine.npz"]).data.source == expected
+        for value in (f"{name}/mine.npz", f"'{name}/mine.npz'"):
+            assert load_config("quick", [f"data.source={value}"]).data.source == str(Path.cwd() / name / "mine.npz")
     assert spelled_out("~/other.npz") == str(home / "other.npz")
     assert spelled_out("x.npz", home) == "x.npz"
 

@@ -221,15 +221,16 @@ def _as_a_shell(change: str, option: str, folder: Path | None) -> str:
     """Return `key.path=value` with the variables in a source spelled out: no shell does that behind a `=`.
 
     Raises:
-        ConfigError: The source is a pattern, which would be odd YAML too.
+        ConfigError: The source is a pattern that would be odd YAML.
     """
     key, equals, value = change.partition("=")
-    if not _OF_SOURCES.fullmatch(key):
+    bare = value.strip("'\"")
+    if not bare or not _OF_SOURCES.fullmatch(key):
         return change
-    value = spelled_out(value, folder, home=False)
-    if key.endswith("source") and is_path(value) and (why := why_no_file(str((folder or Path()) / value), "")):
+    path = str((folder or Path()) / value)
+    if key.endswith("source") and value.startswith(("*", "[")) and (why := why_no_file(path, "")):
         raise ConfigError(f"{option}{change}: {why}")
-    return f"{key}{equals}{value}"
+    return f"{key}{equals}{value.replace(bare, spelled_out(bare, folder, home=False))}"
 
 
 def _resolve_paths(data: Any, folder: Path | None) -> None:
