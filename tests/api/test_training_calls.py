@@ -96,7 +96,7 @@ def test_a_path_is_a_file_whatever_word_it_looks_like(work: Path) -> None:
     assert backprop.load("pretrained").picture_size == (16, 16)
     model = backprop.load(Path("pretrained") / "model.safetensors")
     Path("digits").mkdir()
-    with pytest.raises(backprop.DataError, match="neither folders of pictures"):
+    with pytest.raises(backprop.DataError, match="no folders of classes, and no pictures"):
         model.evaluate(data=Path("digits"))
     assert model.evaluate(data="digits").n == 1797
     for name in ("-", "digits:5"):

@@ -109,7 +109,9 @@ def test_an_ensemble_that_diverged_is_told_the_epoch_of_the_network_that_did() -
         assert f"in epoch {epoch}:" in found.text
 
 
-@pytest.mark.parametrize("case", FEW_ROWS, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case", [FEW_ROWS[0], pytest.param(FEW_ROWS[1], marks=pytest.mark.slow)], ids=lambda case: case.name
+)
 def test_an_epoch_chosen_by_few_rows_is_chosen_worse(case: Case) -> None:
     found = [losses for seed in SPLITS[:12] if (losses := losses_before_and_after(case, seed)) is not None]
     assert len(found) >= 6

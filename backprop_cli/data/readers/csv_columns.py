@@ -76,7 +76,7 @@ def dialect_of(lines: Sequence[str], delimiter: Delimiter | None = None) -> Dial
     plain = Dialect(found)
     with suppress(csv.Error):
         cells = [plain.cells(line) for line in data]
-        has_empty_end = all(len(row) > 1 and not row[-1].strip() for row in cells)
+        has_empty_end = sum(len(row) > 1 and not row[-1].strip() for row in cells) > 0.8 * len(cells)
         commas = found != "," and any(_DECIMAL_COMMA.fullmatch(cell.strip()) for row in cells for cell in row)
         return Dialect(found, commas, has_empty_end)
     return plain
