@@ -253,3 +253,31 @@ def test_the_model_in_use_moves_along(project: Path) -> None:
     answer(*TRAIN)
     moved(project)
     assert "quick-1" in backprop("predict", "digits:3").stderr
+
+
+def test_a_test_part_that_the_source_brought_and_that_is_gone_is_missed(project: Path) -> None:
+    arrays = {"x_train": IMAGES, "y_train": LABELS}
+    np.savez("data/mine.npz", **arrays, x_test=IMAGES[:20], y_test=LABELS[:20])
+    answer(*TRAIN, "--set", "data.source=data/mine.npz")
+    assert document("eval")["n"] == 20
+    np.savez("data/mine.npz", **arrays)
+    refused_thrice("its test part is gone")
+
+
+def test_a_test_part_that_came_afterwards_is_not_taken(project: Path) -> None:
+    trained()
+    np.savez("data/mine.npz", x_train=IMAGES, y_train=LABELS, x_test=IMAGES[:20], y_test=LABELS[:20])
+    refused_thrice("it has a test part of its own now")
+
+
+def test_a_moved_run_finds_the_test_part_that_its_source_brings(project: Path) -> None:
+    np.savez("data/mine.npz", x_train=IMAGES, y_train=LABELS, x_test=IMAGES[:20], y_test=LABELS[:20])
+    answer(*TRAIN, "--set", "data.source=data/mine.npz")
+    before = document("eval")
+    moved(project)
+    after = document("eval")
+    assert (after["n"], after["accuracy"]) == (20, before["accuracy"])
+    assert document("verify")["verdict"] == "equal"
+    name = after["answers"][3]["sample"]
+    assert name.endswith("data/mine.npz#test:3")
+    assert answer("predict", name).startswith(name)

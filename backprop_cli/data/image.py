@@ -37,7 +37,10 @@ SUFFIXES = {
 }
 """What the names of pictures in a folder end in."""
 
-_LITTER = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir"}
+_LITTER = {
+    *("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir"),
+    *("$recycle.bin", "system volume information", "__pycache__"),
+}
 
 MAX_BYTES = 50_000_000
 """Largest file that is read."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Literal
 
@@ -48,6 +49,7 @@ READERS = {  # a file in `readers/` -> what a source of its form is called; aske
     "idx": "an idx3 file of images",
     "array_folder": "a folder",
     "refused": "",
+    "other_table": "",
     "picture_folder": "a folder",
 }
 
@@ -335,9 +337,9 @@ def _read(source: str, wanted: Wanted) -> Dataset:
         raise DataError(f"{source}: {why}")
     reader = _reader(source)
     if reader is None:
-        raise DataError(
-            f'data.source: "{source}" is none of {", ".join(filter(None, dict.fromkeys(READERS.values())))}'
-        )
+        forms = ", ".join(filter(None, dict.fromkeys(READERS.values())))
+        missing = "" if Path(source).exists() else "; there is no such file or folder"
+        raise DataError(f'data.source: "{source}" is none of {forms}{missing}')
     dataset: Dataset = reader.load(source, wanted)
     return dataset
 

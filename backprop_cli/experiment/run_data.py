@@ -117,6 +117,9 @@ def _checked(
         if is_path(source) and not os.path.exists(file_of(source)):  # noqa: PTH110  (as above)
             raise DataError(f"{about[key]}: there is no such file or folder")
     found = SplitData.load(config, progress)
+    if "rows" in recorded.get("source", {}) and ("test_source" in recorded) != ("test_source" in found.fingerprints):
+        parts = "its test part is gone" if "test_source" in recorded else "it has a test part of its own now"
+        raise DataError(f"{about['source']}: no longer what {clean(run)} was trained on: {parts}")
     for key, one in found.fingerprints.items() if recorded else ():
         if (change := one.change(recorded.get(key, {}))) is not None:
             kept = "not" if is_named and key == "source" else "no longer"

@@ -82,6 +82,11 @@ FORMS: dict[str, str | bytes] = {
     "an index called id": text([["id", *NAMES, "y"], *[[900 + 7 * k, *row] for k, row in enumerate(last())]]),
     "a header that pandas made of numbers": text([list(range(65)), *first()]),
     "such a header, the label last": text([list(range(65)), *last()]),
+    "a header with a name twice and thrice": text([[0, "0.1", *[f"0.{k}" for k in range(2, 65)]], *first()]),
+    "bars": text(first(), "|"),
+    "columns that are no pixels": text(
+        [["id", "writer", "label", *NAMES, "remark"], *[[k, f"w{k % 3}", *row, "-"] for k, row in enumerate(first())]]
+    ),
     "such a header and an index": text([["", *range(65)], *[[k, *row] for k, row in enumerate(first())]]),
     "a label called y, last": text([[*NAMES, "y"], *last()]),
     "a label called Class, last": text([[*NAMES, "Class"], *last()]),
@@ -163,6 +168,38 @@ def test_a_column_that_is_said_is_the_label(tmp_path: Path) -> None:
         read(tmp_path, named, label="kynd")
     with pytest.raises(DataError, match=r"columns y and class may be the label; data.label=y or data.label=class says"):
         read(tmp_path, text([["y", *NAMES[:63], "class"], *first()]))
+
+
+def test_a_label_of_two_classes_of_which_one_is_rare_is_not_guessed(tmp_path: Path) -> None:
+    pictures = DIGITS.pictures[:300, 1:7, 1:7].reshape(300, -1).tolist()
+    rows = [[*row, int(y == 7)] for row, y in zip(pictures, DIGITS.labels.tolist(), strict=False)]
+    with pytest.raises(DataError, match="the first column or the last may be the label"):
+        read(tmp_path, text(rows))
+    assert read(tmp_path, text(rows), label="last").classes == ("0", "1")
+    few = text([[*row, y] for row, y in zip(ROWS[:12], LABELS[:12].tolist(), strict=True)])
+    assert read(tmp_path, few).pictures.tolist() == PICTURES[:12].tolist()
+
+
+def test_two_columns_that_may_be_the_label_are_chosen_between(tmp_path: Path) -> None:
+    rows: Table = [["label", "class", *NAMES], *[[row[0], "x", *row[1:]] for row in first()]]
+    check(read(tmp_path, text(rows), label="label"))
+    with pytest.raises(DataError, match=r"2 columns are called label; data.label=first or last says which"):
+        read(tmp_path, text([["label", "label", *NAMES], *rows[1:]]))
+
+
+def test_a_table_of_names_without_endings_is_no_table_of_pictures(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a table of names and labels; names of picture files need their ending"):
+        read(tmp_path, "id,label\n" + "".join(f"{k:05d},{y}\n" for k, y in enumerate(LABELS.tolist())))
+
+
+@pytest.mark.parametrize("name", ["zip.train", "semeion.data", "digits.txt", "zip.test.gz"])
+def test_tables_under_any_name_are_known_by_their_content(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text(first(), " "))
+    check(load_source(str(tmp_path / name)))
+    for content in (b"", b"Dear reader, this is a letter\nand no table\n", bytes(range(256)), b"%PDF-1.4 1 2 3 4 \0"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match="is none of digits"):
+            load_source(str(tmp_path / name))
 
 
 def test_whether_there_is_a_header_may_be_said(tmp_path: Path) -> None:

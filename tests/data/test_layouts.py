@@ -105,6 +105,20 @@ def test_folders_of_writers_are_groups(tmp_path: Path) -> None:
     assert split_kind(found, DataSettings()) == "writers"
 
 
+def test_writers_may_come_first_where_the_inner_folders_are_digits(tmp_path: Path) -> None:
+    found = load_source(str(layout(tmp_path / "mine", "{writer}/{y}/{k}.png")))
+    check(found)
+    assert found.groups is not None
+    assert len(set(found.groups.tolist())) == 4
+
+
+def test_folders_around_a_data_set_do_not_matter(tmp_path: Path) -> None:
+    folder = layout(tmp_path / "outer", "mnist_png/train/{y}/{k}.png")
+    draw(folder / "mnist_png/test/3/1.png", 3)
+    check(load_source(str(folder)))
+    assert source_of_test(DataSettings(str(folder))) == str(folder / "mnist_png/test")
+
+
 def test_too_few_writers_are_no_groups(tmp_path: Path) -> None:
     for k, y in enumerate(LABELS):
         draw(tmp_path / f"mine/{y}/{'ab'[k % 2]}/{k}.png", k)
@@ -152,8 +166,8 @@ def test_a_layout_that_does_not_work_is_told_what_does(tmp_path: Path) -> None:
     folder = layout(tmp_path / "empty", "{y}/{k}.png")
     (folder / "10").mkdir()
     assert refused(folder) == f"{folder}/10: no pictures in the folder of this class; {ways}"
-    deep = layout(tmp_path / "deep", "a/{y}/b/{k}.png")
-    assert refused(deep) == f"{deep}: {deep}/a/0/b is a folder in a folder in a folder; {ways}"
+    deep = layout(tmp_path / "deep", "a/{y}/b/c/{k}.png")
+    assert refused(deep) == f"{deep}: {deep}/a/0/b/c is a folder in a folder in a folder; {ways}"
     for name in ("one/{k}.png", "scan {k}.png", "{writer}{k}.png"):
         assert refused(layout(tmp_path / name[:3], name)).endswith(ways)
 
@@ -161,6 +175,7 @@ def test_a_layout_that_does_not_work_is_told_what_does(tmp_path: Path) -> None:
 def test_names_say_a_class_first_or_last(tmp_path: Path) -> None:
     check(load_source(str(layout(tmp_path / "first", "{y}_{k}.png"))))
     check(load_source(str(layout(tmp_path / "last", "{k:03}-{y}.png"))))
+    check(load_source(str(layout(tmp_path / "middle", "img-{y}-writer{k}-7.png"))))
     for k in range(10):
         draw(tmp_path / f"few/img_{LABELS[k]}.png", k)
     assert load_source(f"{tmp_path}/few").labels.tolist() == list(range(10))
@@ -200,7 +215,7 @@ def test_a_zip_of_something_else_is_refused_in_one_line(tmp_path: Path, monkeypa
     two = zipped(tmp_path / "two.zip", train_csv=TABLE, test_csv=TABLE)
     assert refused(Path(two)) == f"{two}: holds train.csv, test.csv; unpack it, and name one of them"
     none = zipped(tmp_path / "none.zip", a_txt=b"x")
-    assert refused(Path(none)) == f"{none}: holds a.txt; a table, an npz or pictures are wanted"
+    assert refused(Path(none)) == f"{none}: holds a.txt; a table, an npz or pictures are wanted; unpack it"
     (tmp_path / "bad.zip").write_bytes(b"PK no more")
     assert refused(tmp_path / "bad.zip").startswith(f"{tmp_path}/bad.zip: a damaged or encrypted zip (")
     listed = zipped(tmp_path / "list.zip", a_csv=b"file,label\nx.png,1\ny.png,2\n")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from backprop_cli.data.dataset import Dataset
-from backprop_cli.data.readers.arrays import NAMES, chosen_arrays, dataset_of_arrays
+from backprop_cli.data.readers import npy
+from backprop_cli.data.readers.arrays import NAMES, chosen_arrays, dataset_of_arrays, kind_and_part
 from backprop_cli.data.readers.npy import mapped
 from backprop_cli.data.readers.shared import Wanted, looked_into
 
@@ -35,3 +36,9 @@ def load(source: str, wanted: Wanted) -> Dataset:
     arrays = {name: mapped(path) for name, path in paths.items()}
     chosen = chosen_arrays(source, {name: array.shape for name, array in arrays.items()}, None)
     return dataset_of_arrays(str(folder), {kind: arrays[name] for kind, name in chosen.items()}, wanted)
+
+
+def test_source(source: str) -> str | None:
+    """Return the array of test pictures beside those that are trained on; None: there is none."""
+    found = [path for path in looked_into(Path(source)) if kind_and_part(path.stem) == ("images", "train")]
+    return npy.test_source(str(found[0])) if len(found) == 1 else None

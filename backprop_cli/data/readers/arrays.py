@@ -28,7 +28,10 @@ PARTS: dict[Part, tuple[str, ...]] = {
 }
 GRAY = (0.299, 0.587, 0.114)  # what red, green and blue weigh. Source: ITU-R BT.601, section 2.5.1
 MAX_CLASSES = 1000
-PLAIN = 'numpy.savez("plain.npz", images=images.astype("uint8"), labels=labels.astype(str))'
+PLAIN = (
+    "python -c \"import numpy; d = numpy.load('FILE.npz', allow_pickle=True); numpy.savez('plain.npz', "
+    "images=numpy.stack(d['images']), labels=d['labels'].astype(str))\""
+)
 
 
 def part_named(word: str) -> Part | None:
@@ -59,14 +62,18 @@ def chosen_arrays(where: str, shapes: Mapping[str, tuple[int, ...]], part: Part 
     named: dict[tuple[Kind, Part | None], str] = {}
     for name in shapes:
         if (found := kind_and_part(name)) is not None:
-            if found in named and part in (None, found[1]):
-                raise DataError(f"{where}: {named[found]} and {name} may both be the {found[0]}; keep one of them")
-            named[found] = name
+            named[found] = min(named.get(found, name), name, key=_order)
     wanted: tuple[Part | None, ...] = (None, "train") if part is None else (part,)
     for one in wanted:
         if ("images", one) in named:
             return {kind: named[kind, one] for kind in NAMES if (kind, one) in named}
     return _by_shape(where, shapes) if part is None and not named else _unnamed(where, shapes)
+
+
+def _order(name: str) -> int:
+    """Return how far behind an array's name comes among those that say the same: `images` before `data`."""
+    words = [word for known in NAMES.values() for word in known]
+    return next((k for k, word in enumerate(words) if word in name.lower()), len(words))
 
 
 def test_part(names: Iterable[str]) -> Part | None:
@@ -171,7 +178,7 @@ def _refuse_objects(where: str, array: NDArray[Any]) -> None:
 
 def objects_refused(where: str) -> str:
     """Return why Python objects are not read, with the line that makes plain arrays of them."""
-    return f"{where}: holds Python objects, which may run code and are not read; in Python: {PLAIN}"
+    return f"{where}: holds Python objects, which may run code and are not read; if you trust it: {PLAIN}"
 
 
 def dataset_of_arrays(where: str, arrays: Mapping[Kind, NDArray[Any]], wanted: Wanted) -> Dataset:

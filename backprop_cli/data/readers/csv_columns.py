@@ -22,10 +22,11 @@ FILE_NAMES = ("file", "filename", "file_name", "path", "filepath", "image", "img
 LEAST_COUNTED = 15  # columns that are numbered, not a picture of rising ink
 ENOUGH = 20  # rows from which values tell where the labels are
 MOST_CLASSES = 1000
+UNLIKE = 0.5  # from which two columns are no neighbors in a picture
 _SPARSE = re.compile(r"\S+(\s+\d+:\S+)+\s*(#.*)?")  # a line of libsvm's
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 
-Delimiter = Literal[",", ";", "\t", " "]
+Delimiter = Literal[",", ";", "\t", "|", " "]
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def dialect_of(lines: Sequence[str], delimiter: Delimiter | None = None) -> Dial
 
 def _delimiter(lines: Sequence[str]) -> Delimiter:
     """Return the delimiter that stands equally often in all lines, or nearly all; of several, not the comma."""
-    for delimiter in ("\t", ";", ","):
+    for delimiter in ("\t", ";", "|", ","):
         counts = Counter(line.count(delimiter) for line in lines)
         (most, n), *_ = counts.most_common(1) or [(0, 0)]
         if most and n >= 0.8 * len(lines):
@@ -101,21 +102,21 @@ class Columns:
     Attributes:
         n: Cells in a row.
         label: Where the label is; None: there is none.
-        left_out: A column that numbers the rows; None: there is none.
+        left_out: Columns that are neither: those that number the rows, and named ones that are no pixels.
         file: Where the name of a picture's file is; None: the pictures are in the table itself.
         is_header: The first row names the columns.
     """
 
     n: int
     label: int | None
-    left_out: int | None
+    left_out: tuple[int, ...]
     file: int | None
     is_header: bool
 
     @property
     def n_pixels(self) -> int:
         """How many cells of a row are pixels."""
-        return self.n - (self.label is not None) - (self.left_out is not None)
+        return self.n - (self.label is not None) - len(self.left_out)
 
 
 def columns_of(
@@ -142,15 +143,20 @@ def columns_of(
     file = _file_column(names, values)
     at = None if label is None else _said(where, label, names, n, only_pictures=only_pictures)
     at = _named(where, names) if at is None and label is None else at
-    index = _index_column(names, values, n, at)
-    if at is None and label is None and (file is not None or not _is_square(n - (index is not None))):
-        at = _found(where, values, n, index, file)
-    if at is None and not only_pictures and file is None and _is_square(n - (index is not None)):
+    left_out = () if file is not None or at is None else _no_pixels(names, at)
+    if not left_out and (index := _index_column(names, values, n, at)) is not None:
+        left_out = (index,)
+    n_left = n - len(left_out)
+    if at is None and label is None and (file is not None or not _is_square(n_left)):
+        at = _found(where, values, n, (*left_out, file))
+    if at is None and not only_pictures and file is None and _is_square(n_left):
         raise DataError(
             f"{where}: {n:,} pixels and no label; a column called {', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}, "
             "or one more column in front or behind, is wanted"
         )
-    return Columns(n, at, index, file, is_header)
+    if n_left == 2 and file is None and names and {*names} & {*INDEX_NAMES, *FILE_NAMES}:
+        raise DataError(f"{where}: a table of names and labels; names of picture files need their ending, such as .png")
+    return Columns(n, at, left_out, file, is_header)
 
 
 def _is_square(n: int) -> bool:
@@ -163,11 +169,17 @@ def _is_header(first: list[str], data: Sequence[list[str]]) -> bool:
     if set(names) & set(LABEL_NAMES):
         return True
     numbers = [cell_value(name) for name in names]
+    if _has_points(names) and data and not any(map(_has_points, data[:ENOUGH])):
+        return True  # 0, 0.1, 0.2 ...: so pandas numbers names that are there twice
     if sum(map(math.isnan, numbers)) > len(names) / 2:
         return True
     inner = numbers[1:]
     is_counted = len(inner) >= LEAST_COUNTED and all(after - before == 1.0 for before, after in pairwise(inner))
     return is_counted and not any([cell_value(cell) for cell in row[1:]] == inner for row in data[:1])
+
+
+def _has_points(cells: list[str]) -> bool:
+    return len(cells) >= LEAST_COUNTED and sum("." in cell for cell in cells) > len(cells) / 2
 
 
 def _said(where: str, label: str, names: list[str], n: int, *, only_pictures: bool) -> int | None:
@@ -185,12 +197,25 @@ def _said(where: str, label: str, names: list[str], n: int, *, only_pictures: bo
 def _named(where: str, names: list[str]) -> int | None:
     """Return the column that is called as labels are."""
     found = [k for k, name in enumerate(names) if name in LABEL_NAMES]
+    if len(found) > 1 and len({names[k] for k in found}) == 1:
+        raise DataError(
+            f"{where}: {len(found)} columns are called {names[found[0]]}; data.label=first or last says which"
+        )
     if len(found) > 1:
         raise DataError(
             f"{where}: columns {' and '.join(names[k] for k in found)} may be the label; "
             f"data.label={names[found[0]]} or data.label={names[found[1]]} says which"
         )
     return found[0] if found else None
+
+
+def _no_pixels(names: list[str], label: int | None) -> tuple[int, ...]:
+    """Return the columns beside the label that are called otherwise than the many that make a square."""
+    stems = [re.sub(r"\d+", "#", name) for name in names]
+    stem, n_pixels = next(iter(Counter(stems).most_common(1)), ("", 0))
+    if n_pixels < LEAST_COUNTED or not _is_square(n_pixels):
+        return ()
+    return tuple(k for k, one in enumerate(stems) if one != stem and k != label)
 
 
 def _index_column(names: list[str], rows: Sequence[list[str]], n: int, label: int | None) -> int | None:
@@ -225,29 +250,26 @@ def _file_column(names: list[str], rows: Sequence[list[str]]) -> int | None:
     return next(iter(called or found), None)
 
 
-def _found(where: str, rows: Sequence[list[str]], n: int, index: int | None, file: int | None) -> int | None:
+def _found(where: str, rows: Sequence[list[str]], n: int, others: tuple[int | None, ...]) -> int | None:
     """Return the first or the last column, whichever holds labels; the first where too few rows are there to tell.
 
     Raises:
         DataError: Both may.
     """
-    ends = [k for k in range(n) if k not in (index, file)]
-    if len(ends) < 2 or (file is None and len(rows) < ENOUGH):
+    ends = [k for k in range(n) if k not in others]
+    if len(ends) < 2 or not rows:
         return ends[0] if ends else None
     first, last = ends[0], ends[-1]
     inner = {first: ends[1], last: ends[-2]}
     columns = {k: [row[k].strip() for row in rows] for k in {*inner, *inner.values()}}
-    chosen = [first, last]
-    for test in (_may_be_labels, _is_mixed):
-        kept = [k for k in chosen if test(columns[k])]
-        chosen = kept or chosen
-        if len(kept) == 1:
-            return kept[0]
-        if not kept and test is _may_be_labels:
-            return first
-    unlike = [k for k in chosen if _distance(columns[k], columns[inner[k]]) > 0.5]
-    if len(unlike) == 1:
-        return unlike[0]
+    if len(rows) < ENOUGH:
+        return last if len(rows) > 4 and len({*columns[first]}) == 1 < len({*columns[last]}) else first
+    kept = [k for k in (first, last) if _may_be_labels(columns[k])]
+    if len(kept) < 2:
+        return next(iter(kept), first)
+    (less, _), (more, unlike) = sorted((_distance(columns[k], columns[inner[k]]), k) for k in kept)
+    if more > UNLIKE and more > 2.0 * less:
+        return unlike
     raise DataError(
         f"{where}: the first column or the last may be the label; data.label=first or data.label=last says which"
     )
@@ -261,11 +283,6 @@ def _may_be_labels(column: Sequence[str]) -> bool:
     ):
         return False
     return 2 <= len(set(column)) <= min(MOST_CLASSES, len(column) // 2)
-
-
-def _is_mixed(column: Sequence[str]) -> bool:
-    """Return whether no class has nearly all the rows, as the blank has at the edge of pictures."""
-    return Counter(column).most_common(1)[0][1] <= 0.8 * len(column)
 
 
 def _distance(left: Sequence[str], right: Sequence[str]) -> float:

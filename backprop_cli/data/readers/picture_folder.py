@@ -24,6 +24,7 @@ from backprop_cli.errors import DataError, PictureError
 MANY = 500  # pictures from which starting processes is worth it
 CHUNK = 64  # pictures that a process reads at a time
 LEAST_WRITERS = 3  # to learn from, to choose by and to measure with
+MAX_WRAPPED = 5  # folders in folders
 MAX_NAMED = 3  # files that a message names
 LAYOUTS = "what works: CLASS/picture.png; train/CLASS/picture.png beside test/; CLASS_1.png, the class in its name"
 
@@ -84,6 +85,7 @@ def load_place(
         DataError: As `load`.
         OSError: A folder may not be looked into.
     """
+    folder = _unwrapped(folder)
     if part is not None:
         inside = _parts(folder).get(part_named(part) or "train")
         if inside is None:
@@ -102,12 +104,12 @@ def load_place(
 def test_source(source: str) -> str | None:
     """Return the folder of the test part inside a folder; None: it has none."""
     part = test_part_of(Path(source))
-    return None if part is None else str(_parts(Path(source))[part])
+    return None if part is None else str(_parts(_unwrapped(Path(source)))[part])
 
 
 def test_part_of(folder: _Place) -> Part | None:
     """Return which part of a folder is a test of its own; None: there is none."""
-    parts = _parts(folder)
+    parts = _parts(_unwrapped(folder))
     if "train" not in parts:
         return None
     return "test" if "test" in parts else "validation" if "validation" in parts else None
@@ -211,9 +213,23 @@ def _found(folder: _Place, wanted: Wanted) -> _Found:
         roots = [folder]
     for root in roots:
         _look_into(root, found)
+    _swap_if_writers_come_first(found)
     if not found.files and len(roots) == 1:
         _look_at_names(roots[0], found, wanted.label)
     return found
+
+
+def _unwrapped(folder: _Place) -> _Place:
+    """Return what is inside folders that hold nothing but one folder, as they come out of archives."""
+    with suppress(OSError):
+        for _ in range(MAX_WRAPPED):
+            inside = _entries(folder)
+            if len(inside) != 1 or not inside[0].is_dir() or part_named(inside[0].name):
+                break
+            if not any(path.is_dir() for path in _entries(inside[0])):
+                break  # a single class
+            folder = inside[0]
+    return folder
 
 
 def _parts(folder: _Place) -> dict[Part, _Place]:
@@ -222,6 +238,24 @@ def _parts(folder: _Place) -> dict[Part, _Place]:
         inside = {part_named(path.name): path for path in _entries(folder) if path.is_dir()}
         return {part: path for part, path in inside.items() if part is not None}
     return {}
+
+
+def _swap_if_writers_come_first(found: _Found) -> None:
+    """Take the inner folders for the classes where they are called as digits and the outer ones are not."""
+    outer = {label for label, _ in found.files}
+    if (
+        found.owners
+        and all(map(_is_digit, found.owners))
+        and len({*found.owners}) > 1
+        and not any(map(_is_digit, outer))
+    ):
+        labels = [label for label, _ in found.files]
+        found.files = [(owner, path) for owner, (_, path) in zip(found.owners, found.files, strict=True)]
+        found.owners = labels
+
+
+def _is_digit(name: str) -> bool:
+    return re.fullmatch(r"[0-9]", name) is not None
 
 
 def _look_into(root: _Place, found: _Found) -> None:
@@ -269,19 +303,20 @@ def _look_at_names(root: _Place, found: _Found, label: str | None) -> None:
     if not pictures:
         found.problem = found.problem or "no folders of classes, and no pictures"
         return
-    readings = {}
-    for name, k in (("first", 0), ("last", -1)):
-        words = [re.findall(r"[^\W_]+", path.stem)[k : k + 1 or None] for path in pictures]
-        labels = [word[0] for word in words if word]
-        if len(labels) == len(pictures) and (label == name or (label is None and _say_classes(labels))):
-            readings[name] = labels
-    if len(readings) == 2 and readings["first"] != readings["last"]:
+    words = [re.findall(r"[^\W_]+", path.stem) for path in pictures]
+    columns = [list(column) for column in zip(*words, strict=False)] if len({*map(len, words)}) == 1 else []
+    columns = columns or [[one[k] for one in words] for k in (0, -1) if all(words)]
+    readings = [column for column in columns if _say_classes(column)]
+    readings = [column for column in readings if all(map(_is_digit, column))] or readings
+    if label in ("first", "last") and columns:
+        readings = [columns[0 if label == "first" else -1]]
+    if len(readings) > 1:
         raise DataError(
             f"{root}: the first word of a picture's name or the last may be its class, such as in {pictures[0].name}; "
             "data.label=first or data.label=last says which"
         )
     found.problem = "no folders of classes, and the pictures' names say no class"
-    for labels in list(readings.values())[:1]:
+    for labels in readings:
         found.files = [(label, str(path)) for label, path in zip(labels, pictures, strict=True)]
         found.left_out = [path for path in found.left_out if path not in pictures]
 
@@ -289,9 +324,7 @@ def _look_at_names(root: _Place, found: _Found, label: str | None) -> None:
 def _say_classes(labels: list[str]) -> bool:
     """Return whether words may be classes: digits, or several pictures of each."""
     different = set(labels)
-    return len(different) > 1 and (
-        all(re.fullmatch(r"[0-9]", one) for one in different) or 2 * len(different) <= len(labels)
-    )
+    return len(different) > 1 and (all(map(_is_digit, different)) or 2 * len(different) <= len(labels))
 
 
 def _entries(folder: _Place) -> list[Any]:

@@ -120,8 +120,9 @@ def open_data(path: Path) -> BinaryIO:
 
 def parted(source: str, ending: str | tuple[str, ...]) -> tuple[str, str | None]:
     """Return the name of a file and the part that stands behind a `#`, unless there is a file of the whole name."""
-    name, mark, part = source.rpartition("#")
-    return (name, part) if mark and name.lower().endswith(ending) and not Path(source).exists() else (source, None)
+    name, _, part = source.rpartition("#")
+    is_part = part.isalpha() and name.lower().endswith(ending) and not Path(source).exists()
+    return (name, part) if is_part else (source, None)
 
 
 def looked_into(folder: Path) -> list[Path]:

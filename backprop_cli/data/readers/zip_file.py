@@ -52,7 +52,9 @@ def load(source: str, wanted: Wanted) -> Dataset:
             with archive.open(tables[0]) as file:
                 return csv_file.read(name, file, wanted)
         if not any(Path(entry.filename).suffix.lower() in SUFFIXES for entry in entries):
-            raise DataError(f"{name}: holds {_named(entries) or 'nothing'}; a table, an npz or pictures are wanted")
+            raise DataError(
+                f"{name}: holds {_named(entries) or 'nothing'}; a table, an npz or pictures are wanted; unpack it"
+            )
         if wanted.only_pictures:
             raise DataError(f"{name}: holds pictures; unpack it, and give the folder")
         members = {f"{name}/{entry.filename}": entry for entry in entries}
@@ -152,7 +154,7 @@ class _Inside:
 
 
 def _tree(name: str, entries: list[zipfile.ZipInfo]) -> _Inside:
-    """Return the folders and files of a zip; where all lies in one folder that holds folders, what is in that.
+    """Return the folders and files of a zip; where all lies in one folder, what is in that.
 
     Raises:
         DataError: Folders lie too deep.
