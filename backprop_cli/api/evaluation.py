@@ -153,17 +153,23 @@ class Evaluation(metrics.Evaluation):
 
 
 def evaluate(
-    model: Model, split: Part = "test", *, data: Reference | None = None, n_worst: int = 5, diagnose: bool = False
+    model: Model,
+    split: Part = "test",
+    *,
+    data: Reference | None = None,
+    n_worst: int = 5,
+    diagnose: bool = False,
+    own: SplitData | None = None,
 ) -> Evaluation:
-    """Return how good a model's answers are; see `Model.evaluate`."""
+    """Return how good a model's answers are; see `Model.evaluate`. `own`: its own data, where they are at hand."""
     predictor, config, warnings, notes = model.predictor, model.config, list[str](), list[str]()
     source, n_worst = named(data), whole_number("n_worst", n_worst, 0, MAX_WORST)
     choice("split", split, get_args(Part))
     recorded = _recorded(model.path, notes) if diagnose else None
-    own: SplitData | None
     if source is None:
-        with advising("other_data"):
-            own = _own_data(model)
+        if own is None:
+            with advising("other_data"):
+                own = _own_data(model)
         dataset, rows = _own_part(own, split)
         kind = _kind(split, own.settings, dataset)
     else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from backprop_cli.api.arguments import whole_number
-from backprop_cli.api.pictures import SAMPLES, picture_input
+from backprop_cli.api.pictures import SAMPLES, PictureInput, picture_input
 from backprop_cli.api.words import by_class, guess
 from backprop_cli.arrays import Array
 from backprop_cli.blas import blas_threads
@@ -247,13 +247,28 @@ def explain(
     """Follow one picture through guess, loss, blame and correction; see `Model.explain`."""
     rates = None if learning_rates is None else checked_rates(learning_rates)
     top = whole_number("top", top, 1, MAX_TOP)
-    predictor = model.predictor
+    predictor, notes = model.predictor, list[str]()
     found = picture_input(picture, predictor, invert)
+    if _was_trained_on(predictor, found.name):
+        notes.append("the network was trained on this very picture")
+    return explain_input(model, found, _own_data(model, notes), label=label, rates=rates, top=top, notes=notes)
+
+
+def explain_input(
+    model: Model,
+    found: PictureInput,
+    own: SplitData | None,
+    *,
+    label: str | None = None,
+    rates: tuple[float, ...] | None = None,
+    top: int = 3,
+    notes: Sequence[str] = (),
+) -> Explanation:
+    """Follow a picture that has been read; see `Model.explain`. `own`: the model's data, where they are at hand."""
+    predictor = model.predictor
     if found.grid is None:
         raise PictureError(found.error or "no picture")
-    notes = ["the network was trained on this very picture"] if _was_trained_on(predictor, found.name) else []
     inputs = predictor.scaling.apply(found.grid[None])[0]
-    own = _own_data(model, notes)
     with blas_threads(predictor.n_threads):
         number, source = _truth(label, found.label, predictor, inputs)
         reason = ""

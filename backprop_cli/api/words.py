@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from backprop_cli.files import clean
+
+if TYPE_CHECKING:
+    from backprop_cli.insight.diagnosis import Trials
 
 
 def percent(share: float) -> str:
@@ -32,3 +36,11 @@ def by_class(classes: Iterable[str], probabilities: Iterable[float]) -> dict[str
 def with_article(name: str) -> str:
     """Return a class name with its article."""
     return f"{'an' if name == '8' else 'a'} {clean(name)}"
+
+
+def trials_sentence(trials: Trials) -> str:
+    """Return what an advice did, in the words of its trials."""
+    count = f"{trials.n_helped} of {trials.n} trials"
+    if trials.median_ratio == 0.0:
+        return f"helped in {count}: training stayed finite"
+    return f"helped in {count}, median loss x {trials.median_ratio:.2g}"

@@ -34,6 +34,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "use": ("use", "Choose the model that the other commands take."),
     "predict": ("predict", "Read pictures of digits."),
     "explain": ("explain", "Show guess, loss, blame and correction for one picture."),
+    "report": (
+        "report",
+        "Write a page to look at: curves, test, weights, one digit explained; or several runs beside each other.",
+    ),
     "check": ("check", "Hold every gradient of a network against central differences."),
     "cv": ("cv", "Measure a config by cross-validation."),
     "verify": ("verify", "Train a run again and compare the model's bytes."),

@@ -11,6 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backprop_cli.api.sentences import (
+    blame_sentence,
+    check_sentence,
+    correction_sentence,
+    guess_notes,
+    loss_sentence,
+    why_less_sure,
+)
 from backprop_cli.api.words import guess, percent
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from backprop_cli.api.explanation import Explanation, LayerBlame, WeightBlame
+    from backprop_cli.api.models import Model
     from backprop_cli.cli.console import Line
 
 app = command_app()
@@ -34,6 +43,7 @@ Examples:
   backprop explain photo.png --label 9     a picture of yours, and what it shows
   backprop explain digits:1425 --learning-rate 0.001,0.01,0.1,1
   backprop explain digits:1425 --worksheet sheet.md
+  backprop explain digits:1425 --html digit.html
 """
 
 WIDEST = 28  # pixels: what is wider is not drawn
@@ -78,16 +88,23 @@ def explain(
         str | None,
         typer.Option("--path", metavar="I,J,K", help="The sheet's pixel, units, class. Default: the most blamed ones."),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write it as a page to look at, with the worksheet to print."),
+    ] = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Show guess, loss, blame and correction for one picture."""
     rates = None if learning_rate is None else _rates(learning_rate)
-    if path is not None and worksheet is None:
+    if path is not None and worksheet is None and html is None:
         raise UsageError("--path: chooses what --worksheet FILE writes; give both")
     if worksheet is not None:
         check_new(worksheet, (".md", ".txt"), option="--worksheet ", force=force)
-    found = load_model(model, or_pretrained=True).explain(picture, label=label, learning_rates=rates, top=top)
+    if html is not None:
+        check_new(html, (".html", ".htm"), option="--html ", force=force)
+    asked = load_model(model, or_pretrained=True)
+    found = asked.explain(picture, label=label, learning_rates=rates, top=top)
     console.print_detail(f"explained: {clean(picture)}, its label {found.label_source}")
     for warning in found.warnings:
         console.warn(f"{picture}: {warning}")
@@ -95,6 +112,8 @@ def explain(
         console.warn(note)
     if worksheet is not None:
         _write_worksheet(worksheet, path, found)
+    if html is not None:
+        _write_page(html, path, found, asked)
     if as_json:
         console.print_json(found.to_dict())
     else:
@@ -125,6 +144,13 @@ def _write_worksheet(file: Path, path: str | None, found: Explanation) -> None:
     console.print_status(f"worksheet: {clean(file)} (--path {','.join(map(str, sheet.path))})")
 
 
+def _write_page(file: Path, path: str | None, found: Explanation, model: Model) -> None:
+    from backprop_cli.page.report import explanation_page
+
+    write_atomic(file, explanation_page(found, model, None if path is None else path.split(",")))
+    console.print_status(f"page: {clean(file)}")
+
+
 # ---- in words ------------------------------------------------------------------------------------------------------
 
 
@@ -150,15 +176,8 @@ def _paragraph(screen: Screen, heading: str, text: str) -> list[str]:
 def format_guess(found: Explanation, screen: Screen) -> list[Line]:
     """Return the guess, what the network sees, and what fires."""
     lines: list[Line] = [*_paragraph(screen, "GUESS", guess(found.probabilities, 3))]
-    if found.trace.loss.output == "sigmoid":
-        lines += _paragraph(screen, "", "the share of each digit: its output o, of the sum of all ten o")
-    if found.mean_probabilities is not None:
-        n = found.n_networks
-        about = f"That, and all that follows, is network 1 of {n}; all {n} together:"
-        lines += _paragraph(screen, "", f"{about} {guess(found.mean_probabilities, 2)}")
-    elif found.temperature != 1.0:
-        about = f"before calibration, which divides the logits by {found.temperature:.3g}"
-        lines += _paragraph(screen, "", about)
+    for note in guess_notes(found):
+        lines += _paragraph(screen, "", note)
     lines.append("")
     if found.pixels.shape[1] <= WIDEST:
         lines += [f"  {line}".rstrip() for line in console.shade_lines(found.pixels)]
@@ -193,27 +212,13 @@ def _unit(found: Explanation, layer: LayerBlame, unit: int) -> str:
 
 def format_loss(found: Explanation, screen: Screen) -> list[Line]:
     """Return what counts as the truth, and how the loss comes about."""
-    truth = clean(found.label)
-    said = f"The truth is {truth}:"
-    if found.label_source == "guess":
-        said = f"Nobody told me what it shows, so my own guess, {truth}, stands in for the truth:"
-    return [*_paragraph(screen, "LOSS", f"{said} loss = {found.loss_formula}")]
+    return [*_paragraph(screen, "LOSS", loss_sentence(found))]
 
 
 def format_blame(found: Explanation, screen: Screen) -> list[Line]:
     """Return how the blame is shared out: over the layers, the weights, and the pixels."""
-    n = sum(layer.n_weights for layer in found.layers)
-    zero_inputs = [layer.zero_inputs for layer in found.layers]
-    reasons = [
-        (zero_inputs[0], f"from {'pixels that are always blank' if found.is_centered else 'blank pixels'}"),
-        (sum(zero_inputs[1:]), "from silent units"),
-        (sum(layer.zero_deltas for layer in found.layers), "into silent units"),
-    ]
-    why = ", ".join(f"{count:,} {words}" for count, words in reasons if count)
-    half = f"Half of it lies on {found.half_blame_count:,} of {n:,} weights and biases."
-    text = f"{half} {found.zero_gradient_count:,} get none{f': {why}' if why else ''}."
     return [
-        *_paragraph(screen, "BLAME", text),
+        *_paragraph(screen, "BLAME", blame_sentence(found)),
         "",
         _layer_table(found),
         "",
@@ -289,13 +294,10 @@ def format_input_blame(found: Explanation, screen: Screen) -> list[Line]:
 
 def format_correction(found: Explanation, screen: Screen) -> list[Line]:
     """Return the step at each learning rate, and what came of it."""
-    first = found.steps[0]
-    now = guess(found.by_class(first.probabilities), 2) if math.isfinite(first.loss) else "the loss is not finite"
-    text = f"One step, new weight = weight - {first.learning_rate:g} x gradient, and {now}"
     lines: list[Line] = [
-        *_paragraph(screen, "CORRECTION", text),
+        *_paragraph(screen, "CORRECTION", correction_sentence(found)),
         *(_paragraph(screen, "", f"({found.rate_reason})") if found.rate_reason else []),
-        *(_paragraph(screen, "", reason) if (reason := _why_less_sure(found)) else []),
+        *(_paragraph(screen, "", reason) if (reason := why_less_sure(found)) else []),
         "",
         _step_table(found),
         "forecast: where a straight line would lead, loss - rate x |gradient|^2",
@@ -303,15 +305,6 @@ def format_correction(found: Explanation, screen: Screen) -> list[Line]:
     if any(step.forecast_loss < 0.0 for step in found.steps):
         lines.append("(no loss is below 0: there the step is too long for a straight line)")
     return lines
-
-
-def _why_less_sure(found: Explanation) -> str:
-    """Return why a step makes a right answer less sure; empty where it does not."""
-    k, first = found.trace.label, found.steps[0]
-    target = float(found.trace.targets[k])
-    if target >= 1.0 or not first.probabilities[k] < found.trace.probabilities[k]:
-        return ""
-    return f"It is less sure than before: the labels are smoothed, so {percent(target)} is aimed at, not 100 %."
 
 
 def _step_table(found: Explanation) -> Table:
@@ -353,17 +346,4 @@ def _verdict(found: Explanation, loss: float, accuracy: float | None) -> Text:
 
 def format_check(found: Explanation, screen: Screen) -> list[Line]:
     """Return how the gradients were checked."""
-    check = found.check
-    n, kinks = sum(layer.n for layer in check.layers), sum(layer.kinks for layer in check.layers) + check.inputs.kinks
-    total = sum(layer.n_weights for layer in found.layers)
-    text = (
-        f"{'All' if n == total else f'The largest {n:,} of'} {total:,} gradients and the {check.inputs.n:,} of the "
-        f"picture against central differences: worst error {check.max_relative_error:.1e} of its layer's largest "
-        "gradient."
-    )
-    if kinks:
-        text += f" {kinks:,} stand at a kink of their activation, where none can be measured."
-    faint = [layer.name for layer in check.layers if layer.is_faint]
-    if faint:
-        text += f" In {', '.join(faint)} they are too faint for float64 to check."
-    return [*_paragraph(screen, "CHECKED", text)]
+    return [*_paragraph(screen, "CHECKED", check_sentence(found))]

@@ -7,8 +7,10 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from backprop_cli.api.words import trials_sentence
+
 if TYPE_CHECKING:
-    from backprop_cli.api.run import Finding, Trials
+    from backprop_cli.api.run import Finding
 
 _INDENT = " " * 12
 
@@ -20,18 +22,10 @@ def format_findings(findings: Sequence[Finding]) -> list[str]:
         lines += textwrap.wrap(finding.text, 80, initial_indent="finding".ljust(12), subsequent_indent=_INDENT)
         lines.append(f"{_INDENT}{change_of(finding)}")
         if finding.trials is not None:
-            lines.append(f"{_INDENT}{_proof(finding.trials)}")
+            lines.append(f"{_INDENT}{trials_sentence(finding.trials)}")
     return lines
 
 
 def change_of(finding: Finding) -> str:
     """Return the option of `backprop train` that mends it, quoted for a shell."""
     return f"--set {shlex.quote(finding.change)}"
-
-
-def _proof(trials: Trials) -> str:
-    """Return what an advice did, in the words of its trials."""
-    count = f"{trials.n_helped} of {trials.n} trials"
-    if trials.median_ratio == 0.0:
-        return f"helped in {count}: training stayed finite"
-    return f"helped in {count}, median loss x {trials.median_ratio:.2g}"

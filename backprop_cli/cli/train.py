@@ -17,7 +17,7 @@ from backprop_cli.cli.kernel import hold_portable
 from backprop_cli.cli.options import SET, AsJson, ConfigName, Overrides, as_a_shell, load_config
 from backprop_cli.cli.signals import Interrupt, progress_printer
 from backprop_cli.errors import DivergenceError, UsageError
-from backprop_cli.files import clean
+from backprop_cli.files import clean, write_atomic
 
 if TYPE_CHECKING:
     from backprop_cli.api.plan import Plan
@@ -57,6 +57,9 @@ def train(
         bool,
         typer.Option("--portable", help="Train to the same bytes as on every x86-64 processor with AVX2."),
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="At the end write a page to look at: report.html in the run's directory.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
     progress: Annotated[
         Display,
@@ -90,7 +93,9 @@ def train(
             with interrupt.at_once():
                 begun = training(wanted, run_dir=run_dir, progress=progress_printer())
             run = _follow(begun, progress, interrupt)
-        _report(run, as_json, interrupt)
+        _tell(run, as_json, interrupt)
+        if report:
+            write_page(run)
     finally:
         interrupt.restore()
 
@@ -128,7 +133,7 @@ def _follow(training: Training, progress: Display, interrupt: Interrupt) -> Run:
     return run
 
 
-def _report(run: Run, as_json: bool, interrupt: Interrupt) -> None:
+def _tell(run: Run, as_json: bool, interrupt: Interrupt) -> None:
     """Print what came of a training, and end the command where it did not come to its end."""
     path = shlex.quote(clean(run.path))
     if run.latest_problem is not None:
@@ -142,6 +147,16 @@ def _report(run: Run, as_json: bool, interrupt: Interrupt) -> None:
     if run.stop_reason == "interrupted":
         console.print_status(f"interrupted; go on with: {console.program()} train --resume {path}")
         raise typer.Exit(interrupt.exit_code)
+
+
+def write_page(run: Run) -> None:
+    """Write the page of a run into its directory, over the one of before it was gone on with."""
+    from backprop_cli.api.report import report
+    from backprop_cli.page.report import run_page
+
+    path = Path(str(run.path)) / "report.html"
+    write_atomic(path, run_page(report(path.parent)))
+    console.print_status(f"report: {clean(path)}")
 
 
 def format_run(run: Run) -> list[str]:

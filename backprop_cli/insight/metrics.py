@@ -110,6 +110,19 @@ def wilson_interval(n_right: float, n: int, z: float = 1.959964) -> tuple[float,
     return max(0.0, center - half), min(1.0, center + half)
 
 
+def difference_interval(first: tuple[int, int], second: tuple[int, int]) -> tuple[float, float]:
+    """Return the interval in which the difference of two true shares lies with 95 % confidence.
+
+    Args:
+        first: How many right, of how many.
+        second: Likewise, of other rows.
+
+    Source: Newcombe 1998, "Interval estimation for the difference between independent proportions", method 10.
+    """
+    (p, (low, high)), (q, (lower, upper)) = ((n / of, wilson_interval(n, of)) for n, of in (first, second))
+    return p - q - math.hypot(p - low, upper - q), p - q + math.hypot(high - p, q - lower)
+
+
 def log_loss(probabilities: Array, labels: Labels) -> float:
     """Return the mean of -ln(probability of the truth), nats; finite also where that probability is 0."""
     truth = probabilities[np.arange(len(labels)), labels].astype(np.float64)

@@ -48,7 +48,7 @@ class TrainingFigures:
 
     def figures(self, name: str) -> list[list[float]]:
         """Return a figure by epoch and layer; empty where it was not recorded."""
-        found = [_by_layer(row, name) for row in self.rows]
+        found = [by_layer(row, name) for row in self.rows]
         return [figures for figures in found if len(figures) == len(self.specs) + 1]
 
     @property
@@ -65,7 +65,7 @@ class TrainingFigures:
 
 def has_layer_figures(rows: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether the rows tell each layer's figures; those of older versions do not."""
-    return any(_by_layer(row, "grad_norm") for row in rows)
+    return any(by_layer(row, "grad_norm") for row in rows)
 
 
 def is_finished(rows: Sequence[Mapping[str, Any]]) -> bool:
@@ -104,7 +104,8 @@ def figure(row: Mapping[str, Any], name: str) -> float | None:
     return float(value) if _is_number(value) else None  # type: ignore[arg-type]
 
 
-def _by_layer(row: Mapping[str, Any], name: str) -> list[float]:
+def by_layer(row: Mapping[str, Any], name: str) -> list[float]:
+    """Return a figure of an epoch by layer; empty where it was not recorded."""
     layers = row.get("layers")
     values = layers.get(name) if isinstance(layers, dict) else None
     return values if isinstance(values, list) and all(map(_is_number, values)) else []

@@ -241,7 +241,7 @@ def list_runs(root: Path = RUNS) -> list[RunInfo]:
         paths = sorted(root.iterdir(), key=_natural_key)
     except OSError:
         return []
-    return [_describe_run(path) for path in paths if is_run(path)]
+    return [describe_run(path) for path in paths if is_run(path)]
 
 
 def _natural_key(path: Path) -> tuple[str, int, str]:
@@ -251,7 +251,8 @@ def _natural_key(path: Path) -> tuple[str, int, str]:
     return path.name, 0, path.name
 
 
-def _describe_run(path: Path) -> RunInfo:
+def describe_run(path: Path) -> RunInfo:
+    """Return what a run's files tell of it."""
     try:
         rows = parse_metrics(read_metrics_text(path / METRICS))
     except RunDirectoryError:

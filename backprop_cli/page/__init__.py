@@ -1,0 +1,1 @@
+"""The pages: what `api` returns, drawn for a browser."""
