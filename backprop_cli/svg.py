@@ -15,7 +15,7 @@ from itertools import groupby
 N_INK, N_SIGNED = 8, 6  # levels of ink, and of either sign, that are told apart
 PALETTE = ("#0b62a8", "#b8470b", "#1a7f5a", "#8a3fa0", "#8a6d00", "#c02f5d", "#4c5a67", "#0f7f92")
 WIDTH, LEGEND_ROW, CHARACTER = 360, 16, 6.2  # of a chart; of a letter of its text, about
-LEFT, RIGHT, BOTTOM = 44, 10, 34
+LEFT, RIGHT, BOTTOM = 48, 12, 34
 SIDE = 30  # of a cell of a matrix
 _NO_TEXT = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what no XML may hold
 
@@ -68,7 +68,7 @@ class _Axis:
             every, factors = math.ceil((self.high - self.low) / n), (1, 2, 5) if self.high - self.low < 2 else (1,)
             exponents = range(math.floor(self.low / every) * every, math.floor(self.high) + 1, every)
             found = [factor * 10.0**exponent for exponent in exponents for factor in factors]
-            return [value for value in found if self.low <= math.log10(value) <= self.high]
+            return [value for value in found if value and self.low <= math.log10(value) <= self.high]
         low, high = (10.0**self.low, 10.0**self.high) if self.log else (self.low, self.high)
         step = _round_step((high / 2 - low / 2) / n * 2)
         first, count = math.ceil(low / step), math.floor(high / step) - math.ceil(low / step) + 1
@@ -224,13 +224,19 @@ def _grid(x_axis: _Axis, y_axis: _Axis) -> str:
     for value in y_axis.ticks(4):
         y = _n(y_axis.at(value))
         parts.append(f'<path d="M{LEFT} {y}H{WIDTH - RIGHT}" {rule}/>')
-        parts.append(f'<text class="muted" x="{LEFT - 5}" y="{y}" dy="4" text-anchor="end">{value:.3g}</text>')
+        parts.append(f'<text class="muted" x="{LEFT - 5}" y="{y}" dy="4" text-anchor="end">{_shown(value)}</text>')
     for value in x_axis.ticks(5):
         x = _n(x_axis.at(value))
         parts.append(f'<path d="M{x} {_n(y_axis.start)}v4" {rule}/>')
         y = _n(y_axis.start + 16)
-        parts.append(f'<text class="muted" x="{x}" y="{y}" text-anchor="middle">{value:.6g}</text>')
+        parts.append(f'<text class="muted" x="{x}" y="{y}" text-anchor="middle">{_shown(value)}</text>')
     return "".join(parts)
+
+
+def _shown(value: float) -> str:
+    """Return the number at a tick."""
+    is_plain = value == 0 or 1e-3 <= abs(value) < 1e5
+    return f"{value:.4g}" if is_plain else re.sub("e([-+])0*", r"e\1", f"{value:.2g}").replace("e+", "e")
 
 
 def _labels(x_label: str, y_label: str, top: int, height: int) -> str:
@@ -294,4 +300,5 @@ def _round_step(step: float) -> float:
 
 def _n(value: float, digits: int = 1) -> str:
     """Return a number in few characters."""
-    return f"{round(value, digits) + 0.0:.6g}"  # -0 becomes 0
+    text = f"{round(value, digits) + 0.0:.6g}"  # -0 becomes 0
+    return text[1:] if text.startswith("0.") else text

@@ -33,7 +33,9 @@ class AccuracyDifference:
 def config_differences(reports: Sequence[RunReport]) -> dict[str, tuple[str, ...]]:
     """Return the settings in which the runs' configs differ, such as `optimizer.learning_rate`, with each run's."""
     flat = [report.flat_config for report in reports]
-    keys = dict.fromkeys(key for one in flat for key in one if key != "name")
+    keys = list(dict.fromkeys(key for one in flat for key in one if key != "name"))
+    groups = list(dict.fromkeys(key.partition(".")[0] for key in keys))
+    keys.sort(key=lambda key: groups.index(key.partition(".")[0]))
     found = {key: tuple(one.get(key, "-") for one in flat) for key in keys}
     return {key: values for key, values in found.items() if len(set(values)) > 1}
 

@@ -166,7 +166,7 @@ def _series(rows: Sequence[Mapping[str, Any]], n_layers: int, notes: list[str]) 
     longest = max(map(len, members.values()), default=0)
     every = -(-longest // MAX_EPOCHS)
     if every > 1:
-        notes.append(f"of {longest:,} epochs every {every}th is drawn")
+        notes.append(f"of {longest:,} epochs one in {every} is drawn")
     return tuple(_columns(thinned(member, every), n_layers) for member in members.values())
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from backprop_cli.files import clean
 from backprop_cli.svg import escape
 
-_PATH = re.compile(r"(?<![\w.~/\\])(?:(?:~|\.{1,2})?/|[A-Za-z]:[/\\])(?=[^\s/\\])(?:[^\s/\\\"':,;]+[/\\])*")
+_PATH = re.compile(r"(?<![^\s\"'(=\[{,:])(?:(?:~|\.{1,2})?/|[A-Za-z]:[/\\])(?=[^\s/\\])(?:[^\s/\\\"':,;]+[/\\])*")
 
 
 def shortened(text: object) -> str:

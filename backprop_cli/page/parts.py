@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MOST_CLASSES = 20  # that a matrix shows
 MOST_IN_A_CELL = 60  # pictures
 N_WORST = 12
+ON_PAPER = 60  # units; the style sheet hides the others
 EPOCH = "epoch"
 
 
@@ -28,15 +29,18 @@ class Pictures:
         self._names: dict[str, str] = {}
         self._parts: list[str] = []
 
-    def tile(self, sample: str, pixels: Any, *caption: str) -> str:
-        """Return a small picture with lines below it, which outside text is not."""
+    def name(self, sample: str, pixels: Any) -> str:
+        """Return the name by which a picture may be used."""
         if sample not in self._names:
             self._names[sample] = f"p{len(self._names)}"
             self._parts.append(f'<g id="{self._names[sample]}">{svg.gray(pixels.tolist())}</g>')
+        return self._names[sample]
+
+    def tile(self, sample: str, pixels: Any, *caption: str) -> str:
+        """Return a small picture with lines below it, which outside text is not."""
         height, width = pixels.shape
-        below = f"<figcaption>{'<br>'.join(caption)}</figcaption>" if caption else ""
-        use = f'<svg viewBox="0 0 {width} {height}"><use href="#{self._names[sample]}"/></svg>'
-        return f"<figure>{use}{below}</figure>"
+        use = f'<svg viewBox="0 0 {width} {height}"><use href="#{self.name(sample, pixels)}"/></svg>'
+        return f"<figure>{use}<figcaption>{'<br>'.join(caption)}</figcaption></figure>"
 
     def definitions(self) -> str:
         """Return what every tile refers to."""
@@ -90,11 +94,11 @@ def training_section(found: RunReport) -> str:
         chart("Dead units", "% of a layer's units", _by_layer(found, "dead_share", factor=100), at),
         chart("Learning rate", "of the last step", [line(first, "learning_rate", "rate", "0.0")], at),
     ]
-    about = "The line stands at the best epoch; move it." if found.info.best_epoch else ""
+    about = ["The line stands at the best epoch; move it."] if found.info.best_epoch else []
     return section(
         "training",
         "Training",
-        paragraphs(filter(None, [about, note]), "muted"),
+        paragraphs(about, "muted screen") + paragraphs(filter(None, [note]), "muted"),
         slider(first["epoch"], at),
         f'<div class="charts">{"".join(charts)}</div>',
         findings(found.evaluation),
@@ -254,20 +258,26 @@ def units_section(found: RunReport, pictures: Pictures) -> str:
     about = "Each large picture is one unit: its weights from every pixel,"
     colors = '<b class="plus">■</b> where ink excites it, <b class="minus">■</b> where ink calms it.'
     digits = "Beside it the digits measured that excite it most." if found.units[0].excited_by else ""
+    paper = f'<span class="paper"> On paper the first {ON_PAPER}.</span>' if len(found.units) > ON_PAPER else ""
     some = f" {len(found.units)} of {first.fan_out:,} units." if len(found.units) < first.fan_out else ""
     return section(
         "weights",
         "What the first layer looks for",
-        f'<p class="muted">{about} {colors} {digits}{some}</p>',
+        f'<p class="muted">{about} {colors} {digits}{some}{paper}</p>',
         f'<div class="units">{"".join(_unit(unit, pictures) for unit in found.units)}</div>',
     )
 
 
 def _unit(unit: Unit, pictures: Pictures) -> str:
+    """Return the weights as a picture, at its right as many small ones as there are digits."""
     height, width = unit.weights.shape
-    drawn = f'<svg viewBox="0 0 {width} {height}">{svg.signed(unit.weights.tolist())}</svg>'
-    tiles = "".join(pictures.tile(one.sample, one.pixels) for one in unit.excited_by)
-    names = ", ".join(one.label for one in unit.excited_by)
-    return (
-        f'<figure class="unit">{drawn}<div>{tiles}</div><figcaption>{unit.number}: {text(names)}</figcaption></figure>'
+    n, every = max(1, len(unit.excited_by)), 1.06 * height
+    small = "".join(
+        f'<use href="#{pictures.name(one.sample, one.pixels)}" y="{k * every:g}"/>'
+        for k, one in enumerate(unit.excited_by)
     )
+    place = f"translate({1.05 * width:g}) scale({1 / (1.06 * n):.3g})"
+    inside = f'{svg.signed(unit.weights.tolist())}<g transform="{place}">{small}</g>'
+    drawn = f'<svg viewBox="0 0 {(1.05 + 1 / n) * width:g} {height}">{inside}</svg>'
+    names = " ".join(one.label for one in unit.excited_by)
+    return f"<figure>{drawn}<figcaption>{unit.number}: {text(names)}</figcaption></figure>"

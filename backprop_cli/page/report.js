@@ -52,6 +52,8 @@ for (const link of all('a[href^="#cell-"]')) {
   });
 }
 
+window.addEventListener("beforeprint", () => all("details").forEach(details => { details.open = true; }));
+
 // ---- play: click pixels, and the network guesses again -------------------------------------------------------------
 
 if (DATA.network && $("board")) {

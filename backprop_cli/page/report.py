@@ -57,7 +57,9 @@ def explanation_page(found: Explanation, model: Model, path: Sequence[str] | Non
         _play(model, found, value),
         worksheet_section(found.worksheet(path).text),
     ]
-    lead = f"What the model {name_of(found.model)} makes of it."
+    run, _, file = found.model.rpartition("/")
+    asked = run if file == "model.safetensors" else file.removesuffix(".safetensors")
+    lead = f"What the model {name_of(asked)} makes of it."
     return document(f"{name} - backprop", _page(_header(name, [lead], []), parts, Pictures()), value)
 
 
@@ -70,7 +72,7 @@ def comparison_page(found: Sequence[RunReport]) -> bytes:
     if len(found) > MAX_RUNS:
         raise ArgumentError(f"{len(found)} runs: at most {MAX_RUNS} can be told apart in one chart")
     names = [report.info.name for report in found]
-    parts = [_figures_table(found), _curves(found), _config_table(found, names), _accuracies(found, names)]
+    parts = [_figures_table(found), _accuracies(found, names), _curves(found), _config_table(found, names)]
     parts += [_findings(found, names)]
     head = _header(" and ".join(names) if len(names) < 4 else f"{len(names)} runs", ["Beside each other."], [])
     value = {"series": [list(report.series) for report in found]}
