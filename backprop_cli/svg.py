@@ -1,7 +1,7 @@
 """Charts, pictures of digits and of weights, a matrix: numbers in, SVG text out; for pages and notebooks.
 
-Colors are CSS variables with a fallback, so a page may have them light or dark, and a notebook need not know of them:
-`--fg`, `--muted`, `--grid`, `--ink`, `--plus`, `--minus`, and `--c0` to `--c7` for lines.
+Each of `COLORS` is a CSS variable of that name with a fallback, so a page may have it light and dark, and a notebook
+need not know of it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from itertools import groupby
 
 N_INK, N_SIGNED = 8, 6  # levels of ink, and of either sign, that are told apart
 PALETTE = ("#0b62a8", "#b8470b", "#1a7f5a", "#8a3fa0", "#8a6d00", "#c02f5d", "#4c5a67", "#0f7f92")
+COLORS = {"fg": "#222", "grid": "#ddd", "ink": "#222", "plus": "#b8470b", "minus": "#0b62a8"} | {
+    f"c{k}": color for k, color in enumerate(PALETTE)
+}
 WIDTH, LEGEND_ROW, CHARACTER = 360, 16, 6.2  # of a chart; of a letter of its text, about
 LEFT, RIGHT, BOTTOM = 48, 12, 34
 SIDE = 30  # of a cell of a matrix
@@ -75,6 +78,11 @@ class _Axis:
         return [(first + k) * step for k in range(count)]
 
 
+def css(name: str) -> str:
+    """Return one of `COLORS` as a value of an attribute."""
+    return f"var(--{name},{COLORS[name]})"
+
+
 def escape(text: object) -> str:
     """Return outside text as the text of XML or HTML, or as the value of an attribute in double quotes."""
     plain = _NO_TEXT.sub("\ufffd", str(text))
@@ -105,11 +113,11 @@ def chart(
     y_axis = _Axis(*_range([_log(y) for y in ys] if log else ys, log=log), height - BOTTOM, top, log)
     parts = [_grid(x_axis, y_axis), legend, _labels(x_label, y_label, top, height)]
     if at is not None:
-        (x,) = _finite([at])
+        (x,), fg = _finite([at]), css("fg")
         ends = f'data-x="{_n(x_axis.low)} {_n(x_axis.high)} {_n(x_axis.start)} {_n(x_axis.end)}"'
         parts.append(
             f'<line class="cursor" {ends} x1="{_n(x_axis.at(x))}" x2="{_n(x_axis.at(x))}" y1="{top}" '
-            f'y2="{height - BOTTOM}" stroke="var(--fg,#222)" stroke-dasharray="2 3"/>'
+            f'y2="{height - BOTTOM}" stroke="{fg}" stroke-dasharray="2 3"/>'
         )
     parts += [_path(line, x_axis, y_axis) for line in lines]
     return _svg(WIDTH, height, title, "".join(parts), font=True)
@@ -117,13 +125,13 @@ def chart(
 
 def gray(pixels: Grid) -> str:
     """Return the ink of a picture, from 0 to 1, as the inside of an SVG of its size, a unit a pixel."""
-    return _runs(pixels, lambda value: round(min(1.0, max(0.0, value)) * N_INK), N_INK, ("var(--ink,#222)", ""))
+    return _runs(pixels, lambda value: round(min(1.0, max(0.0, value)) * N_INK), N_INK, (css("ink"), ""))
 
 
 def signed(values: Grid) -> str:
     """Return numbers of both signs, the largest at full color, as the inside of an SVG, a unit a number."""
     peak = max((abs(v) for v in _finite(v for row in values for v in row)), default=0.0) or 1.0
-    colors = ("var(--plus,#b8470b)", "var(--minus,#0b62a8)")
+    colors = (css("plus"), css("minus"))
     return _runs(values, lambda value: round(value / peak * N_SIGNED), N_SIGNED, colors)
 
 
@@ -167,7 +175,7 @@ def matrix(counts: Sequence[Sequence[int]], names: Sequence[str], *, title: str,
 
 def _cell(x: float, y: int, count: int, share: float, place: tuple[int, int], about: str) -> str:
     i, j = place
-    color = "var(--minus,#0b62a8)" if i == j else "var(--plus,#b8470b)"
+    color = css("minus" if i == j else "plus")
     opacity = 0.0 if not count else 0.1 + 0.3 * share if i == j else min(0.4, 0.15 + 2.0 * share)
     kind = "" if count else ' class="muted"'
     inside = (
@@ -183,7 +191,8 @@ def _cell(x: float, y: int, count: int, share: float, place: tuple[int, int], ab
 
 def _svg(width: int, height: int, title: str, inside: str, *, font: bool = False, role: str = "img") -> str:
     about = f'role="{role}" aria-label="{escape(title)}"'
-    text = ' font-size="12" font-family="system-ui,sans-serif" fill="var(--fg,#222)"' if font else ""
+    fg = css("fg")
+    text = f' font-size="12" font-family="system-ui,sans-serif" fill="{fg}"' if font else ""
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {about}{text}>{inside}</svg>'
 
 
@@ -219,7 +228,8 @@ def _legend(lines: Sequence[Line]) -> tuple[str, int]:
 
 
 def _grid(x_axis: _Axis, y_axis: _Axis) -> str:
-    rule = 'stroke="var(--grid,#ddd)"'
+    grid = css("grid")
+    rule = f'stroke="{grid}"'
     parts = []
     for value in y_axis.ticks(4):
         y = _n(y_axis.at(value))
@@ -264,9 +274,8 @@ def _path(line: Line, x_axis: _Axis, y_axis: _Axis) -> str:
 
 
 def _stroke(line: Line, width: float = 1.6) -> str:
-    color = line.color % len(PALETTE)
-    dashes = ' stroke-dasharray="4 3"' if line.dashed else ""
-    return f'fill="none" stroke="var(--c{color},{PALETTE[color]})" stroke-width="{width}"{dashes}'
+    color, dashes = css(f"c{line.color % len(PALETTE)}"), ' stroke-dasharray="4 3"' if line.dashed else ""
+    return f'fill="none" stroke="{color}" stroke-width="{width}"{dashes}'
 
 
 def _finite(values: Iterable[float]) -> list[float]:

@@ -36,7 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("explain", "Show guess, loss, blame and correction for one picture."),
     "report": (
         "report",
-        "Write a page to look at: curves, test, weights, one digit explained; or several runs beside each other.",
+        "Write a run as a page to look at, or several beside each other.",
     ),
     "check": ("check", "Hold every gradient of a network against central differences."),
     "cv": ("cv", "Measure a config by cross-validation."),

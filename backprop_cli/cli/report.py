@@ -41,7 +41,7 @@ def report(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Write a page to look at: curves, test, weights, one digit explained; or several runs beside each other."""
+    """Write a run as a page to look at, or several beside each other."""
     from backprop_cli.api.report import report
     from backprop_cli.page.report import comparison_page, run_page
 
