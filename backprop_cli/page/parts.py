@@ -171,7 +171,8 @@ def test_section(found: Evaluation, pictures: Pictures) -> str:
 
 
 def _worst_tile(one: WorstAnswer, pictures: Pictures) -> str:
-    verdict = f"is {with_article(one.label)}, read as {one.predicted} ({percent(one.probability)})"
+    taken = "read rightly" if one.label == one.predicted else f"read as {one.predicted}"
+    verdict = f"is {with_article(one.label)}, {taken} ({percent(one.probability)})"
     return pictures.tile(one.sample, one.pixels, text(name_of(one.sample)), text(verdict))
 
 

@@ -187,7 +187,7 @@ def _curves(found: Sequence[RunReport]) -> str:
     epochs = [max((epoch or 0.0 for epoch in report.series[0]["epoch"]), default=0.0) for _, report in runs]
     if not epochs:
         return ""
-    last = max(epochs)
+    at = min(epochs)  # where all of them have figures
 
     def of(column: str, factor: float = 1.0) -> list[Any]:
         return [
@@ -197,15 +197,15 @@ def _curves(found: Sequence[RunReport]) -> str:
     losses = {report.config.loss.name for _, report in runs}
     unit = "nats" if losses == {"cross_entropy"} else "not of one kind" if len(losses) > 1 else "squared distance / 2"
     charts = [
-        chart("Validation loss", unit, of("val_loss"), last, log=True),
-        chart("Training loss", unit, of("loss"), last, log=True),
-        chart("Accuracy", "% of the validation part", of("val_accuracy", 100), last),
-        chart("Gradient norm", "length of dLoss/dweights", of("grad_norm"), last, log=True),
-        chart("Learning rate", "of the last step", of("learning_rate"), last),
+        chart("Validation loss", unit, of("val_loss"), at, log=True),
+        chart("Training loss", unit, of("loss"), at, log=True),
+        chart("Accuracy", "% of the validation part", of("val_accuracy", 100), at),
+        chart("Gradient norm", "length of dLoss/dweights", of("grad_norm"), at, log=True),
+        chart("Learning rate", "of the last step", of("learning_rate"), at),
     ]
     several = any(len(report.series) > 1 for _, report in runs)
     note = paragraphs(["Of an ensemble: network 1."], "muted") if several else ""
-    return section("training", "Training", note, slider(epochs, last), f'<div class="charts">{"".join(charts)}</div>')
+    return section("training", "Training", note, slider(epochs, at), f'<div class="charts">{"".join(charts)}</div>')
 
 
 def _config_table(found: Sequence[RunReport], names: Sequence[str]) -> str:
