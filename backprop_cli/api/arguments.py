@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from backprop_cli.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from backprop_cli.config.config import Config
+    from backprop_cli.config.config import Config, Overrides
 
 Reference = str | os.PathLike[str]
 
@@ -23,13 +23,13 @@ def named(reference: Reference | None) -> str | None:
     return os.path.join(".", os.fspath(reference))  # noqa: PTH118  (Path would take the dot away again)
 
 
-def as_config(config: Config | Reference | Mapping[str, Any]) -> Config:
-    """Return a config; what is none yet is given to `load_config`."""
+def as_config(config: Config | Reference | Mapping[str, Any] | None, overrides: Overrides = ()) -> Config:
+    """Return a config with changes; what is none yet is given to `load_config`, and None stands for `digits`."""
     from backprop_cli.config.config import Config, load_config
 
     if isinstance(config, Config):
-        return config
-    return load_config(config if isinstance(config, Mapping) else named(config) or "digits")
+        return load_config(config.to_dict(), overrides) if overrides else config
+    return load_config(config if isinstance(config, Mapping) else named(config) or "digits", overrides)
 
 
 def whole_number(name: str, value: Any, low: int, high: int) -> int:

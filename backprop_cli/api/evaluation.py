@@ -248,7 +248,14 @@ def _other_data(model: Model, source: str) -> Dataset:
     else:
         is_raw = predictor.sees_rows
         dataset = load_like(
-            source, settings, form.picture, form.slant, is_raw=is_raw, layout=form.layout, judge=lies_transposed
+            source,
+            settings,
+            form.picture,
+            form.slant,
+            is_raw=is_raw,
+            layout=form.layout,
+            one_class=True,
+            judge=lies_transposed,
         )
         if dataset.max_value not in (0.0, full):
             dataset = replace(dataset, pictures=dataset.pictures * np.float32(full / dataset.max_value))

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from backprop_cli.api.arguments import Reference
+from backprop_cli.api.going_on import start_of
+from backprop_cli.api.models import Model
 from backprop_cli.config.config import Config
 from backprop_cli.data.readers.shared import ProgressCallback
 from backprop_cli.experiment.data_checks import understood
@@ -68,18 +71,20 @@ class Plan:
         }
 
 
-def plan(config: Config, *, progress: ProgressCallback = None) -> Plan:
+def plan(config: Config, *, init_from: Model | Reference | None = None, progress: ProgressCallback = None) -> Plan:
     """Check a config and its data, and return what they come to; nothing is written.
 
     Args:
         config: All settings.
+        init_from: The model to go on from; None: random weights.
         progress: Is told how many picture files of how many have been read.
 
     Raises:
-        ConfigError: The network is too large.
+        ConfigError: The network is too large, or the model to go on from has other layers, pictures or classes.
         DataError: The data is not there, or not what it should be.
     """
-    experiment = Experiment(config, SplitData.load(config, progress))
+    start = None if init_from is None else start_of(init_from)
+    experiment = Experiment(config, SplitData.load(config, progress), start)
     splits = experiment.split_data.splits
     return Plan(
         n_inputs=experiment.n_inputs,

@@ -8,6 +8,8 @@ from contextlib import suppress
 from typing import Any, Literal, Self
 
 from backprop_cli.api.arguments import Reference, as_config, directory_of, named, whole_number
+from backprop_cli.api.going_on import start_of
+from backprop_cli.api.models import Model
 from backprop_cli.api.run import Run
 from backprop_cli.blas import require_portable
 from backprop_cli.config.config import Config, Overrides, read_config
@@ -196,34 +198,43 @@ class Training(Events):
 
 
 def training(
-    config: Config | Reference | Mapping[str, Any] = "digits",
+    config: Config | Reference | Mapping[str, Any] | None = None,
     *,
+    overrides: Overrides = (),
+    init_from: Model | Reference | None = None,
     run_dir: Reference | Literal[False] | None = None,
     progress: ProgressCallback = None,
 ) -> Training:
     """Begin to train, and return the events.
 
     Args:
-        config: All settings, or what `load_config` takes for them.
+        config: All settings, or what `load_config` takes for them; None: `digits`, or the config to go on with.
+        overrides: Changes to it; see `load_config` and `config_to_go_on`.
+        init_from: The model to go on from: what `load` gives or takes; None: random weights.
         run_dir: Where to write, a new or empty directory; None: `runs/NAME-N`; False: nothing is written.
         progress: Is told how many picture files of how many have been read.
 
     Raises:
-        ConfigError: The network is too large, or `training.kernel` is not the one that NumPy was imported with.
+        ConfigError: The network is too large, `training.kernel` is not the one that NumPy was imported with, or the
+            model to go on from has other layers, pictures or classes.
         DataError: The data is not there, or not what it should be.
+        ModelFileError: There is no model to go on from, or its file is damaged.
         RunDirectoryError: The directory is in use or used; it is left as it was.
         OSError: It cannot be written.
     """
-    config = as_config(config)
+    start = None if init_from is None else start_of(init_from)
+    config = as_config(config, overrides) if config or start is None else start.config(overrides)
     if config.training.kernel == "portable":
         require_portable()
-    experiment = Experiment(config, SplitData.load(config, progress))
+    experiment = Experiment(config, SplitData.load(config, progress), start)
     if run_dir is False:
         return Training(experiment, None, [])
     directory = RunDirectory.create(config.name, None if run_dir is None else directory_of(run_dir))
     try:
+        if start is not None:
+            directory.write_start(start.content)
         directory.write_config(config.to_yaml())
-        _record(directory, environment(experiment.split_data, config.training), experiment.split_data)
+        _record(directory, _begun_with(directory, experiment), experiment.split_data)
         return Training(experiment, directory, [])
     except BaseException:
         directory.close()
@@ -274,9 +285,15 @@ def _changed_environment(directory: RunDirectory, experiment: Experiment) -> lis
     """Return a warning where what the last bits hang on is not as it was; record where the data lie now."""
     now = environment(experiment.split_data, experiment.config.training)
     then = directory.read_environment()
-    _record(directory, then or now, experiment.split_data)  # killed before it was written: as it is now
+    _record(directory, then or _begun_with(directory, experiment), experiment.split_data)  # killed before it was there
     changed = [name for name in now if name in then and now[name] != then[name]]
     return [f"{', '.join(changed)}: not as when the run began; the last bits may differ"] if changed else []
+
+
+def _begun_with(directory: RunDirectory, experiment: Experiment) -> dict[str, object]:
+    """Return what a run that begins now is begun with."""
+    found = environment(experiment.split_data, experiment.config.training)
+    return found if experiment.start is None else found | {"from": experiment.start.record(directory.path)}
 
 
 def _record(directory: RunDirectory, then: dict[str, object], split_data: SplitData) -> None:
@@ -298,23 +315,31 @@ def config_of_run(run: Reference | None = None) -> Config:
 
 
 def train(
-    config: Config | Reference | Mapping[str, Any] = "digits", *, run_dir: Reference | Literal[False] | None = None
+    config: Config | Reference | Mapping[str, Any] | None = None,
+    *,
+    overrides: Overrides = (),
+    init_from: Model | Reference | None = None,
+    run_dir: Reference | Literal[False] | None = None,
 ) -> Run:
     """Train to the end, and return what came of it.
 
     Args:
-        config: All settings, or what `load_config` takes for them: a bundled name, a file, a mapping.
+        config: All settings, or what `load_config` takes for them: a bundled name, a file, a mapping; None: `digits`,
+            or the config to go on with.
+        overrides: Changes to it; see `load_config` and `config_to_go_on`.
+        init_from: The model to go on from, what `load` gives or takes, such as "pretrained"; None: random weights.
         run_dir: Where to write, a new or empty directory; None: `runs/NAME-N`; False: nothing is written.
 
     Raises:
-        ConfigError: The config holds mistakes, its network is too large, or `training.kernel` is not the one that
-            NumPy was imported with.
+        ConfigError: The config holds mistakes, its network is too large, `training.kernel` is not the one that NumPy
+            was imported with, or the model to go on from has other layers, pictures or classes.
         DataError: The data is not there, or not what it should be.
+        ModelFileError: There is no model to go on from, or its file is damaged.
         DivergenceError: Training left the finite numbers.
         RunDirectoryError: The directory is in use or used; it is left as it was.
         OSError: It cannot be written.
     """
-    return _to_the_end(training(config, run_dir=run_dir))
+    return _to_the_end(training(config, overrides=overrides, init_from=init_from, run_dir=run_dir))
 
 
 def resume(run: Reference | None = None, *, epochs: int | None = None) -> Run:

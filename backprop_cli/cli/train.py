@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from backprop_cli.api.plan import Plan
     from backprop_cli.api.run import Run
     from backprop_cli.api.training import Training
+    from backprop_cli.config.config import Config
 
 app = command_app()
 
@@ -33,6 +34,10 @@ Examples:
   backprop train -c quick --epochs 10              another bundled config, shorter
   backprop train -c my.yaml --set optimizer.learning_rate=1e-2
   backprop train --resume runs/digits-1            go on after an interruption
+  backprop train --from pretrained --set data.extra=mine      teach it your hand
+
+--from takes the config of its model, at a tenth of the learning rate and for at most 5 epochs; --set changes that.
+There, a bare name for data.extra is added to the model's own list, with a tenth of every batch; a list replaces it.
 """
 
 Display = Literal["auto", "rich", "plain", "none"]
@@ -48,6 +53,15 @@ def train(
     resume: Annotated[
         str | None,
         typer.Option("--resume", metavar="RUN", help="Go on with a run from its last checkpoint.", callback=as_a_shell),
+    ] = None,
+    init_from: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RUN|FILE|pretrained",
+            help="Go on from a model's weights, in a new run, with its own config.",
+            callback=as_a_shell,
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs in all.")] = None,
     seed: Annotated[
@@ -75,29 +89,46 @@ def train(
         settings += [f"seed={seed}"] if seed is not None else []
         settings += ["training.kernel=portable"] if portable else []
         if resume is not None:
-            if run_dir is not None or dry_run:
-                raise UsageError("--resume goes with neither --run-dir nor --dry-run: it goes on where the run stands")
+            if run_dir is not None or dry_run or init_from is not None:
+                raise UsageError(
+                    "--resume goes with none of --run-dir, --dry-run, --from: it goes on where the run stands"
+                )
             run = _follow(_resumed(resume, config, settings, interrupt), progress, interrupt)
         else:
-            wanted = load_config(config, settings)
+            wanted = _wanted(config, settings, init_from)
             hold_portable(wanted, from_stdin=config == "-")
             if dry_run:
                 from backprop_cli.api.plan import plan
 
                 with interrupt.at_once():
-                    found = plan(wanted, progress=progress_printer())
+                    found = plan(wanted, init_from=init_from, progress=progress_printer())
                 _show_plan(found, as_json)
                 return
             from backprop_cli.api.training import training
 
             with interrupt.at_once():
-                begun = training(wanted, run_dir=run_dir, progress=progress_printer())
+                begun = training(wanted, init_from=init_from, run_dir=run_dir, progress=progress_printer())
             run = _follow(begun, progress, interrupt)
         _tell(run, as_json, interrupt)
         if report:
             write_page(run)
     finally:
         interrupt.restore()
+
+
+def _wanted(config: str | None, settings: list[str], init_from: str | None) -> Config:
+    """Return the config to train with; say how a training goes on."""
+    if init_from is None or config is not None:
+        return load_config(config, settings)
+    from backprop_cli.api.going_on import config_to_go_on
+
+    wanted = config_to_go_on(init_from, settings, option=SET)
+    beside = ", ".join(clean(one.source) for one in wanted.data.extra)
+    console.print_status(
+        f"going on from {clean(init_from)}: epochs {wanted.training.epochs}, learning rate "
+        f"{wanted.optimizer.learning_rate:g}, data {clean(wanted.data.source)}{' beside ' * bool(beside)}{beside}"
+    )
+    return wanted
 
 
 def _resumed(reference: str, config: str | None, settings: list[str], interrupt: Interrupt) -> Training:

@@ -181,7 +181,7 @@ def renamed(dataset: Dataset, classes: Sequence[str] | Mapping[str, str] | None)
             f"data.classes: {len(names)} names for the {len(dataset.classes)} classes {_listed(dataset.classes)}"
         )
     order = class_order(names)
-    check_classes(dataset.name, order)
+    check_classes(dataset.name, order, least=min(2, len(names)))
     place = np.array([order.index(name) for name in names])
     labels: Labels = place[dataset.labels]
     return replace(dataset, labels=labels, classes=tuple(order))

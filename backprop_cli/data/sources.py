@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -208,12 +209,10 @@ def load_extra(
     found = []
     for one in settings.extra:
         plain = DataSettings(one.source, skip_bad=settings.skip_bad)
-        like = load_like(
-            one.source, plain, picture, dataset.slant, is_raw=dataset.is_raw, progress=progress, judge=judge
-        )
-        own = None
+        load = partial(load_like, one.source, plain, one_class=True, progress=progress, judge=judge)
+        like, own = load(picture, dataset.slant, is_raw=dataset.is_raw), None
         if one.kinds != ("normalized",):
-            own = load_like(one.source, plain, None, None, is_raw=True, progress=progress, judge=judge)
+            own = load(None, None, is_raw=True)
         found.append(ExtraRows(one, like, own))
     return tuple(found)
 
@@ -226,6 +225,7 @@ def load_like(
     *,
     is_raw: bool | None = None,
     layout: Layout | None = None,
+    one_class: bool = False,
     progress: ProgressCallback = None,
     judge: Judge | None = None,
 ) -> Dataset:
@@ -238,6 +238,7 @@ def load_like(
         slant: How slanted digits are set upright; None: as the source has it.
         is_raw: Whether arrays stay as they are; None: as `settings` say, or as their classes want it.
         layout: How the ink of picture files is laid, for a network that sees rows as they are.
+        one_class: Whether one class will do.
         progress: Is told how many picture files of how many have been read.
         judge: Finds out whether digits lie transposed.
 
@@ -252,6 +253,7 @@ def load_like(
         layout,
         label=settings.label,
         header=settings.header,
+        one_class=one_class,
     )
     found = as_own_counts(renamed(_read(source, wanted), settings.classes))
     is_own = found.max_value > 0 or are_own_counts(found.pictures)
@@ -341,6 +343,8 @@ def _read(source: str, wanted: Wanted) -> Dataset:
         missing = "" if Path(source).exists() else "; there is no such file or folder"
         raise DataError(f'data.source: "{source}" is none of {forms}{missing}')
     dataset: Dataset = reader.load(source, wanted)
+    if len(dataset.classes) == 1 and not wanted.one_class:
+        raise DataError(f"{dataset.name}: 1 classes; 2 to 1,000 are wanted")
     return dataset
 
 

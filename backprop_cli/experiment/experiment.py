@@ -29,6 +29,7 @@ from backprop_cli.errors import ConfigError, DataError
 from backprop_cli.experiment.checkpoint import restore_states, save_checkpoint
 from backprop_cli.experiment.data_checks import sentence
 from backprop_cli.experiment.split_data import SplitData, size_text
+from backprop_cli.experiment.start import Start
 from backprop_cli.experiment.training_part import training_part
 from backprop_cli.store.model_file import Model
 from backprop_cli.store.run_directory import RunDirectory
@@ -85,6 +86,7 @@ class Experiment:
     Args:
         config: All settings.
         split_data: Its data, where they are at hand already (cross-validation cuts its own splits).
+        start: The model whose weights it goes on from; None: it begins with random ones.
 
     Attributes:
         networks: One for each member of the ensemble; after training each stands at its best epoch.
@@ -94,18 +96,19 @@ class Experiment:
         stop_reason: Why training ended; None while it has not.
     """
 
-    def __init__(self, config: Config, split_data: SplitData | None = None) -> None:
-        self.config = config
+    def __init__(self, config: Config, split_data: SplitData | None = None, start: Start | None = None) -> None:
+        self.config, self.start = config, start
         self.split_data = split_data or SplitData.load(config)
         dataset, splits = self.split_data.dataset, self.split_data.splits
         self.n_inputs = math.prod(dataset.picture_size)
         self.n_params = count_params(config.network.layers, self.n_inputs, len(dataset.classes)) * config.ensemble
         if self.n_params > MAX_PARAMS:
             raise ConfigError(f"network.layers: {self.n_params:,} parameters are more than {MAX_PARAMS:,}")
+        if start is not None:
+            start.check(config, dataset)
         self.warps = _chosen_warps(config, dataset, splits.train)
         max_value = config.data.max_value or dataset.max_value or largest(dataset.pictures, splits.train) or 1.0
-        self.scaling = Scaling.fit(config.data.scaling, dataset.pictures, max_value, splits.train)
-        self.layout = _layout_of(dataset, splits.train, max_value) if dataset.is_raw else None
+        self.scaling, self.layout = self._form(max_value)
         self.networks: list[Network] = []
         self.states: list[TrainingState] = []
         for member in range(config.ensemble):
@@ -117,12 +120,24 @@ class Experiment:
                 rng=rngs.pop("init"),
                 initializer=config.network.initializer,
             )
+            if start is not None:
+                network.params[...] = start.model.members[member]
             self.networks.append(network)
             self.states.append(TrainingState.start(network, config.optimizer, rngs))
         self.member = 0
         self.seconds = 0.0
         self.n_rows_written = 0
         self._saved: list[int] = []
+
+    def _form(self, max_value: float) -> tuple[Scaling, Layout | None]:
+        """Return how pictures become inputs, and how their ink lies: as these data have it, or as the start has."""
+        dataset, rows, start = self.split_data.dataset, self.split_data.splits.train, self.start
+        layout = None if start is None else start.layout
+        if dataset.is_raw and layout is None:
+            layout = _layout_of(dataset, rows, max_value)
+        if start is not None:
+            return start.scaling(max_value), layout
+        return Scaling.fit(self.config.data.scaling, dataset.pictures, max_value, rows), layout
 
     def _generators(self, member: int) -> dict[str, np.random.Generator]:
         """Return independent generators for each use: switching dropout on does not change the order of the rows."""
@@ -333,6 +348,7 @@ class Experiment:
             "val_loss": val_loss,
             "val_accuracy": val_accuracy,
             "version": __version__,
+            **({} if self.start is None else self.start.summary),
         }
 
     def _validation_logits(self, n_members: int) -> list[NDArray[Any]]:

@@ -11,6 +11,7 @@ from backprop_cli.data.readers.shared import ProgressCallback
 from backprop_cli.errors import ConfigError, advising
 from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.experiment.run_data import load_run_data, placed
+from backprop_cli.experiment.start import Start
 from backprop_cli.store.run_directory import RunDirectory
 
 
@@ -32,7 +33,7 @@ def open_run(
     Raises:
         ConfigError: Settings differ; all of them are named.
         DataError: The data is gone, or no longer what the run was trained on.
-        ModelFileError: The checkpoint is damaged.
+        ModelFileError: The checkpoint, or the model that the run went on from, is damaged.
     """
     path = directory.path / "config.yaml"
     config = read_config(directory.read_config(), saved=True, where=str(path))
@@ -48,7 +49,7 @@ def open_run(
         config = replace(config, training=replace(config.training, epochs=epochs))
     with advising("run_data"):
         split_data = load_run_data(config, directory.path, environment, source=source, progress=progress)
-    experiment = Experiment(config, split_data)
+    experiment = Experiment(config, split_data, Start.of_run(directory.path, environment))
     experiment.restore(directory)
     if directory.read_config() != config.to_yaml():
         directory.write_config(config.to_yaml())

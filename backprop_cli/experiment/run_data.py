@@ -27,7 +27,7 @@ Environment = Mapping[str, object]
 def data_record(split_data: SplitData, run: Path) -> dict[str, dict[str, object]]:
     """Return what a run records of its data: by the key of each source where it lies, and what it holds."""
     sources = _sources(split_data.settings)  # but for a test part that the source itself brings
-    paths = {key: {"path": _seen_from(run, source)} for key, source in sources.items()}
+    paths = {key: {"path": seen_from(run, source)} for key, source in sources.items()}
     return {key: paths.get(key, {}) | asdict(one) for key, one in split_data.fingerprints.items()}
 
 
@@ -77,7 +77,7 @@ def load_model_data(model: Model, *, where: str, path: Path | None) -> SplitData
     config = config_of(model.config, where=f"{where}: config")
     config = replace(config, data=replace(config.data, extra=()))
     run = Path() if path is None else path.parent
-    found = load_run_data(config, run, {} if path is None or not is_run(run) else _environment_of(run))
+    found = load_run_data(config, run, {} if path is None or not is_run(run) else environment_of(run))
     size, classes = tuple(model.preprocessing["picture"]), model.classes
     if found.dataset.picture_size != size or found.dataset.classes != classes:
         change = "pictures of another size" if found.dataset.picture_size != size else "other classes"
@@ -127,7 +127,12 @@ def _checked(
     return found
 
 
-def _environment_of(run: Path) -> Environment:
+def environment_of(run: Path) -> Environment:
+    """Return what a run has recorded.
+
+    Raises:
+        DataError: That cannot be read.
+    """
     try:
         return RunDirectory(run, None, is_new=False).read_environment()  # no lock: it is only read
     except RunDirectoryError as problem:
@@ -161,7 +166,7 @@ def _with_sources(settings: DataSettings, place: Callable[[str, str], str]) -> D
     )
 
 
-def _seen_from(run: Path, source: str) -> str | None:
+def seen_from(run: Path, source: str) -> str | None:
     """Return where a source lies as seen from a run; None for what is no file, and where no way leads there."""
     try:
         return os.path.relpath(source, run) if is_path(source) else None

@@ -19,6 +19,7 @@ from backprop_cli.errors import advising
 from backprop_cli.experiment.environment import environment
 from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.experiment.run_data import load_run_data
+from backprop_cli.experiment.start import Start
 from backprop_cli.files import read_bounded
 from backprop_cli.predictor import Predictor
 from backprop_cli.store.model_file import Model, load_model, model_bytes
@@ -96,7 +97,8 @@ class Retraining:
         then = directory.read_environment()
         with advising("verified_data"):
             split_data = load_run_data(config, path, then, progress=progress)
-        self.experiment, now = Experiment(config, split_data), environment(split_data, config.training)
+        self.experiment = Experiment(config, split_data, Start.of_run(path, then))
+        now = environment(split_data, config.training)
         self.environment = {name: (then.get(name), now[name]) for name in now if now[name] != then.get(name)}
         self._n_done = 0
         self._first_loss: float | None = None

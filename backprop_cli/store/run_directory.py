@@ -45,6 +45,7 @@ ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
 MODEL = "model.safetensors"
+START = "from.safetensors"
 CHECKPOINT_WAY_OUT = "remove it to start again from epoch 1, or restore a copy"
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -136,6 +137,10 @@ class RunDirectory:
     def model_path(self) -> Path:
         """Where the model stands once there is one."""
         return self.path / MODEL
+
+    def write_start(self, content: bytes) -> None:
+        """Write the model that the run goes on from; before the config, so that no run is without it."""
+        write_atomic(self.path / START, content)
 
     def write_config(self, text: str) -> None:
         """Write the resolved config; from now on the directory is a run."""

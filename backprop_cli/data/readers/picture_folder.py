@@ -92,7 +92,7 @@ def load_place(
             raise DataError(f"{source}: there is no such part in it")
         folder = inside
     found = _found(folder, wanted)
-    if len({label for label, _ in found.files}) < 2:
+    if len({label for label, _ in found.files}) < (1 if wanted.one_class else 2):
         raise DataError(f"{source}: {found.problem or 'pictures of one class'}; {LAYOUTS}")
     bad = BadRows(source)
     for place in found.empty:
@@ -138,7 +138,7 @@ def read_files(
     """
     form = Form(wanted.picture, wanted.slant, wanted.layout)
     if not wanted.only_pictures and files:
-        check_classes(name, class_order(label for label, _ in files))
+        check_classes(name, class_order(label for label, _ in files), least=1)
     paths = [path for _, path in files]
     counts, good = np.zeros((len(files), *wanted.picture), np.uint8), np.ones(len(files), np.bool_)
     with closing(_read(name, paths, form, content)) as chunks:

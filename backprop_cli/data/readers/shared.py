@@ -51,6 +51,7 @@ class Wanted:
         label: Where the labels are: a column's name, `first` or `last` (of columns, or of the words of a picture's
             name); None: find out.
         header: Whether the first row of a table names the columns.
+        one_class: Whether one class will do.
     """
 
     picture: tuple[int, int] = (8, 8)
@@ -61,6 +62,7 @@ class Wanted:
     only_pictures: bool = False
     label: str | None = None
     header: Header = "auto"
+    one_class: bool = False
 
 
 class BadRows:
@@ -156,13 +158,13 @@ def class_order(names: Iterable[str]) -> list[str]:
     return sorted(different)
 
 
-def check_classes(name: str, classes: list[str]) -> None:
+def check_classes(name: str, classes: list[str], least: int = 2) -> None:
     """Refuse names of classes that nobody could tell apart, and too few or too many.
 
     Raises:
         DataError: With the reason.
     """
-    if not 2 <= len(classes) <= 1000:
+    if not least <= len(classes) <= 1000:
         raise DataError(f"{name}: {len(classes):,} classes; 2 to 1,000 are wanted")
     for text in classes:
         if not is_name(text):
@@ -235,7 +237,7 @@ def dataset_of(
     found, indices = np.unique(labels, return_inverse=True)
     names = [str(label) for label in found]
     classes = class_order(names)
-    check_classes(name, classes)
+    check_classes(name, classes, least=1)  # whether one will do knows who asked for it
     place = {text: k for k, text in enumerate(classes)}
     return Dataset(
         name=name,
