@@ -57,6 +57,7 @@ ENGINE = [
     "schedules",
     "minibatches",
     "training_state",
+    "steering",
     "training",
     "gradient_check",
 ]

@@ -19,7 +19,7 @@ from backprop_cli.config.config import load_config
 from backprop_cli.engine.network import Network
 from backprop_cli.experiment.environment import environment
 from backprop_cli.experiment.experiment import Experiment
-from backprop_cli.experiment.hardest_digit import HardestDigit
+from backprop_cli.experiment.watched_digit import WatchedDigit
 from backprop_cli.predictor import Predictor
 
 HOSTS = 3  # threads of the program that calls
@@ -143,7 +143,7 @@ CALLS: dict[str, Callable[[Path], Any]] = {
     "train": lambda work: train(quick("training.threads=2")),
     "summary of an ensemble": lambda work: train(quick("training.threads=2", "ensemble=2")).summary(),
     "predict": lambda work: evaluated("training.threads=2"),
-    "watch": lambda work: HardestDigit(quick("training.threads=2")).guess(),
+    "watch": lambda work: WatchedDigit(quick("training.threads=2")).guess(),
     "explain": lambda work: answer("explain", "digits:1700"),
     "check a config": lambda work: answer("check", "-c", "quick", "--set", "training.threads=2"),
     "check a model": lambda work: answer("check", "-m", "latest"),

@@ -17,7 +17,7 @@ from backprop_cli.api.words import with_article
 from backprop_cli.cli import live_panels, progress
 from backprop_cli.config.config import load_config
 from backprop_cli.engine.training import EpochResult, LayerFigures
-from backprop_cli.experiment.hardest_digit import HardestDigit
+from backprop_cli.experiment.watched_digit import WatchedDigit
 
 TITLE = "gradient norm by layer"
 
@@ -101,7 +101,7 @@ def test_the_bars_grow_with_the_gradient_and_many_layers_are_thinned_out() -> No
 def test_the_digit_is_the_hardest_of_the_validation_part_and_its_guess_is_the_network_s() -> None:
     history = watched(n_events=1)
     experiment = history.training._experiment
-    seen = HardestDigit(experiment)
+    seen = WatchedDigit(experiment)
     dataset, rows = experiment.split_data.select("validation")
     logits = experiment.networks[0].logits(experiment.scaling.apply(dataset.pictures[rows]))
     probabilities = experiment.config.loss.probabilities(logits)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from backprop_cli.api.arguments import Reference, as_config, directory_of, named, whole_number
 from backprop_cli.api.going_on import start_of
 from backprop_cli.api.models import Model
 from backprop_cli.api.run import Run
+from backprop_cli.api.steering import Events, Steered, WatchedDigit
 from backprop_cli.blas import require_portable
 from backprop_cli.config.config import Config, Overrides, read_config
 from backprop_cli.data.readers.shared import ProgressCallback
@@ -18,76 +18,19 @@ from backprop_cli.engine.training import EpochResult, Progress
 from backprop_cli.errors import DivergenceError
 from backprop_cli.experiment.environment import environment
 from backprop_cli.experiment.experiment import Experiment
-from backprop_cli.experiment.hardest_digit import HardestDigit
 from backprop_cli.experiment.resume import open_run
 from backprop_cli.experiment.run_data import data_record
 from backprop_cli.experiment.split_data import SplitData
 from backprop_cli.store.run_directory import RunDirectory
 from backprop_cli.store.runs import find_run, write_latest
 
-__all__ = ["EpochResult", "Events", "HardestDigit", "Progress", "Training"]
+__all__ = ["EpochResult", "Events", "Progress", "Training", "WatchedDigit"]
 
 
 MAX_EPOCHS = 1_000_000
 
 
-class Events(Iterator[Progress | EpochResult]):
-    """A training under way, event by event. `close` it, or use it in `with`, however you leave.
-
-    Attributes:
-        history: The epochs so far.
-    """
-
-    def __init__(self, experiment: Experiment, events: Generator[Progress | EpochResult]) -> None:
-        self._experiment, self._events = experiment, events
-        self._is_to_end = False
-        self.history: list[EpochResult] = []
-
-    def __next__(self) -> Progress | EpochResult:
-        if self._is_to_end:
-            self.close()
-        event = next(self._events)
-        if isinstance(event, EpochResult):
-            self.history.append(event)
-        return event
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End it where it stands; called while another thread trains, it ends before its next event."""
-        self._end()
-
-    def _end(self) -> bool:
-        """Return whether it has ended; if not, it will."""
-        try:
-            self._events.close()
-        except ValueError:
-            if inspect.getgeneratorstate(self._events) != inspect.GEN_RUNNING:
-                raise
-            self._is_to_end = True
-            return False
-        return True
-
-    @property
-    def config(self) -> Config:
-        """All settings."""
-        return self._experiment.config
-
-    @property
-    def member(self) -> int:
-        """Which network of an ensemble is in training, from 0."""
-        return self._experiment.member
-
-    def hardest_digit(self) -> HardestDigit:
-        """Return the digit that the network in training finds hardest now, to be watched from now on."""
-        return HardestDigit(self._experiment)
-
-
-class Training(Events):
+class Training(Steered):
     """A training under way; when it has ended, or was closed, `run` tells what came of it.
 
     However it ends, the run's directory then holds a checkpoint of the last finished epoch and the best model.

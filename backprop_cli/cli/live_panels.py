@@ -14,7 +14,7 @@ from backprop_cli.api.words import percent, with_article
 from backprop_cli.cli import console
 
 if TYPE_CHECKING:
-    from backprop_cli.api.training import EpochResult, Events, HardestDigit
+    from backprop_cli.api.training import EpochResult, Events, WatchedDigit
 
 HEIGHT = 11  # lines of every panel: a title, nine of content, one more
 GAP = 3
@@ -38,7 +38,7 @@ class History:
 
     def __init__(self, training: Events) -> None:
         self.training = training
-        self.watched: HardestDigit | None = None
+        self.watched: WatchedDigit | None = None
         self._start()
 
     def _start(self) -> None:

@@ -65,9 +65,14 @@ class Minibatches:
             (inputs[rows], self.targets[rows], self.outputs[rows], *self.workspace(len(inputs[rows]))) for rows in parts
         ]
 
-    def loss_sum(self) -> float:
-        """Return the sum of the losses of a chunk's examples, each as it was guessed before its own correction."""
-        return float(self.loss.values(self.outputs, self.targets).sum(dtype=np.float64))
+    def loss_sum(self, n_rows: int | None = None) -> float:
+        """Return the sum of the losses of a chunk's examples, each as it was guessed before its own correction.
+
+        Args:
+            n_rows: How many of them have been guessed; None: all.
+        """
+        with np.errstate(all="ignore"):
+            return float(self.loss.values(self.outputs[:n_rows], self.targets[:n_rows]).sum(dtype=np.float64))
 
     def workspace(self, n_rows: int) -> tuple[Workspace, RowBuffers]:
         """Return the buffers for passes over `n_rows` rows, made when first asked for."""

@@ -22,6 +22,7 @@ from backprop_cli.engine.minibatches import Chunks, Minibatches
 from backprop_cli.engine.network import Network, Workspace
 from backprop_cli.engine.optimizers import Optimizer, OptimizerState
 from backprop_cli.engine.schedules import Schedule
+from backprop_cli.engine.steering import Steering
 from backprop_cli.engine.training_state import StopReason, TrainingState
 from backprop_cli.errors import quoted, require
 
@@ -135,6 +136,7 @@ class EpochResult:
         n_rows: Examples in it.
         is_best: No epoch before was as good.
         stop_reason: Set on the last event.
+        rates_set: Learning rates that were set by hand, each with the number of the epoch's steps before it.
     """
 
     epoch: int
@@ -149,6 +151,7 @@ class EpochResult:
     n_rows: int
     is_best: bool
     stop_reason: StopReason | None
+    rates_set: tuple[tuple[int, float], ...] = ()
 
 
 def train(
@@ -161,6 +164,7 @@ def train(
     settings: TrainingSettings,
     *,
     state: TrainingState,
+    steering: Steering | None = None,
 ) -> Generator[Progress | EpochResult]:
     """Train the network in place, from where `state` stands; yield an `EpochResult` per epoch, `Progress` in between.
 
@@ -173,6 +177,7 @@ def train(
         validation: What the best epoch is chosen by; None: the last epoch counts as the best.
         settings: Epochs, batch size and so on.
         state: From `TrainingState.start` or `restore`; brought up to date at the end of each epoch.
+        steering: Given: what the consumer may change between two events.
 
     Yields:
         Events. Training that leaves the finite numbers ends with an event whose stop_reason is `diverged`; the state
@@ -184,34 +189,41 @@ def train(
     n_steps = settings.epochs * math.ceil(batches.n_rows / settings.batch_size)
     dropout = state.rngs.get("dropout") if any(layer.dropout for layer in network.layers) else None
     minibatches, last_step = Minibatches(network, loss, settings.batch_size), _LastStep(network)
-    correction = _Correction(network, optimizer, schedule, memory, settings.gradient_clip, n_steps)
+    steering = steering or Steering(optimizer.learning_rate)
+    correction = _Correction(network, optimizer, schedule, memory, settings.gradient_clip, n_steps, steering)
     next_progress = time.perf_counter() + PROGRESS_SECONDS
     try:
         while state.stop_reason is None:
             epoch, started, loss_sum, n_done = state.epoch + 1, time.perf_counter(), 0.0, 0
+            steering.begin_epoch()
             for inputs, labels in batches:
+                n_cut, parts = 0, minibatches.cut(inputs, labels)
+                last_batch = parts[-1][0] if n_done + len(inputs) >= batches.n_rows else None
+                for portion in steering.portions(parts):
+                    with np.errstate(all="ignore"):  # a step that overflows is found, and said, after the epoch
+                        for batch, targets, outputs, workspace, buffers in portion:
+                            logits = network.forward(batch, workspace, rng=dropout)  # the guess
+                            loss.outputs(logits, outputs, buffers)
+                            grad_logits = loss.gradient(outputs, targets, workspace.layers[-1].delta, buffers)
+                            network.backward(grad_logits, workspace)  # the blame
+                            if batch is last_batch:
+                                last_step.note(network)
+                            correction.step()
+                    n_cut = min(n_cut + len(portion) * settings.batch_size, len(inputs))
+                    is_over = n_done + n_cut >= batches.n_rows
+                    if not is_over and (steering.by_step or time.perf_counter() > next_progress):
+                        mean = (loss_sum + minibatches.loss_sum(n_cut)) / (n_done + n_cut)
+                        yield Progress(epoch, settings.epochs, (n_done + n_cut) / batches.n_rows, mean)
+                        next_progress = time.perf_counter() + PROGRESS_SECONDS
+                loss_sum += minibatches.loss_sum()
                 n_done += len(inputs)
-                with np.errstate(all="ignore"):  # a step that overflows is found, and said, at the end of the epoch
-                    parts = minibatches.cut(inputs, labels)
-                    last_batch = parts[-1][0] if n_done >= batches.n_rows else None
-                    for batch, targets, outputs, workspace, buffers in parts:
-                        logits = network.forward(batch, workspace, rng=dropout)  # the guess
-                        loss.outputs(logits, outputs, buffers)
-                        grad_logits = loss.gradient(outputs, targets, workspace.layers[-1].delta, buffers)
-                        network.backward(grad_logits, workspace)  # the blame
-                        if batch is last_batch:
-                            last_step.note(network)
-                        correction.step()
-                    loss_sum += minibatches.loss_sum()
-                if n_done < batches.n_rows and time.perf_counter() > next_progress:
-                    yield Progress(epoch, settings.epochs, n_done / batches.n_rows, loss_sum / n_done)
-                    next_progress = time.perf_counter() + PROGRESS_SECONDS
             val_loss, val_accuracy, seen = minibatches.evaluate(validation) if validation else (None, None, workspace)
             figures = loss_sum / n_done, val_loss, val_accuracy
             step = correction.learning_rate, last_step.grad_norm, last_step.layer_figures(network, seen)
             is_best = _finish_epoch(state, settings, network, memory, *figures)
             seconds = time.perf_counter() - started
-            yield EpochResult(epoch, settings.epochs, *figures, *step, seconds, n_done, is_best, state.stop_reason)
+            end, rates = (is_best, state.stop_reason), tuple(steering.changes)
+            yield EpochResult(epoch, settings.epochs, *figures, *step, seconds, n_done, *end, rates)
             next_progress = time.perf_counter() + PROGRESS_SECONDS
     finally:
         network.params[...] = state.best_params
@@ -268,8 +280,9 @@ class _Correction:
         memory: OptimizerState,
         clip: float | None,
         n_steps: int,
+        steering: Steering,
     ) -> None:
-        self.network, self.optimizer, self.schedule = network, optimizer, schedule
+        self.network, self.optimizer, self.schedule, self.steering = network, optimizer, schedule, steering
         self.memory, self.clip, self.n_steps = memory, clip, n_steps
         self.params, self.grads, self.learning_rate = network.params, network.grads, 0.0
 
@@ -278,7 +291,7 @@ class _Correction:
         grads, clip, memory = self.grads, self.clip, self.memory
         if clip is not None and (norm := _norm(grads)) > clip:
             grads *= clip / norm
-        rate = self.optimizer.learning_rate * self.schedule.factor_at(memory.step, self.n_steps)
+        rate = self.steering.learning_rate * self.schedule.factor_at(memory.step, self.n_steps)
         self.optimizer.step(self.params, grads, memory, learning_rate=rate, decayed=self.network.weight_slices)
         self.learning_rate = rate
 

@@ -23,6 +23,7 @@ from backprop_cli.data.copies import Copies
 from backprop_cli.data.dataset import ChunkLoader, Dataset, Scaling, are_counts, largest
 from backprop_cli.data.layout import Layout
 from backprop_cli.engine.network import Network, count_params
+from backprop_cli.engine.steering import Steering
 from backprop_cli.engine.training import EpochResult, LayerFigures, Progress, train
 from backprop_cli.engine.training_state import StopReason, TrainingState
 from backprop_cli.errors import ConfigError, DataError
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 MAX_PARAMS = 50_000_000
 MAX_POINTS = 1 << 30  # bytes that warps look up, made once for all epochs
 CHECKPOINT_SECONDS = 1.0
+RATES_SET = "learning_rates_set"  # in rows of the metrics: by hand, after how many steps of the epoch
 N_LAID = 2000  # rows that tell how all of them lie
 
 
@@ -93,6 +95,7 @@ class Experiment:
         states: Where the training of each stands.
         member: Which one is in training.
         warps: Of each epoch, as the data allow them; None without.
+        steering: What may be changed while it trains.
         stop_reason: Why training ended; None while it has not.
     """
 
@@ -125,6 +128,7 @@ class Experiment:
             self.networks.append(network)
             self.states.append(TrainingState.start(network, config.optimizer, rngs))
         self.member = 0
+        self.steering = Steering(config.optimizer.learning_rate)
         self.seconds = 0.0
         self.n_rows_written = 0
         self._saved: list[int] = []
@@ -237,6 +241,7 @@ class Experiment:
             validation,
             config.training,
             state=state,
+            steering=self.steering,
         )
 
     def metrics_row(self, event: EpochResult) -> dict[str, object]:
@@ -244,6 +249,8 @@ class Experiment:
         row: dict[str, object] = {"epoch": event.epoch}
         if self.config.ensemble > 1:
             row["member"] = self.member
+        if event.rates_set:
+            row[RATES_SET] = [list(change) for change in event.rates_set]
         return row | {
             "loss": event.train_loss,
             "val_loss": event.val_loss,

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from backprop_cli.config.config import config_of, differing_keys, read_config
 from backprop_cli.data.readers.shared import ProgressCallback
 from backprop_cli.engine.training import EpochResult, Progress
-from backprop_cli.errors import advising
+from backprop_cli.errors import RunDirectoryError, advising
 from backprop_cli.experiment.environment import environment
-from backprop_cli.experiment.experiment import Experiment
+from backprop_cli.experiment.experiment import RATES_SET, Experiment
 from backprop_cli.experiment.run_data import load_run_data
 from backprop_cli.experiment.start import Start
-from backprop_cli.files import read_bounded
+from backprop_cli.files import clean, read_bounded
 from backprop_cli.predictor import Predictor
 from backprop_cli.store.model_file import Model, load_model, model_bytes
 from backprop_cli.store.run_directory import RunDirectory
@@ -89,6 +89,11 @@ class Retraining:
         self._bytes = read_bounded(directory.model_path, MAX_BYTES["model"])
         self._saved_config = config_of(self._saved.config, where=f"{path}: config").to_dict()  # as this version says it
         self._rows = directory.read_metrics()
+        if steered := [row for row in self._rows if row.get(RATES_SET)]:
+            raise RunDirectoryError(
+                f"{clean(path)}: cannot be verified: its learning rate was changed by hand while it trained "
+                f"(epoch {steered[0]['epoch']})"
+            )
         config = read_config(directory.read_config(), saved=True, where=str(path / "config.yaml"))
         ends = {row["epoch"] for row in self._rows if row.get("stop_reason") == "completed"}
         raised = {end for end in ends if isinstance(end, int) and 0 < end < config.training.epochs}
