@@ -13,6 +13,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from backprop_cli.api.blind import BlindResult as BlindResult
+    from backprop_cli.api.blind import BlindSculptor as BlindSculptor
+    from backprop_cli.api.blind import blind_sculptor as blind_sculptor
     from backprop_cli.api.cross_validation import CrossValidation as CrossValidation
     from backprop_cli.api.cross_validation import cross_validate as cross_validate
     from backprop_cli.api.evaluation import Evaluation as Evaluation
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _NAMES = {
+    "api.blind": ("BlindResult", "BlindSculptor", "blind_sculptor"),
     "api.cross_validation": ("CrossValidation", "cross_validate"),
     "api.evaluation": ("Evaluation",),
     "api.explanation": ("Explanation",),

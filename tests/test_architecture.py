@@ -59,6 +59,7 @@ ENGINE = [
     "training_state",
     "steering",
     "training",
+    "blind",
     "gradient_check",
 ]
 FORBIDDEN = {"pickle", "joblib", "click", "marshal", "shelve", "dill", "cloudpickle"}

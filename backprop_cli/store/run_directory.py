@@ -156,8 +156,7 @@ class RunDirectory:
 
     def write_environment(self, environment: Mapping[str, object]) -> None:
         """Write down what the run was made with: versions, threads, the data's digest."""
-        text = json.dumps(environment, indent=2, sort_keys=True, allow_nan=False)
-        write_atomic(self.path / ENVIRONMENT, f"{text}\n".encode())
+        write_record(self.path / ENVIRONMENT, environment)
 
     def read_environment(self) -> dict[str, object]:
         """Return what `write_environment` wrote; nothing when the run was killed before that.
@@ -326,6 +325,20 @@ def is_run(path: Path) -> bool:
 
 
 # Texts and metrics
+
+
+def write_record(path: Path, record: Mapping[str, object]) -> None:
+    """Write plain data as JSON, atomically."""
+    text = json.dumps(record, indent=2, sort_keys=True, allow_nan=False)
+    write_atomic(path, f"{text}\n".encode())
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return what `write_record` wrote; nothing where that is not there, or no JSON object."""
+    try:
+        return _parse_object(_read_text(path)) or {}
+    except RunDirectoryError:
+        return {}
 
 
 def _read_text(path: Path) -> str:
