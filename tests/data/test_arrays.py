@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from backprop_cli.data.dataset import Dataset
+from backprop_cli.data.readers import arrays
 from backprop_cli.data.readers.arrays import as_labels, as_pictures, chosen_arrays, kind_and_part
 from backprop_cli.data.sources import DataSettings, load_source, source_of_test
 from backprop_cli.errors import DataError
@@ -158,3 +162,75 @@ def test_one_array_finds_its_labels_and_its_test_part_beside_it(tmp_path: Path) 
 def test_soft_labels_are_none() -> None:
     with pytest.raises(DataError, match=r"^a: rows of 2 numbers, not all of them one 1 among zeros \(one-hot\)$"):
         as_labels("a", np.array([[0.5, 0.5], [0.0, 1.0]]))
+
+
+# ---- what is no data, or too much ----------------------------------------------------------------------------------
+
+
+COLORS = np.repeat(PICTURES[..., None], 3, 3)
+ODD: dict[str, dict[str, Any]] = {
+    "one label": {"labels": LABELS[0]},
+    "no labels of no classes": {"labels": np.zeros((0, 0))},
+    "labels of no classes": {"labels": np.zeros((N, 0))},
+    "long names": {"labels": np.full(N, b"a" * 5000)},
+    "colors as text": {"images": COLORS.astype("U3")},
+    "colors as times": {"images": COLORS.astype("M8[s]")},
+    "complex colors": {"images": COLORS.astype(np.complex64)},
+    "a picture alone": {"images": np.int64(3)},
+    "many fields": {"images": np.zeros((N, 4, 4), [(f"f{k}", "u1") for k in range(200)])},
+    "colors beyond all bounds": {"images": np.full(COLORS.shape, 1e308)},
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.filterwarnings("error")
+def test_odd_arrays_are_refused_in_short_lines(odd: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, **({"images": PICTURES, "labels": LABELS} | ODD[odd]))
+    assert all(len(line) < 300 + len(str(tmp_path)) and str(tmp_path) in line for line in caught.value.problems)
+
+
+@pytest.mark.filterwarnings("error")
+def test_half_floats_are_labels(tmp_path: Path) -> None:
+    assert read(tmp_path, images=PICTURES, labels=LABELS.astype(np.float16)).labels.tolist() == LABELS.tolist()
+
+
+def sparse(path: Path, shape: tuple[int, ...], dtype: str, *, fortran: bool = False) -> None:
+    """Write an array of zeros that takes no room on the disk."""
+    with path.open("wb") as file:
+        header = {"descr": dtype, "fortran_order": fortran, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + math.prod(shape) * np.dtype(dtype).itemsize)
+
+
+LARGE: dict[str, tuple[Any, Any]] = {
+    "another byte order": (((N, 2**16, 2**16), ">f4"), None),
+    "half floats": (((N, 2**16, 2**16), "<f2"), None),
+    "colors": (((N, 2**15, 2**15, 3), "|u1"), None),
+    "rows": (((2**33, 2, 2), "|u1"), None),
+    "pixels": (((N, 2**16, 2**16), "|u1"), None),
+    "labels": (None, ((2**31,), "<f8")),
+    "names": (None, ((2**31,), "|S8")),
+    "one-hot": (None, ((2**31, 10), "|u1")),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere zeros may take room")
+@pytest.mark.parametrize("which", LARGE)
+def test_mapped_arrays_that_would_be_brought_into_memory_are_bounded(which: str, tmp_path: Path) -> None:
+    images, labels = LARGE[which]
+    np.save(tmp_path / "images.npy", PICTURES)
+    np.save(tmp_path / "labels.npy", LABELS)
+    for name, header in (("images", images), ("labels", labels)):
+        if header is not None:
+            sparse(tmp_path / f"{name}.npy", *header)
+    with pytest.raises(DataError, match=re.escape(str(tmp_path))):
+        load_source(str(tmp_path))
+
+
+def test_colors_are_mixed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = as_pictures("a", COLORS)
+    monkeypatch.setattr(arrays, "_PART", 28 * 28 * 3 * 5)
+    np.testing.assert_array_equal(as_pictures("a", COLORS), whole)
+    monkeypatch.setattr(arrays, "_PART", 5)
+    np.testing.assert_array_equal(as_labels("a", np.eye(3)[LABELS]), LABELS)

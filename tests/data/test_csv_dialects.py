@@ -278,3 +278,57 @@ def test_files_outside_of_the_tables_folder_are_refused(pictures: Path, tmp_path
         "is not in the folder of the table"
     ] * 3
     assert told[3].startswith(f"{pictures}/sub/none.png: No such file")
+
+
+# ---- bounds --------------------------------------------------------------------------------------------------------
+
+
+def refused(folder: Path, content: str | bytes, name: str = "a.csv", **options: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        read(folder, content, name, **options)
+    return str(caught.value)
+
+
+def test_rows_of_more_cells_than_any_network_has_inputs_are_refused(tmp_path: Path) -> None:
+    told = refused(tmp_path, b"," * 2_000_000 + b"\n")
+    assert told.endswith("a.csv, line 1: not a row of a CSV file (more than 1,048,596 cells)")
+    told = refused(tmp_path, (b"1 " + b"1:1 " * 70_000 + b"\n") * 2, "a.libsvm")
+    assert told.endswith("a.libsvm, line 2: more than 65,536 pixels")
+
+
+def test_pixels_that_are_blank_everywhere_take_no_memory_before_they_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = "1 65536:1\n2 65536:1\n"
+    assert read(tmp_path, content, "a.libsvm").pictures.nbytes == 2 * 65_536
+    monkeypatch.setattr(csv_file, "MAX_UNPACKED", 2 * 65_536 - 1)
+    monkeypatch.setattr(np, "zeros", lambda *a, **k: pytest.fail("memory was taken"))
+    assert refused(tmp_path, content, "a.libsvm").endswith("a.libsvm: more than 4 GB unpacked")
+
+
+def test_rows_are_held_as_bytes_until_one_is_not(tmp_path: Path) -> None:
+    rows = "1,1,2,3,4\n2,1,2,3,0.5\n1,9,9,9,9\n"
+    found = read(tmp_path, rows)
+    assert found.pictures.tolist() == [[[1, 2], [3, 4]], [[1, 2], [3, 0.5]], [[9, 9], [9, 9]]]
+    assert found.pictures.dtype == np.float32
+
+
+def test_labels_that_all_differ_are_not_all_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_file, "MOST_KNOWN", 9)
+    assert refused(tmp_path, "".join(f"{k},1\n" for k in range(15))).endswith(
+        "a.csv: more than 9 classes; 2 to 1,000 are wanted"
+    )
+
+
+def test_many_comments_are_no_rows(tmp_path: Path) -> None:
+    check(read(tmp_path, "# a comment\n" * 1000 + HEADED))
+
+
+@pytest.mark.parametrize("said", ["sep=\t", '"sep=\t"'])
+def test_a_tab_may_be_said_to_part_cells(said: str, tmp_path: Path) -> None:
+    check(read(tmp_path, f"{said}\n" + text(first(), "\t")))
+
+
+@pytest.mark.parametrize("said", ['sep="', "sep=", "sep=1", "sep=."])
+def test_what_cannot_part_cells_is_a_line_as_others(said: str, tmp_path: Path) -> None:
+    assert refused(tmp_path, f"{said}\n" + text(first())).startswith(f"{tmp_path}/a.csv")

@@ -121,3 +121,8 @@ def test_a_damaged_file_is_a_data_set_or_a_refusal(tmp_path: Path) -> None:
         path.write_bytes(whole[:place])
         assert refusal(path).startswith(str(path))
     assert all(line.startswith(str(path)) for line in refusals)
+
+
+def test_a_header_of_nothing_many_times_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, packed(IMAGES[:0], (HUGE, 0, HUGE)), packed(LABELS[:0]))
+    assert refusal(path) == f"{path}: more than 4 GB unpacked"

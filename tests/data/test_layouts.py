@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from backprop_cli.data.dataset import Dataset, load_digits
-from backprop_cli.data.readers import zip_file
+from backprop_cli.data.readers import zip_directory, zip_file
 from backprop_cli.data.readers.shared import Wanted
 from backprop_cli.data.sources import DataSettings, load_data, load_source, source_of_test, split_kind
 from backprop_cli.errors import DataError
@@ -217,7 +217,7 @@ def test_a_zip_of_something_else_is_refused_in_one_line(tmp_path: Path, monkeypa
     none = zipped(tmp_path / "none.zip", a_txt=b"x")
     assert refused(Path(none)) == f"{none}: holds a.txt; a table, an npz or pictures are wanted; unpack it"
     (tmp_path / "bad.zip").write_bytes(b"PK no more")
-    assert refused(tmp_path / "bad.zip").startswith(f"{tmp_path}/bad.zip: a damaged or encrypted zip (")
+    assert refused(tmp_path / "bad.zip").startswith(f"{tmp_path}/bad.zip: a damaged zip (")
     listed = zipped(tmp_path / "list.zip", a_csv=b"file,label\nx.png,1\ny.png,2\n")
     assert refused(Path(listed)) == f"{listed}: names picture files, which it may not inside a zip; unpack it"
     pictures = packed(layout(tmp_path / "mine", "{y}/{k}.png"), tmp_path / "p.zip")
@@ -255,6 +255,71 @@ def test_names_in_a_zip_never_become_paths(name: str, tmp_path: Path) -> None:
     except DataError as error:
         assert str(path) in str(error)  # noqa: PT017
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def with_directory(path: Path, entries: bytes) -> Path:
+    """Write a zip that is nothing but a directory, which claims no number of entries."""
+    path.write_bytes(entries + b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 0, 0, len(entries), 0, 0))
+    return path
+
+
+def test_a_directory_is_bounded_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = (b"PK\1\2" + bytes(42)) * 100_000
+    monkeypatch.setattr(zip_directory, "MAX_READ", len(entries) - 1)
+    monkeypatch.setattr(zipfile.ZipInfo, "__init__", lambda *a, **k: pytest.fail("an entry was made"))
+    for name in ("a.zip", "a.npz"):
+        path = with_directory(tmp_path / name, entries)
+        assert refused(path) == f"{path}: a zip of too many files; unpack it"
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.npz"])
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_zipfile_would_unpack_whole_is_not_unpacked(name: str, method: int, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / name, "w", method) as archive:
+        archive.writestr("images.npy", bytes(1000))
+    assert (
+        refused(tmp_path / name) == f"{tmp_path}/{name}: packed in another way than deflate; unpack it, or pack it anew"
+    )
+
+
+def test_an_encrypted_zip_is_refused(tmp_path: Path) -> None:
+    path = Path(zipped(tmp_path / "a.zip", a_csv=TABLE))
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(b"PK\1\2") + 8] |= 1
+    path.write_bytes(raw)
+    assert refused(path) == f"{path}: encrypted; unpack it"
+
+
+def test_folders_and_names_in_a_zip_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(*names: str) -> Path:
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            for name in names:
+                archive.writestr(name, b"")
+        return tmp_path / "a.zip"
+
+    assert refused(made("x" * 600 + ".csv")).endswith("a.zip: a name of more than 500 characters")
+    assert refused(made(*(f"{k}/a.png" for k in range(3)), "3.png", "3.png/a.png")).endswith("have the same name")
+    assert refused(made("3/a.png/b.png", "3/a.png")).endswith("have the same name")
+    monkeypatch.setattr(zip_file, "MAX_FOLDERS", 9)
+    told = refused(made(*(f"{k}/a.png" for k in range(10))))
+    assert told.endswith("a.zip: more than 9 folders; unpack it, and give the folder")
+    monkeypatch.setattr(Path, "is_dir", lambda self: "odd" in str(self) and pytest.fail("a name became a path"))
+    assert "odd.csv" in refused(made("odd.csv", "odd.tsv"))
+
+
+def test_pictures_in_no_folders_are_sorted_out_in_one_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, n_compared = layout(tmp_path / "mine", "{y}_{k}.png"), 0
+    compare = Path.__eq__
+
+    def counted(one: Path, other: object) -> bool:
+        nonlocal n_compared
+        n_compared += 1
+        return compare(one, other)
+
+    monkeypatch.setattr(type(folder), "__eq__", counted)
+    monkeypatch.setattr(type(folder), "__hash__", Path.__hash__)
+    check(load_source(str(folder)))
+    assert n_compared < 4 * N
 
 
 # ---- idx -----------------------------------------------------------------------------------------------------------

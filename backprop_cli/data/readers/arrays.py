@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_cli.data.dataset import Dataset
-from backprop_cli.data.readers.shared import Wanted, dataset_of
+from backprop_cli.data.readers.shared import MAX_PIXELS, MAX_UNPACKED, Wanted, dataset_of, kind_of
 from backprop_cli.errors import DataError
 
 Kind = Literal["images", "labels", "groups"]
@@ -28,6 +28,9 @@ PARTS: dict[Part, tuple[str, ...]] = {
 }
 GRAY = (0.299, 0.587, 0.114)  # what red, green and blue weigh. Source: ITU-R BT.601, section 2.5.1
 MAX_CLASSES = 1000
+MAX_LABELS = 1024**3  # bytes
+MAX_LABEL = 4096  # bytes
+_PART = 2**22  # numbers that are worked on at a time
 PLAIN = (
     "python -c \"import numpy; d = numpy.load('FILE.npz', allow_pickle=True); numpy.savez('plain.npz', "
     "images=numpy.stack(d['images']), labels=d['labels'].astype(str))\""
@@ -95,7 +98,7 @@ def _by_shape(where: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[Kind, s
 
 
 def _unnamed(where: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[Kind, str]:
-    held = ", ".join(f"{name[:30]} {shape}" for name, shape in list(shapes.items())[:8]) or "nothing"
+    held = ", ".join(f"{name[:30]} {str(shape)[:50]}" for name, shape in list(shapes.items())[:8]) or "nothing"
     raise DataError(
         f"{where}: needs the arrays images and labels (or X and y, data and target, x_train and y_train); "
         f"it holds {held}"
@@ -112,9 +115,11 @@ def as_pictures(where: str, array: NDArray[Any], n_labels: int | None = None) ->
         n_labels: How many labels there are; None where they are not known.
 
     Raises:
-        DataError: It holds Python objects, or no pictures.
+        DataError: It holds Python objects, or no pictures, or would have to be brought into memory and is too large.
     """
     _refuse_objects(where, array)
+    if array.dtype.kind not in "buif":
+        raise DataError(f"{where}: images must be numbers of shape (n, height, width), not {kind_of(array)}")
     if array.ndim == 3 and n_labels is not None and array.shape[0] != n_labels == array.shape[2]:
         array = np.moveaxis(array, 2, 0)
     if array.ndim == 4:
@@ -127,9 +132,11 @@ def as_pictures(where: str, array: NDArray[Any], n_labels: int | None = None) ->
                 "(n, height, width) holds pictures of any shape"
             )
         array = array.reshape(len(array), side, side)
-    if array.dtype.kind == "f" and array.dtype.itemsize == 2:
-        return array.astype(np.float32)
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("=")) if not _is_plain(array) else array
+    is_half = array.dtype.kind == "f" and array.dtype.itemsize == 2
+    if _is_plain(array) and not is_half:
+        return array
+    _check_size(where, array)
+    return np.ascontiguousarray(array, np.float32 if is_half else array.dtype.newbyteorder("="))
 
 
 def _is_plain(array: NDArray[Any]) -> bool:
@@ -140,13 +147,31 @@ def _gray(where: str, array: NDArray[Any]) -> NDArray[Any]:
     """Return (n, height, width) of pictures with a channel."""
     axis = next((axis for axis in (3, 1) if array.shape[axis] in (1, 3)), None)
     if axis is None:
-        raise DataError(f"{where}: an array of shape {array.shape}; one channel or three (red, green, blue) are read")
+        raise DataError(
+            f"{where}: an array of shape {str(array.shape)[:100]}; one channel or three (red, green, blue) are read"
+        )
     if array.shape[axis] == 1:
         one: NDArray[Any] = np.squeeze(array, axis)
         return one
-    red, green, blue = np.moveaxis(array, axis, 0)
-    mixed: NDArray[Any] = GRAY[0] * red + GRAY[1] * green + GRAY[2] * blue
-    return np.rint(mixed).astype(array.dtype) if array.dtype.kind in "ui" else mixed.astype(np.float32)
+    _check_size(where, array)
+    colors = np.moveaxis(array, axis, 0)
+    mixed = np.empty(colors.shape[1:], array.dtype if array.dtype.kind in "ui" else np.float32)
+    n = max(1, _PART // max(1, math.prod(array.shape[1:])))
+    for start in range(0, len(array), n):
+        red, green, blue = colors[:, start : start + n]
+        with np.errstate(over="ignore", invalid="ignore"):  # what is no pixel is refused later
+            part = GRAY[0] * red + GRAY[1] * green + GRAY[2] * blue
+            mixed[start : start + n] = np.rint(part) if array.dtype.kind in "ui" else part
+    return mixed
+
+
+def _check_size(where: str, array: NDArray[Any]) -> None:
+    """Refuse to bring too much into memory, of what lies on the disk otherwise than it is used."""
+    if array.nbytes > MAX_UNPACKED or math.prod(array.shape[1:]) > 3 * MAX_PIXELS:
+        raise DataError(
+            f"{where}: {kind_of(array)}; larger than 4 GB are read only as (n, height, width) in C order, of this "
+            "machine's byte order"
+        )
 
 
 def as_labels(where: str, array: NDArray[Any]) -> NDArray[Any]:
@@ -157,18 +182,32 @@ def as_labels(where: str, array: NDArray[Any]) -> NDArray[Any]:
         array: (n,), a column or row of them, or one-hot, (n, classes).
 
     Raises:
-        DataError: It holds Python objects, or rows of numbers that are not one-hot.
+        DataError: It is too large, holds Python objects, or rows of numbers that are not one-hot.
     """
     _refuse_objects(where, array)
     if array.ndim == 2 and 1 in array.shape:
         array = array.ravel()
-    if array.ndim == 2 and array.shape[1] <= MAX_CLASSES and array.dtype.kind in "buif":
-        if not (((array == 0) | (array == 1)).all() and (array.sum(axis=1) == 1).all()):
-            raise DataError(f"{where}: rows of {array.shape[1]} numbers, not all of them one 1 among zeros (one-hot)")
-        array = array.argmax(axis=1)
+    if array.ndim == 2 and 0 < array.shape[1] <= MAX_CLASSES and array.dtype.kind in "buif":
+        array = _of_one_hot(where, array)
+    if array.nbytes > MAX_LABELS or array.dtype.itemsize > MAX_LABEL:
+        raise DataError(f"{where}: {kind_of(array)}; larger than 1 GB, or than {MAX_LABEL:,} bytes each")
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8", "replace")
     return array.astype(np.uint8) if array.dtype.kind == "b" else array
+
+
+def _of_one_hot(where: str, array: NDArray[Any]) -> NDArray[np.int64]:
+    """Return where the 1 is in each row, (n,)."""
+    if len(array) > MAX_LABELS // 8:
+        raise DataError(f"{where}: {kind_of(array)}; too many rows")
+    found = np.empty(len(array), np.int64)
+    n = max(1, _PART // array.shape[1])
+    for start in range(0, len(array), n):
+        part = array[start : start + n]
+        if not (((part == 0) | (part == 1)).all() and (part.sum(axis=1) == 1).all()):
+            raise DataError(f"{where}: rows of {array.shape[1]} numbers, not all of them one 1 among zeros (one-hot)")
+        found[start : start + n] = part.argmax(axis=1)
+    return found
 
 
 def _refuse_objects(where: str, array: NDArray[Any]) -> None:
@@ -193,5 +232,5 @@ def dataset_of_arrays(where: str, arrays: Mapping[Kind, NDArray[Any]], wanted: W
             raise DataError(f"{where}: holds no labels; an array labels (or y) with one for each picture is wanted")
         labels = as_labels(f"{where}: labels", arrays["labels"])
         groups = as_labels(f"{where}: groups", arrays["groups"]) if "groups" in arrays else None
-    images = as_pictures(where, arrays["images"], None if labels is None else len(labels))
+    images = as_pictures(where, arrays["images"], None if labels is None else labels.size)
     return dataset_of(where, images, labels, groups, skip_bad=wanted.skip_bad)

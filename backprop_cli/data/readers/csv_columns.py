@@ -23,6 +23,8 @@ LEAST_COUNTED = 15  # columns that are numbered, not a picture of rising ink
 ENOUGH = 20  # rows from which values tell where the labels are
 MOST_CLASSES = 1000
 UNLIKE = 0.5  # from which two columns are no neighbors in a picture
+MOST_MATCHED = 10_000  # characters of a line
+MAX_CELLS = 2**20 + 20  # of a row: no network sees more pixels
 _SPARSE = re.compile(r"\S+(\s+\d+:\S+)+\s*(#.*)?")  # a line of libsvm's
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 
@@ -49,9 +51,11 @@ class Dialect:
         """Return the cells of a line.
 
         Raises:
-            csv.Error: A cell is too long.
+            csv.Error: A cell is too long, or there are too many.
         """
         line = line.rstrip("\r\n")
+        if line.count(self.delimiter) > MAX_CELLS and (self.delimiter != " " or len(line.split()) > MAX_CELLS):
+            raise csv.Error(f"more than {MAX_CELLS:,} cells")
         if self.delimiter == " ":
             return line.split()
         quotes = '"' in line
@@ -71,7 +75,7 @@ def dialect_of(lines: Sequence[str], delimiter: Delimiter | None = None) -> Dial
         delimiter: As the file itself says; None: it says nothing.
     """
     data = lines[1:] or lines  # the first may be a header
-    if data and all(_SPARSE.fullmatch(line.strip()) for line in data[:ENOUGH]):
+    if data and all(_SPARSE.fullmatch(_beginning(line)) for line in data[:ENOUGH]):
         return Dialect(" ", is_sparse=True)
     found = delimiter or _delimiter(data)
     plain = Dialect(found)
@@ -81,6 +85,11 @@ def dialect_of(lines: Sequence[str], delimiter: Delimiter | None = None) -> Dial
         commas = found != "," and any(_DECIMAL_COMMA.fullmatch(cell.strip()) for row in cells for cell in row)
         return Dialect(found, commas, has_empty_end)
     return plain
+
+
+def _beginning(line: str) -> str:
+    """Return a line, or of a long one as many whole words as tell what it is."""
+    return line.strip() if len(line) <= MOST_MATCHED else line[:MOST_MATCHED].strip().rpartition(" ")[0]
 
 
 def _delimiter(lines: Sequence[str]) -> Delimiter:

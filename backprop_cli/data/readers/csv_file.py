@@ -8,11 +8,13 @@ import io
 import math
 import os
 import re
+from array import array
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import chain
+from functools import lru_cache
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,26 +39,28 @@ from backprop_cli.errors import DataError, reason_of
 MAX_FILE = 2 * 1024**3  # bytes
 MAX_LINE = 16 * 1024**2  # characters
 MAX_LINES = 10_000_000
+MAX_FILES = 1_000_000  # that a table may name
 MAX_SPARSE = 65_536  # pixels of a picture that is given by its ink alone
+MOST_KNOWN = 100_000  # labels, which are counted as long as they may be held
 SAMPLE = 200  # lines that tell how the others are to be read
-SAMPLE_SIZE = 64 * 1024**2  # characters
+SAMPLE_SIZE = 16 * 1024**2  # characters
 SUFFIXES = (".csv", ".tsv", ".libsvm", ".svmlight", ".tra", ".tes")
 
 _BYTES = {str(k): k for k in range(256)}
-_SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # as spreadsheets write it into the first line
-
-
-class Place(NamedTuple):
-    """Where a row stands: the how manieth it is, from 0, and its line in the file, from 1."""
-
-    row: int
-    line: int
+_SEPARATOR = re.compile(
+    r'"?sep=([^\w\s"\'.+-]|\t| )"?\s*', re.IGNORECASE
+)  # as spreadsheets write it into the first line
+_NO_TEXT = re.compile("[\ud800-\udfff\ufffd]")
 
 
 def matches(source: str) -> bool:
     """Return whether a source is a table of text, by its name."""
-    path = Path(source)
-    return path.name.lower().removesuffix(".gz").endswith(SUFFIXES) and not path.is_dir()
+    return is_named_as_table(source) and not Path(source).is_dir()
+
+
+def is_named_as_table(name: str) -> bool:
+    """Return whether a name is that of a table."""
+    return name.lower().removesuffix(".gz").endswith(SUFFIXES)
 
 
 def load(source: str, wanted: Wanted) -> Dataset:
@@ -92,8 +96,10 @@ def read(name: str, file: IO[bytes], wanted: Wanted, folder: Path | None = None)
     """
     bad = BadRows(name)
     lines = _lines(name, file, bad)
-    sample, size = [], 0
+    sample, size = list[tuple[int, str]](), 0
     for number, line in lines:
+        if line.startswith("#") and sample and sample[-1][1].startswith("#"):
+            size -= len(sample.pop()[1])  # only the last of several comments may be a header
         sample.append((number, line))
         size += len(line)
         if len(sample) >= SAMPLE or size > SAMPLE_SIZE:
@@ -104,9 +110,10 @@ def read(name: str, file: IO[bytes], wanted: Wanted, folder: Path | None = None)
     if dialect.is_sparse:
         return _read_sparse(name, chain(sample, rest), wanted, bad)
     rows = _cells(name, chain(sample, rest), dialect, bad)
-    first = [cells for _, cells in _cells(name, sample, dialect, BadRows(name)) if cells]
+    uncut = BadRows(name)
+    first = [cells for _, cells in _cells(name, sample, dialect, uncut) if cells]
     if not first:
-        bad.raise_if_bad(0, skip=wanted.skip_bad)
+        (uncut if uncut.n else bad).raise_if_bad(0, skip=wanted.skip_bad)
     where = f"{name}, line {sample[0][0]}"
     columns = columns_of(where, first, header=wanted.header, label=wanted.label, only_pictures=wanted.only_pictures)
     if columns.file is not None:
@@ -119,7 +126,8 @@ def _read_pixels(
     name: str, rows: Iterator[tuple[int, list[str]]], columns: Columns, wanted: Wanted, bad: BadRows
 ) -> Dataset:
     """Return the data set of rows that hold pixels."""
-    places, labels, pictures = list[Place](), list[str](), list[NDArray[Any]]()
+    labels, known, pictures = list[str](), dict[str, str](), _Pictures(name, columns.n_pixels)
+    places, lines = array("q"), array("q")  # the how manieth row, from 0, and its line in the file, from 1
     n_rows, most = 0, 0.0
     for k, (number, cells) in enumerate(rows):
         if k == 0 and columns.is_header:
@@ -128,31 +136,70 @@ def _read_pixels(
         if not cells:
             continue
         try:
-            least = -1.0 if most <= 1.0 else 0.0
-            label, pixels = _read_row(cells, columns, least, only_pictures=wanted.only_pictures)
+            label = "" if wanted.only_pictures else _label_of(cells, columns)
+            pixels = _read_row(cells, columns, -1.0 if most <= 1.0 else 0.0)
         except ValueError as error:
             bad.add(f"{name}, line {number}", str(error))
             continue
-        most = max(most, float(pixels.max()))
-        places.append(Place(n_rows - 1, number))
-        labels.append(label)
-        pictures.append(pixels)
-    good = range(len(labels)) if most <= 1.0 else _without_negative(name, places, pictures, bad)
-    bad.raise_if_bad(len(good), skip=wanted.skip_bad)
+        if most <= 1.0:
+            most = max(most, *pixels)
+        places.append(n_rows - 1)
+        lines.append(number)
+        labels.append(_known(name, known, label))
+        pictures.add(pixels)
+    images, numbers = pictures.all(), np.frombuffer(places, np.int64)
+    if most > 1.0 and images.dtype != np.uint8:
+        below = images.min(axis=1, initial=0.0) < 0.0  # they came before the range was seen
+        for k in np.flatnonzero(below).tolist():
+            worst = int((images[k] < 0.0).argmax())
+            bad.add(f"{name}, line {lines[k]}", f'pixel {worst + 1:,} is "{images[k, worst]:g}"; {A_PIXEL}')
+        if below.any():
+            images, numbers = images[~below], numbers[~below]
+            labels = [labels[k] for k in np.flatnonzero(~below)]
+    bad.raise_if_bad(len(labels), skip=wanted.skip_bad)
     side = square_side(name, columns.n_pixels)
-    names = None if wanted.only_pictures else np.array([labels[k] for k in good])
-    images = np.stack([pictures[k] for k in good]).reshape(-1, side, side)
-    numbers = np.array([places[k].row for k in good]) if bad.n else None
-    return dataset_of(name, images, names, n_skipped=bad.n, numbers=numbers)
+    names = None if wanted.only_pictures else labels
+    return dataset_of(name, images.reshape(-1, side, side), names, n_skipped=bad.n, numbers=numbers if bad.n else None)
 
 
-def _without_negative(name: str, places: list[Place], pictures: list[NDArray[Any]], bad: BadRows) -> list[int]:
-    """Return which rows hold nothing below 0, and note the others, which came before the range was seen."""
-    below = {k for k, pixels in enumerate(pictures) if pixels.dtype != np.uint8 and pixels.min() < 0.0}
-    for k in sorted(below):
-        worst = int((pictures[k] < 0.0).argmax())
-        bad.add(f"{name}, line {places[k].line}", f'pixel {worst + 1:,} is "{pictures[k][worst]:g}"; {A_PIXEL}')
-    return [k for k in range(len(pictures)) if k not in below]
+def _known(name: str, known: dict[str, str], label: str) -> str:
+    """Return a label as the one text that stands for all that are equal to it.
+
+    Raises:
+        DataError: There are far too many different ones.
+    """
+    if len(known) > MOST_KNOWN:
+        raise DataError(f"{name}: more than {MOST_KNOWN:,} classes; 2 to 1,000 are wanted")
+    return known.setdefault(label, label)
+
+
+class _Pictures:
+    """Pictures one after the other, as bytes as long as that loses nothing, then as float32."""
+
+    def __init__(self, name: str, n_pixels: int) -> None:
+        self.name, self.n_pixels = name, n_pixels
+        self.held = bytearray()
+        self.dtype: np.dtype[Any] = np.dtype(np.uint8)
+
+    def add(self, pixels: bytes | NDArray[np.float32]) -> None:
+        """Add one, (n_pixels,).
+
+        Raises:
+            DataError: They are too many.
+        """
+        is_first_float = self.dtype == np.uint8 and not isinstance(pixels, bytes)
+        if len(self.held) * (4 if is_first_float else 1) > MAX_UNPACKED:
+            raise DataError(f"{self.name}: more than 4 GB unpacked")
+        if is_first_float:
+            self.dtype = np.dtype(np.float32)
+            self.held = bytearray(np.frombuffer(self.held, np.uint8).astype(np.float32).tobytes())
+        if isinstance(pixels, bytes) and self.dtype != np.uint8:
+            pixels = np.frombuffer(pixels, np.uint8).astype(np.float32)
+        self.held += pixels if isinstance(pixels, bytes) else pixels.tobytes()
+
+    def all(self) -> NDArray[Any]:
+        """Return them, (n, n_pixels)."""
+        return np.frombuffer(self.held, self.dtype).reshape(-1, self.n_pixels)
 
 
 # ---- lines and cells -----------------------------------------------------------------------------------------------
@@ -177,7 +224,7 @@ def _lines(name: str, file: IO[bytes], bad: BadRows) -> Iterator[tuple[int, str]
                 raise DataError(f"{name}: more than {too_much}")
             if not line.strip():
                 continue
-            if not line.isascii() and any("\ud800" <= one <= "\udfff" or one == "\ufffd" for one in line):
+            if not line.isascii() and _NO_TEXT.search(line):
                 bad.add(f"{name}, line {number}", "not UTF-8 text")
                 line = ""
             yield number, line
@@ -189,7 +236,7 @@ def _lines(name: str, file: IO[bytes], bad: BadRows) -> Iterator[tuple[int, str]
 def _without_comments(sample: list[tuple[int, str]]) -> tuple[Delimiter | None, list[tuple[int, str]]]:
     """Return the delimiter that the first line may say, and the lines without comments; `# a,b,c` may be a header."""
     separator = None
-    if sample and (said := _SEPARATOR.fullmatch(sample[0][1].strip())) is not None:
+    if sample and (said := _SEPARATOR.fullmatch(sample[0][1])) is not None:
         separator, sample = said[1], sample[1:]
     comments = [one for one in sample if one[1].startswith("#")]
     data = [one for one in sample if not one[1].startswith("#")]
@@ -215,36 +262,48 @@ def _cells(
         yield number, cells
 
 
-def _read_row(
-    cells: list[str], columns: Columns, least: float, *, only_pictures: bool = False
-) -> tuple[str, NDArray[Any]]:
-    """Return the label ("" where there is none, or none is wanted) and the pixels, (n_pixels,), of one row.
+def _label_of(cells: list[str], columns: Columns) -> str:
+    """Return the label of one row, "" where there is none.
+
+    Raises:
+        ValueError: With what is wrong with it.
+    """
+    _check_length(cells, columns)
+    return "" if columns.label is None else read_label(cells[columns.label])
+
+
+def _check_length(cells: list[str], columns: Columns) -> None:
+    if len(cells) != columns.n:
+        n_pixels = len(cells) - (columns.n - columns.n_pixels)
+        raise ValueError(f"{n_pixels:,} pixels; {columns.n_pixels:,} are wanted")
+
+
+def _read_row(cells: list[str], columns: Columns, least: float) -> bytes | NDArray[np.float32]:
+    """Return the pixels, (n_pixels,), of one row: bytes where that loses nothing.
 
     Args:
         cells: As they are in the file.
         columns: Which is what.
         least: What a pixel may be: 0, or -1 as long as none was above 1.
-        only_pictures: No label is wanted.
 
     Raises:
         ValueError: With what is wrong with it.
     """
-    if len(cells) != columns.n:
-        n_pixels = len(cells) - (columns.n - columns.n_pixels)
-        raise ValueError(f"{n_pixels:,} pixels; {columns.n_pixels:,} are wanted")
-    label = "" if only_pictures or columns.label is None else read_label(cells[columns.label])
+    _check_length(cells, columns)
     for k in sorted((k for k in (columns.label, *columns.left_out) if k is not None), reverse=True):
         del cells[k]
     with suppress(KeyError):  # nearly always: five times as fast
-        return label, np.frombuffer(bytes(map(_BYTES.__getitem__, cells)), np.uint8)
+        return bytes(map(_BYTES.__getitem__, cells))
     pixels = np.array([*map(cell_value, cells)])
     good = (pixels >= least) & (pixels <= LARGEST)  # false for what is not a number
     if not good.all():
         worst = int(good.argmin())
         raise ValueError(f'pixel {worst + 1:,} is "{cells[worst][:20]}"; {A_PIXEL}')
-    return label, as_bytes_if_exact(pixels)
+    exact = as_bytes_if_exact(pixels)
+    return exact.tobytes() if exact.dtype == np.uint8 else exact
 
 
+@lru_cache(1000)
 def read_label(text: str) -> str:
     """Return a label as a class's name; a whole number written as 7.0 or 7.000e+00 is 7.
 
@@ -266,28 +325,36 @@ def read_label(text: str) -> str:
 
 def _read_sparse(name: str, lines: Iterator[tuple[int, str]], wanted: Wanted, bad: BadRows) -> Dataset:
     """Return the data set of lines that are a label and `index:value` of every pixel with ink, as libsvm has them."""
-    labels, rows, numbers, most = list[str](), list[dict[int, float]](), list[int](), 0
+    labels, known, numbers = list[str](), dict[str, str](), array("q")
+    found, inks, ends = array("I"), array("f"), array("q", [0])  # of all rows; where each of them ends
     for n, (number, line) in enumerate(lines):
         try:
             label, *cells = line.partition("#")[0].split() or [""]
-            labels.append(read_label(label))
-            rows.append(dict(_sparse_cell(cell) for cell in cells))
-            numbers.append(n)
-            most = max(most, *rows[-1], 0)
+            if len(cells) > MAX_SPARSE + 1:
+                raise ValueError(f"more than {MAX_SPARSE:,} pixels")
+            label, row = read_label(label), [_sparse_cell(cell) for cell in cells]
         except ValueError as error:
-            labels = labels[: len(rows)]
             bad.add(f"{name}, line {number}", str(error))
-    bad.raise_if_bad(len(rows), skip=wanted.skip_bad)
-    start = 0 if any(0 in row for row in rows) else 1
-    side = math.isqrt(max(0, most - start)) + 1  # the last pixels may be blank in all of them
-    if len(rows) * side * side * 4 > MAX_UNPACKED:
+            continue
+        labels.append(_known(name, known, label))
+        numbers.append(n)
+        found.extend([index for index, _ in row])
+        inks.extend([ink for _, ink in row])
+        ends.append(len(found))
+        if len(found) * 8 > MAX_UNPACKED:
+            raise DataError(f"{name}: more than 4 GB unpacked")
+    bad.raise_if_bad(len(labels), skip=wanted.skip_bad)
+    indices, values = np.frombuffer(found, np.uint32), as_bytes_if_exact(np.frombuffer(inks, np.float32))
+    start = int(indices.min(initial=1))  # counted from 0 or from 1
+    side = math.isqrt(max(0, int(indices.max(initial=0)) - start)) + 1  # the last pixels may be blank in all of them
+    if len(labels) * side * side * values.itemsize > MAX_UNPACKED:
         raise DataError(f"{name}: more than 4 GB unpacked")
-    images = np.zeros((len(rows), side * side), np.float32)
-    for k, row in enumerate(rows):
-        images[k, [index - start for index in row]] = [*row.values()]
-    pictures = as_bytes_if_exact(images).reshape(-1, side, side)
-    names = None if wanted.only_pictures else np.array(labels)
-    return dataset_of(name, pictures, names, n_skipped=bad.n, numbers=np.array(numbers) if bad.n else None)
+    images = np.zeros((len(labels), side * side), values.dtype)
+    for k, (begin, end) in enumerate(pairwise(ends)):
+        images[k, indices[begin:end] - start] = values[begin:end]
+    names = None if wanted.only_pictures else labels
+    rows = np.frombuffer(numbers, np.int64) if bad.n else None
+    return dataset_of(name, images.reshape(-1, side, side), names, n_skipped=bad.n, numbers=rows)
 
 
 def _sparse_cell(cell: str) -> tuple[int, float]:
@@ -313,7 +380,8 @@ def _read_files(
 
     if folder is None or columns.file is None:
         raise DataError(f"{name}: names picture files, which it may not inside a zip; unpack it")
-    bad, files = BadRows(name), []
+    bad, files, known = BadRows(name), list[tuple[str, str]](), dict[str, str]()
+    home = folder.resolve()
     for k, (number, cells) in enumerate(rows):
         if (k == 0 and columns.is_header) or not cells:
             continue
@@ -321,20 +389,29 @@ def _read_files(
             if len(cells) != columns.n:
                 raise ValueError(f"{len(cells)} cells; {columns.n} are wanted")
             label = "" if columns.label is None else read_label(cells[columns.label])
-            files.append((label, _inside(folder, cells[columns.file].strip())))
+            text = cells[columns.file].strip()
+            path = known[text] if text in known else known.setdefault(text, _inside(folder, home, text))
+            files.append((label, path))
         except ValueError as error:
             bad.add(f"{name}, line {number}", str(error))
+        if len(files) > MAX_FILES:
+            raise DataError(f"{name}: names more than {MAX_FILES:,} files")
     return read_files(name, files, wanted, bad)
 
 
-def _inside(folder: Path, text: str) -> str:
+def _inside(folder: Path, home: Path, text: str) -> str:
     """Return the path of a file that a table names.
+
+    Args:
+        folder: The table's.
+        home: The same, links followed.
+        text: As it stands in the table.
 
     Raises:
         ValueError: It, or where a link leads, is not in the table's folder.
     """
     path = folder / text.replace("\\", "/")
     with suppress(OSError, RuntimeError, ValueError):
-        if path.resolve().is_relative_to(folder.resolve()):
+        if path.resolve().is_relative_to(home):
             return str(path)
     raise ValueError(f'"{text[:80]}" is not in the folder of the table')

@@ -117,7 +117,7 @@ def _read(path: Path, n_dimensions: int) -> NDArray[np.uint8]:
             raise DataError(f"{path}: not an idx{n_dimensions} file of unsigned bytes")
         shape = struct.unpack(f">{n_dimensions}I", header[4:])
         size = math.prod(shape)
-        if size > MAX_UNPACKED:
+        if math.prod(max(1, side) for side in shape) > MAX_UNPACKED:
             raise DataError(f"{path}: more than 4 GB unpacked")
         content = bytearray()
         while len(content) <= size and (part := file.read(min(_PART, size + 1 - len(content)))):

@@ -19,6 +19,7 @@ from backprop_cli.data.readers.arrays import (
     test_part,
 )
 from backprop_cli.data.readers.shared import MAX_UNPACKED, Wanted, open_data, parted
+from backprop_cli.data.readers.zip_directory import opened_zip
 from backprop_cli.errors import DataError, reason_of
 
 MAX_ARRAYS = 1000
@@ -56,7 +57,7 @@ def read(source: str, file: IO[bytes], wanted: Wanted, *, part: str | None) -> D
     """
     name = source if part is None else source.removesuffix(f"#{part}")
     try:
-        with zipfile.ZipFile(file) as archive:
+        with opened_zip(name, file) as archive:
             headers = _headers(name, archive)
         if part is not None and part_named(part) is None:
             raise DataError(f"{source}: the parts of a file are called train, test and validation")
@@ -94,7 +95,7 @@ def test_source(source: str) -> str | None:
 def test_part_of(file: IO[bytes]) -> Part | None:
     """Return which part of an open file is a test of its own; None: there is none, or it cannot be read."""
     try:
-        with zipfile.ZipFile(file) as archive:
+        with opened_zip("", file) as archive:
             return test_part(entry.removesuffix(".npy") for entry in archive.namelist())
     except Exception:  # said when it is read
         return None

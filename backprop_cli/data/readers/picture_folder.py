@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -150,8 +151,8 @@ def read_files(
             if wanted.progress is not None:
                 wanted.progress(start + len(part), len(files))
     bad.raise_if_bad(int(good.sum()), skip=wanted.skip_bad)
-    labels = None if wanted.only_pictures else np.array([label for label, _ in files])[good]
-    groups = None if writers is None or wanted.only_pictures else np.array(writers)[good]
+    labels = None if wanted.only_pictures else [label for label, _ in compress(files, good)]
+    groups = None if writers is None or wanted.only_pictures else list(compress(writers, good))
     dataset = dataset_of(name, counts[good], labels, groups, max_value=form.full, n_skipped=bad.n)
     kept = None if content else tuple(path for path, is_good in zip(paths, good, strict=True) if is_good)
     return replace(dataset, slant=wanted.slant, is_raw=wanted.layout is not None, paths=kept)
@@ -318,7 +319,7 @@ def _look_at_names(root: _Place, found: _Found, label: str | None) -> None:
     found.problem = "no folders of classes, and the pictures' names say no class"
     for labels in readings:
         found.files = [(label, str(path)) for label, path in zip(labels, pictures, strict=True)]
-        found.left_out = [path for path in found.left_out if path not in pictures]
+        found.left_out = [path for path in found.left_out if path.suffix.lower() not in SUFFIXES]
 
 
 def _say_classes(labels: list[str]) -> bool:

@@ -24,6 +24,8 @@ from backprop_cli.errors import DataError, reason_of
 from backprop_cli.files import open_regular
 
 MAX_UNPACKED = 4 * 1024**3  # bytes
+MAX_PIXELS = 100_000_000  # of one picture, as of files
+MAX_ROWS = 100_000_000
 MAX_TOLD = 10  # bad rows that a message names
 MAX_ALIKE = 3  # where all of them are bad
 MAX_NAME = 100  # characters of a class's name
@@ -188,8 +190,8 @@ def as_bytes_if_exact(pixels: NDArray[Any]) -> NDArray[Any]:
 def dataset_of(
     name: str,
     images: NDArray[Any],
-    labels: NDArray[Any] | None,
-    groups: NDArray[Any] | None = None,
+    labels: NDArray[Any] | list[str] | None,
+    groups: NDArray[Any] | list[str] | None = None,
     *,
     max_value: float = 0.0,
     n_skipped: int = 0,
@@ -201,7 +203,8 @@ def dataset_of(
     Args:
         name: What messages call it.
         images: (n, height, width), finite and at least 0.
-        labels: Whole numbers or names, (n,); None where only the pictures are wanted: then there are no classes.
+        labels: Whole numbers or names, (n,); None where only the pictures are wanted: then there are no classes. Names
+            as a list take no more memory for one that is long.
         groups: Whole numbers or names, (n,); None where it is not known who wrote what.
         max_value: Full ink; 0: the largest training value.
         n_skipped: How many bad rows were left out.
@@ -214,8 +217,14 @@ def dataset_of(
     if images.dtype.kind == "b":
         images = images.astype(np.uint8)
     if images.ndim != 3 or images.dtype.kind not in "uif" or 0 in images.shape:
-        type_text = f"{images.dtype} of shape {images.shape}"
-        raise DataError(f"{name}: images must be numbers of shape (n, height, width), not {type_text}")
+        raise DataError(f"{name}: images must be numbers of shape (n, height, width), not {kind_of(images)}")
+    if len(images) > MAX_ROWS or math.prod(images.shape[1:]) > MAX_PIXELS:
+        raise DataError(f"{name}: images are {kind_of(images)}; at most 100 million, of 100 megapixels each, are read")
+    texts: list[str] | None = None
+    if isinstance(labels, list):
+        texts, labels = _numbered(labels)
+    if isinstance(groups, list):
+        _, groups = _numbered(groups)
     if labels is not None:
         labels = _checked_labels(name, len(images), labels, groups)
     if images.dtype.kind != "u":  # bytes are always fit, and there may be more of them than anybody wants to read twice
@@ -235,7 +244,7 @@ def dataset_of(
     if labels.dtype.kind == "U" and labels.astype("=U").view(np.uint32).max(initial=0) > sys.maxunicode:
         raise DataError(f"{name}: labels hold what is no text")
     found, indices = np.unique(labels, return_inverse=True)
-    names = [str(label) for label in found]
+    names = [str(label) if texts is None else texts[label] for label in found]
     classes = class_order(names)
     check_classes(name, classes, least=1)  # whether one will do knows who asked for it
     place = {text: k for k, text in enumerate(classes)}
@@ -251,18 +260,33 @@ def dataset_of(
     )
 
 
+def _numbered(texts: list[str]) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the different texts in order, and for each text its number among them, (n,)."""
+    different = sorted(set(texts))
+    place = {text: k for k, text in enumerate(different)}
+    return different, np.fromiter((place[text] for text in texts), np.int64, len(texts))
+
+
+def kind_of(array: NDArray[Any]) -> str:
+    """Return the type and the shape of an array, in words, none of which may go on for long."""
+    return f"{str(array.dtype)[:40]} of shape {str(array.shape)[:100]}"
+
+
 def _checked_labels(name: str, n: int, labels: NDArray[Any], groups: NDArray[Any] | None) -> NDArray[Any]:
     """Return labels of a type that is wanted, (n,); whole numbers may be kept as floats.
 
     Raises:
         DataError: They, or the groups, are of another type or shape.
     """
-    if labels.dtype.kind == "f" and labels.ndim == 1 and (np.abs(labels) < 2**53).all() and not (labels % 1).any():
-        labels = labels.astype(np.int64)
+    if labels.dtype.kind == "f" and labels.shape == (n,):
+        with np.errstate(over="ignore", invalid="ignore"):
+            exact = labels.astype(np.float64)
+        if (np.abs(exact) < 2**53).all() and not (exact % 1).any():
+            labels = exact.astype(np.int64)
     for what, array in (("labels", labels), ("groups", groups)):
         if array is not None and (array.shape != (n,) or array.dtype.kind not in "uiU"):
             wanted = f"{what} must be {n:,} whole numbers or names"
-            raise DataError(f"{name}: {wanted}, not {array.dtype} of shape {array.shape}")
+            raise DataError(f"{name}: {wanted}, not {kind_of(array)}")
     return labels
 
 

@@ -7,6 +7,7 @@ read, since a directory may lie.
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,11 +19,15 @@ from backprop_cli.data.image import MAX_BYTES, SUFFIXES, is_litter
 from backprop_cli.data.readers import csv_file, npz, picture_folder
 from backprop_cli.data.readers.arrays import part_named
 from backprop_cli.data.readers.shared import MAX_UNPACKED, Wanted, open_data, parted
+from backprop_cli.data.readers.zip_directory import opened_zip
 from backprop_cli.errors import DataError, reason_of
 
-MAX_MEMBERS = 1_000_000
+MAX_MEMBERS = 300_000
 MAX_DEPTH = 20  # folders in folders
-MAX_NPZ = 2 * 1024**3  # bytes, which are held in memory
+MAX_FOLDERS = 100_000
+MAX_NAME = 500  # characters, folders included
+MAX_NPZ = 512 * 1024**2  # bytes, which are held in memory
+_PART = 2**20  # bytes
 MAX_NAMED = 5
 
 
@@ -42,7 +47,7 @@ def load(source: str, wanted: Wanted) -> Dataset:
     with _opened(name) as archive:
         entries = _entries(name, archive)
         arrays = [entry for entry in entries if entry.filename.lower().endswith(".npz")]
-        tables = [entry for entry in entries if csv_file.matches(entry.filename)]
+        tables = [entry for entry in entries if csv_file.is_named_as_table(entry.filename)]
         found = [*arrays, *tables]
         if len(found) > 1:
             raise DataError(f"{name}: holds {_named(found)}; unpack it, and name one of them")
@@ -83,6 +88,9 @@ def test_source(source: str) -> str | None:
     return found and f"{name}#{found}"
 
 
+_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, OverflowError, ValueError)
+
+
 @contextmanager
 def _opened(name: str) -> Iterator[zipfile.ZipFile]:
     """Open a zip.
@@ -92,10 +100,10 @@ def _opened(name: str) -> Iterator[zipfile.ZipFile]:
     """
     with open_data(Path(name)) as file:
         try:
-            with zipfile.ZipFile(file) as archive:
+            with opened_zip(name, file) as archive:
                 yield archive
-        except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError, ValueError) as error:
-            raise DataError(f"{name}: a damaged or encrypted zip ({reason_of(error)})") from error
+        except _DAMAGED as error:
+            raise DataError(f"{name}: a damaged zip ({reason_of(error)})") from error
         except OSError as error:
             raise DataError(f"{name}: {error.strerror or error}") from error
 
@@ -104,11 +112,15 @@ def _entries(name: str, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     """Return the files in a zip, without what systems leave about.
 
     Raises:
-        DataError: There are too many, or they are too large together.
+        DataError: There are too many, they are too large together, or a name is too long.
     """
     entries = archive.infolist()
     if len(entries) > MAX_MEMBERS or sum(entry.file_size for entry in entries) > MAX_UNPACKED:
-        raise DataError(f"{name}: more than 4 GB unpacked, or than {MAX_MEMBERS:,} files")
+        raise DataError(
+            f"{name}: more than 4 GB unpacked, or than {MAX_MEMBERS:,} files; unpack it, and give the folder"
+        )
+    if any(len(entry.filename) > MAX_NAME for entry in entries):
+        raise DataError(f"{name}: a name of more than {MAX_NAME} characters")
     files = [entry for entry in entries if not entry.is_dir()]
     return [entry for entry in files if not any(map(is_litter, entry.filename.split("/")))]
 
@@ -119,11 +131,13 @@ def _content(name: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limit:
     Raises:
         DataError: It is larger than allowed, whatever the directory says.
     """
+    content = bytearray()
     with archive.open(entry) as file:
-        content = file.read(limit + 1) if entry.file_size <= limit else b""
-    if entry.file_size > limit or len(content) > limit:
+        while max(len(content), entry.file_size) <= limit and (part := file.read(_PART)):
+            content += part
+    if max(len(content), entry.file_size) > limit:
         raise DataError(f"{name}: {entry.filename[:80]} is larger than {limit // 1_000_000:,} MB")
-    return content
+    return bytes(content)
 
 
 def _named(entries: list[zipfile.ZipInfo]) -> str:
@@ -134,11 +148,20 @@ def _named(entries: list[zipfile.ZipInfo]) -> str:
 class _Inside:
     """A folder or a file of a zip, as far as `picture_folder` looks at such: no path, though it looks like one."""
 
+    __slots__ = ("inside", "is_file", "name", "where")
+
     def __init__(self, where: str, name: str, *, is_file: bool = False) -> None:
         self.where, self.name, self.is_file = where, name, is_file
         self.inside: dict[str, _Inside] = {}
-        stem, dot, ending = name.rpartition(".")
-        self.stem, self.suffix = (stem, dot + ending) if stem else (name, "")
+
+    @property
+    def stem(self) -> str:
+        return self.name.rpartition(".")[0] or self.name
+
+    @property
+    def suffix(self) -> str:
+        stem, dot, ending = self.name.rpartition(".")
+        return dot + ending if stem else ""
 
     def __str__(self) -> str:
         return self.where
@@ -157,16 +180,25 @@ def _tree(name: str, entries: list[zipfile.ZipInfo]) -> _Inside:
     """Return the folders and files of a zip; where all lies in one folder, what is in that.
 
     Raises:
-        DataError: Folders lie too deep.
+        DataError: Folders lie too deep, there are too many, or one is called as a file is.
     """
-    root = _Inside(name, name)
+    root, n_folders = _Inside(name, name), 0
     for entry in entries:
         *folders, file = entry.filename.split("/")
         if len(folders) > MAX_DEPTH:
             raise DataError(f"{name}: folders in more than {MAX_DEPTH} folders")
         place = root
         for folder in folders:
-            place = place.inside.setdefault(folder, _Inside(f"{place.where}/{folder}", folder))
+            if folder not in place.inside:
+                place.inside[folder] = _Inside(f"{place.where}/{folder}", folder)
+                n_folders += 1
+            place = place.inside[folder]
+            if place.is_file:
+                break
+        if n_folders > MAX_FOLDERS:
+            raise DataError(f"{name}: more than {MAX_FOLDERS:,} folders; unpack it, and give the folder")
+        if place.is_file or (file in place.inside and place.inside[file].is_dir()):
+            raise DataError(f"{name}: {entry.filename[:80]}: a folder and a file have the same name")
         place.inside[file] = _Inside(f"{name}/{entry.filename}", file, is_file=True)
     while len(root.inside) == 1 and (only := next(iter(root.inside.values()))).is_dir():
         if part_named(only.name):
