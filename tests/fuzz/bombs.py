@@ -6,7 +6,7 @@ import io
 import struct
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -205,8 +205,33 @@ DATA: dict[str, Callable[[], Case]] = {
     "members": lambda: {"members.npz": zipped({str(k): b"" for k in range(60_000)}, 0)},
     "claims": lambda: {"images-idx3.gz": gz(struct.pack(">4BIII", 0, 0, 8, 3, 2**14, 2**9, 2**9) + bytes(10**7))},
     "folder": lambda: {"many/0/a.png": b""} | {f"many/{k % 7}/{k}.png": b"" for k in range(5_000)},
+    "cells": lambda: {"cells.csv": (b"," * (2**24 - 2) + b"\n") * 4},
+    "blank-lines": lambda: {"blank.csv": b"1,2\n" + b"\n" * 10**7},
+    "words": lambda: {"words.csv": ("é" * (2**24 - 2) + "\n").encode() * 2},
+    "comments": lambda: {"comments.csv": b"# a\n" * 10**6},
+    "indices": lambda: {"indices.libsvm": b"1 65536:0.5\n2 65536:1\n" * 10_000},
+    "pairs": lambda: {"pairs.libsvm": (b"1 " + b"1:1 " * (2**22 - 2) + b"\n") * 3},
+    "bzip2": lambda: {"bzip2.npz": zipped({"images.npy": bytes(2**28)}, 12)},
+    "bzip2-table": lambda: {"bzip2.zip": zipped({"a.csv": bytes(2**28)}, 12)},
+    "zip-line": lambda: {"line.zip": zipped({"a.csv": bytes(2**28)}, 8)},
+    "zip-in-zip": lambda: {"zip.zip": zipped({"a.npz": zipped({"images.npy": bytes(2**28)}, 8)}, 8)},
+    "entries": lambda: {"entries.zip": entries(f"{k % 10}/{k}.png" for k in range(900_000))},
+    "deep-entries": lambda: {"deep.zip": entries(f"{k}{'/a' * 18}/b.png" for k in range(300_000))},
+    "one-picture": lambda: {"flat.zip": entries(f"{k % 10}_{k}.png" for k in range(5_000))},
+    "flat": lambda: {f"flat/{k % 10}_{k}.png": b"" for k in range(5_000)},
+    "one-label": lambda: {"one.npz": zipped({"X.npy": npy(np.zeros((9, 4, 4))), "y.npy": npy(np.array(3))}, 8)},
+    "dimensions": lambda: {"many.npz": zipped({"a.npy": npy(np.zeros(9), shape=(9,) + (1,) * 2_500)}, 8)},
     "mapped": lambda: {"mapped/images.npy": npy(np.zeros(4), shape=(2**40, 8, 8)), "mapped/labels.npy": b""},
 }
+
+
+def entries(names: Iterable[str]) -> bytes:
+    """Return a zip that is nothing but a directory."""
+    fields = struct.pack("<HHHHHHIII", 20, 20, 0, 0, 0, 33, 0, 0, 0)
+    directory = b"".join(
+        b"PK\1\2" + fields + struct.pack("<HHHHHII", len(name), 0, 0, 0, 0, 0, 0) + name.encode() for name in names
+    )
+    return directory + b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 0, 0, len(directory), 0, 0)
 
 
 def long_header() -> bytes:

@@ -50,7 +50,7 @@ def check(command: list[str | Path], cwd: Path) -> Outcome:
         "no error told": done.returncode != 0 and not 1 <= len(errors) <= 13,
         "an error, and exit code 0": done.returncode == 0 and bool(errors),
         "an answer beside an error": done.returncode != 0 and bool(stdout) and command[0] != "check",
-        "something else on stderr": bool(other) and not (command[0] == "train" and done.returncode == 0),
+        "something else on stderr": bool(other) and not (command[0] in ("train", "eval") and done.returncode == 0),
         f"steers a terminal with {steering}": bool(steering),
     }
     found = [fault for fault, holds in faults.items() if holds]

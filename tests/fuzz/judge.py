@@ -9,6 +9,7 @@ import math
 import struct
 import unicodedata
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from backprop_cli.data.image import read_picture
 from backprop_cli.data.normalize import normalize
 from backprop_cli.data.quiet import claim_process
 from backprop_cli.data.resize import resized
-from backprop_cli.data.sources import DataSettings, load_data
+from backprop_cli.data.sources import DataSettings, is_table, load_data, load_rows, source_of_test
 from backprop_cli.engine.layers import LayerSpec
 from backprop_cli.engine.network import NetworkSettings
 from backprop_cli.errors import BackpropError, DivergenceError, PictureError
@@ -266,7 +267,13 @@ def read_picture_file(path: Path) -> None:
 
 def read_data(path: Path) -> None:
     picture = (None, "raw", "8x8")[hash(path.name) % 3]
-    dataset = load_data(DataSettings(source=str(path), picture=picture, skip_bad=hash(path.name) % 2 == 0))
+    settings = DataSettings(source=str(path), picture=picture, skip_bad=hash(path.name) % 2 == 0)
+    test_source = source_of_test(settings)
+    assert test_source is None or test_source.startswith(str(path))
+    if is_table(str(path)):
+        with suppress(BackpropError):
+            assert load_rows(str(path), settings).classes == ()
+    dataset = load_data(settings)
     n = len(dataset)
     assert n > 0
     assert dataset.pictures.shape[0] == n == dataset.labels.shape[0]

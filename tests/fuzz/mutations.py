@@ -459,6 +459,57 @@ def npy(array: np.ndarray[Any, Any], **header: Any) -> bytes:
     return buffer.getvalue() + array.tobytes()
 
 
+def as_table(rng: random.Random, rows: list[list[str]]) -> bytes:
+    """Return rows, each a label and pixels, in one of the ways that people write them."""
+    n = len(rows[0])
+    rows = [[*row[1:], row[0]] if rng.random() < 0.3 else row for row in rows] if rng.random() < 0.1 else rows
+    if rng.random() < 0.2:
+        rows = [[str(k), *row] for k, row in enumerate(rows)]
+    if rng.random() < 0.2:
+        rows = [
+            [one if k == 0 else f"{one}{rng.choice(('.5', ',5', '.0', 'e-1'))}" for k, one in enumerate(row)]
+            for row in rows
+        ]
+    heads = [[], ["label"], ["y", *map(str, range(n - 1))], [*map(str, range(n))], ["label", "label"], ["", "id"]]
+    lines = [rng.choice((",", ";", "\t", " ", "|", ", ")).join(one) for one in [rng.choice(heads)] if one]
+    cut, quote = rng.choice((",", ";", "\t", " ", "|", ", ", "\0")), rng.choice(("", "", '"'))
+    lines += [cut.join(f"{quote}{one}{quote}" for one in row) + rng.choice(("", "", "", cut)) for row in rows]
+    if rng.random() < 0.2:
+        lines = [f"{row[0]} " + " ".join(f"{k}:{one}" for k, one in enumerate(row[1:], 1)) for row in rows]
+    odd = [
+        "# a",
+        "#",
+        "sep=;",
+        '"sep=\t"',
+        'sep="',
+        "sep=",
+        "",
+        " ",
+        '"',
+        "1 65536:1",
+        "3 1:1 1:2 99999999:1",
+        "\ufffd",
+        "\0" * 9,
+    ]
+    for _ in range(rng.choice((0, 0, 1, 3))):
+        lines.insert(rng.choice((0, 0, rng.randrange(len(lines)))), rng.choice(odd))
+    text = rng.choice(("\n", "\n", "\r\n", "\r", "\n\n")).join(lines) + rng.choice(("\n", "", "\x1a"))
+    coding = rng.choice(("utf-8", "utf-8", "utf-8", "utf-8-sig", "utf-16", "utf-16-be", "latin-1", "utf-32"))
+    return text.encode(coding, "replace")
+
+
+def with_lies(rng: random.Random, content: bytes) -> bytes:
+    """Return a zip whose directory says other things than the entries do."""
+    data = bytearray(content)
+    for at in rng.sample(starts := [one.start() for one in re.finditer(b"PK\1\2", content)], min(2, len(starts))):
+        field, form = rng.choice(
+            ((8, "H"), (10, "H"), (16, "I"), (20, "I"), (24, "I"), (28, "H"), (38, "I"), (42, "I"))
+        )
+        if at + 46 <= len(data):
+            struct.pack_into(f"<{form}", data, at + field, rng.choice(NUMBERS) % (65536 if form == "H" else 2**32))
+    return bytes(data)
+
+
 def zipped(members: dict[str, bytes], compression: int) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as archive:
@@ -504,6 +555,138 @@ def data_files(rng: random.Random) -> Iterator[Case]:
     def npz(rng: random.Random) -> Case:
         content = zipped(arrays(rng), rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)))
         return {"data.npz": damaged(rng, content) if rng.random() < 0.5 else content}
+
+    def odd_arrays(rng: random.Random) -> Case:
+        kind = rng.choice(["u1", "<f4", ">f8", "<i8", "?", "<c8", "<M8[s]", "<f2", "<U3", "S2", "g", "u1,u1"])
+        forms: list[Callable[[Any], Any]] = [
+            *(
+                lambda a: a,
+                np.asfortranarray,
+                lambda a: a[..., None],
+                lambda a: a[:, None].repeat(3, 1),
+                lambda a: a[0, 0, 0],
+            ),
+            *(
+                lambda a: a[..., None].repeat(3, 3),
+                lambda a: np.moveaxis(a, 0, 2),
+                lambda a: a[:0],
+                lambda a: a[..., :0],
+            ),
+        ]
+        one_hot = np.eye(3)[labels]
+        answers = [
+            *(
+                labels,
+                labels[:, None],
+                labels[None],
+                labels[0],
+                labels[:0],
+                one_hot[:0, :0],
+                one_hot[:, :0],
+                one_hot * 0.5,
+            ),
+            *(
+                one_hot,
+                one_hot.T,
+                labels.astype("f2"),
+                labels.astype("S200"),
+                labels.astype("U9"),
+                labels * np.nan,
+                labels * 1j,
+            ),
+        ]
+        with np.errstate(all="ignore"):
+            found = [
+                rng.choice(forms)(images).astype(kind),
+                rng.choice(answers).astype(rng.choice(["O", "c16"]), copy=False)
+                if rng.random() < 0.2
+                else rng.choice(answers),
+            ]
+        names = ["images X x_train data TrainImages x-test", "labels y y_train target TrainLabels y-test"]
+        part = {f"{rng.choice(one.split())}.npy": npy(np.asarray(a)) for one, a in zip(names, found, strict=True)}
+        if rng.random() < 0.3:
+            part |= {
+                "groups.npy": npy(np.asarray(rng.choice(answers))),
+                f"{rng.choice('abyX')}.npy": npy(np.asarray(rng.choice(answers))),
+            }
+        if rng.random() < 0.4:
+            return {f"{rng.choice(['arrays', 'folder'])}/{name}": content for name, content in part.items()}
+        content = zipped(
+            part, rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))
+        )
+        return {f"{rng.choice('abcd')}.npz": with_lies(rng, content) if rng.random() < 0.3 else content}
+
+    def table(rng: random.Random) -> Case:
+        rows = [[str(k % 3), *map(str, images[k % 12].ravel())] for k in range(rng.choice((1, 2, 30, 60)))]
+        for _ in range(rng.choice((0, 0, 1, 3))):
+            row = rng.choice(rows)
+            row[rng.randrange(len(row))] = rng.choice(TEXTS)
+        content = as_table(rng, rows)
+        content = damaged(rng, content) if rng.random() < 0.2 else content
+        ending = rng.choice(("csv", "CSV", "tsv", "libsvm", "tra", "csv.gz"))
+        return packed(rng, {f"{rng.choice('abcd')}.{ending}": content})
+
+    def table_of_files(rng: random.Random) -> Case:
+        names = [
+            "3.png",
+            "./3.png",
+            "sub/4.png",
+            "sub\\4.png",
+            "../x.png",
+            "/etc/x.png",
+            "no.png",
+            "\0.png",
+            ".",
+            "a" * 300 + ".png",
+        ]
+        rows = [
+            [rng.choice(names[:4] if rng.random() < 0.9 else names), str(k % 2)] for k in range(rng.choice((2, 30)))
+        ]
+        text = "".join(",".join(row) + "\n" for row in [["file", "label"], *rows][rng.choice((0, 0, 1)) :])
+        beside: Case = {"3.png": picture, "sub/4.png": damaged(rng, picture) if rng.random() < 0.3 else picture}
+        return {"a.csv": text.encode()} | beside
+
+    def archive(rng: random.Random) -> Case:
+        inside = rng.choice((table, odd_arrays, npz, picture_folder, picture_folder, archive, table_of_files))(rng)
+        members = {name: content for name, content in inside.items() if isinstance(content, bytes)}
+        top = rng.choice(
+            ("", "", "", "mine/", "train/", "a/b/c/d/", "../", "/", "d/" * 25, "x" * 600 + "/", "__MACOSX/")
+        )
+        again = {name.replace("folder", "folder/test"): content for name, content in members.items()}
+        members = {
+            f"{top}{name}": content for name, content in (members | (again if rng.random() < 0.3 else {})).items()
+        }
+        if rng.random() < 0.2:
+            members[rng.choice(("3", "folder/3", "x.txt", "a//b.png", "\u202e/a.png", "C:\\a.png"))] = picture
+        methods = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+        content = zipped(members, rng.choice(methods))
+        hurt = rng.choice((with_lies, damaged, lambda _, content: content, lambda _, content: content))
+        return {f"{rng.choice('abcd')}.zip": hurt(rng, content)}
+
+    def layout(rng: random.Random) -> Case:
+        roots = rng.sample(["", "train/", "test/", "Training/", "val/", "data/", "3/"], rng.choice((1, 1, 2, 3)))
+        names = [
+            "3/a.png",
+            "4/b.PNG",
+            "3/anna/a.png",
+            "4/ben/b.png",
+            "5/carl/c.png",
+            "3_1.png",
+            "4_2.png",
+            "x_3.png",
+            "4.png",
+        ]
+        names += [
+            ".DS_Store",
+            "Thumbs.db",
+            "3/._a.png",
+            "notes.txt",
+            "3/deep/er/a.png",
+            "\u202e/a.png",
+            "a b/c d.jpeg",
+            "empty/x.txt",
+        ]
+        return {f"many/{rng.choice(roots)}{one}": picture for one in rng.sample(names, rng.randrange(1, 12))}
 
     def npy_folder(rng: random.Random) -> Case:
         return {f"folder/{name}": content for name, content in arrays(rng).items()} or {"folder/x": b""}
@@ -563,4 +746,20 @@ def data_files(rng: random.Random) -> Iterator[Case]:
         sound: Case = {} if rng.random() < 0.3 else {"folder/3/s.png": picture, "folder/7/t.png": picture}
         return sound | {f"folder/{place}": rng.choice(odd) for place in chosen}
 
-    yield from forever(rng, npz, npz, npy_folder, csv, csv, idx, picture_folder)
+    yield from forever(
+        rng,
+        *(
+            npz,
+            npy_folder,
+            csv,
+            idx,
+            picture_folder,
+            odd_arrays,
+            table,
+            table,
+            table_of_files,
+            archive,
+            archive,
+            layout,
+        ),
+    )

@@ -27,7 +27,21 @@ WORST = [
     *(("picture", name) for name in ("lossless.webp", "scans.jpg", "markers.jpg", "comments.ppm")),
     *(("config", name) for name in ("numbers", "keys-below-the-limit", "aliases", "too-large")),
     ("checkpoint", "deep-header"),
-    *(("data", name) for name in ("shape", "lying", "header", "objects", "mapped")),
+    *(
+        ("data", name)
+        for name in (
+            "shape",
+            "lying",
+            "header",
+            "objects",
+            "mapped",
+            "cells",
+            "indices",
+            "bzip2",
+            "one-label",
+            "dimensions",
+        )
+    ),
 ]
 
 
