@@ -120,6 +120,13 @@ def test_lines_of_libsvm(content: str, name: str, tmp_path: Path) -> None:
     check(read(tmp_path, content, name))
 
 
+def test_a_picture_of_libsvm_has_a_usual_size_though_its_last_pixels_are_blank(tmp_path: Path) -> None:
+    found = read(tmp_path, "".join(f"{k % 2} 30:5 674:1\n" for k in range(10)))
+    assert found.picture_size == (28, 28)
+    assert found.pictures[0, 1, 1] == 5
+    assert found.notes == ("its lines do not say how large a picture is: taken for 28x28, the pixels counted from 1",)
+
+
 def test_bad_lines_of_libsvm_are_named(tmp_path: Path) -> None:
     lines = ["1 1:5 2:x", "2 3:4", "3 9999999:1", "4 4:-1", "5 4:nan", "6 1:1 2:2"] + ["7 1:1"] * 20
     with pytest.raises(DataError) as caught:

@@ -11,6 +11,7 @@ import re
 from array import array
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from itertools import chain, pairwise
 from pathlib import Path
@@ -41,6 +42,7 @@ MAX_LINE = 16 * 1024**2  # characters
 MAX_LINES = 10_000_000
 MAX_FILES = 1_000_000  # that a table may name
 MAX_SPARSE = 65_536  # pixels of a picture that is given by its ink alone
+USUAL_SIDES = (8, 16, 20, 28, 32)
 MOST_KNOWN = 100_000  # labels, which are counted as long as they may be held
 SAMPLE = 200  # lines that tell how the others are to be read
 SAMPLE_SIZE = 16 * 1024**2  # characters
@@ -311,7 +313,7 @@ def read_label(text: str) -> str:
         ValueError: It is empty, or no name.
     """
     text = text.strip()
-    if not text:
+    if text.lower() in ("", "nan"):  # as pandas writes what is missing
         raise ValueError("no label")
     if not is_name(text):
         raise ValueError(f"the label is no name of at most {MAX_NAME} printable characters")
@@ -346,7 +348,8 @@ def _read_sparse(name: str, lines: Iterator[tuple[int, str]], wanted: Wanted, ba
     bad.raise_if_bad(len(labels), skip=wanted.skip_bad)
     indices, values = np.frombuffer(found, np.uint32), as_bytes_if_exact(np.frombuffer(inks, np.float32))
     start = int(indices.min(initial=1))  # counted from 0 or from 1
-    side = math.isqrt(max(0, int(indices.max(initial=0)) - start)) + 1  # the last pixels may be blank in all of them
+    least = math.isqrt(max(0, int(indices.max(initial=0)) - start)) + 1
+    side = next((side for side in USUAL_SIDES if side >= least), least)  # the last pixels may be blank in all of them
     if len(labels) * side * side * values.itemsize > MAX_UNPACKED:
         raise DataError(f"{name}: more than 4 GB unpacked")
     images = np.zeros((len(labels), side * side), values.dtype)
@@ -354,7 +357,9 @@ def _read_sparse(name: str, lines: Iterator[tuple[int, str]], wanted: Wanted, ba
         images[k, indices[begin:end] - start] = values[begin:end]
     names = None if wanted.only_pictures else labels
     rows = np.frombuffer(numbers, np.int64) if bad.n else None
-    return dataset_of(name, images.reshape(-1, side, side), names, n_skipped=bad.n, numbers=rows)
+    dataset = dataset_of(name, images.reshape(-1, side, side), names, n_skipped=bad.n, numbers=rows)
+    note = f"its lines do not say how large a picture is: taken for {side}x{side}, the pixels counted from {start}"
+    return replace(dataset, notes=(note,))
 
 
 def _sparse_cell(cell: str) -> tuple[int, float]:
