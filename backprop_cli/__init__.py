@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from backprop_cli.api.network_check import check as check
     from backprop_cli.api.number import Number as Number
     from backprop_cli.api.prediction import Prediction as Prediction
+    from backprop_cli.api.report import RunReport as RunReport
+    from backprop_cli.api.report import report as report
     from backprop_cli.api.run import Run as Run
     from backprop_cli.api.runs import RunInfo as RunInfo
     from backprop_cli.api.runs import runs as runs
@@ -60,6 +62,7 @@ _NAMES = {
     "api.network_check": ("NetworkCheck", "check"),
     "api.number": ("Number",),
     "api.prediction": ("Prediction",),
+    "api.report": ("RunReport", "report"),
     "api.run": ("Run",),
     "api.runs": ("RunInfo", "runs"),
     "api.training": ("EpochResult", "Progress", "Training", "resume", "train", "training"),

@@ -167,10 +167,10 @@ def _series(rows: Sequence[Mapping[str, Any]], n_layers: int, notes: list[str]) 
     every = -(-longest // MAX_EPOCHS)
     if every > 1:
         notes.append(f"of {longest:,} epochs one in {every} is drawn")
-    return tuple(_columns(thinned(member, every), n_layers) for member in members.values())
+    return tuple(_columns(_thinned(member, every), n_layers) for member in members.values())
 
 
-def thinned(rows: Sequence[Mapping[str, Any]], every: int) -> list[Mapping[str, Any]]:
+def _thinned(rows: Sequence[Mapping[str, Any]], every: int) -> list[Mapping[str, Any]]:
     """Return every second, third ... row, and the last."""
     return [row for k, row in enumerate(rows, 1) if k % every == 0 or k in (1, len(rows))]
 

@@ -148,7 +148,8 @@ def _sheet(markdown: str) -> str:
     for block in re.split(r"\n{2,}", markdown.strip("\n")):
         lines = block.split("\n")
         if block.startswith("```"):
-            parts.append(f"<pre>{text_lines(lines[1:-1])}</pre>")
+            code = "\n".join(map(text, lines[1:-1]))
+            parts.append(f"<pre>{code}</pre>")
         elif block.startswith("- "):
             parts.append(f"<ul>{''.join(f'<li>{text(one[2:])}</li>' for one in lines)}</ul>")
         elif block.startswith("#"):
@@ -158,8 +159,3 @@ def _sheet(markdown: str) -> str:
         else:
             parts.append(f"<p>{text(' '.join(lines))}</p>")
     return "".join(parts)
-
-
-def text_lines(lines: Iterable[str]) -> str:
-    """Return lines of outside text."""
-    return "\n".join(map(text, lines))

@@ -71,7 +71,7 @@ def document(title: str, body: str, value: Any) -> bytes:
         body: HTML.
         value: Plain data for its script.
     """
-    style, script = _part("report.css"), _part("forward.js") + _part("report.js")
+    style, script = asset("report.css"), asset("forward.js") + asset("report.js")
     policy = (
         f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; "
         "base-uri 'none'; form-action 'none'"
@@ -86,7 +86,8 @@ def document(title: str, body: str, value: Any) -> bytes:
     ).encode()
 
 
-def _part(name: str) -> str:
+def asset(name: str) -> str:
+    """Return a style sheet or script of the package."""
     return (files("backprop_cli.page") / name).read_text("utf-8")
 
 

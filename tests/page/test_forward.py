@@ -15,7 +15,7 @@ from backprop_cli.api.models import Model
 from backprop_cli.api.report import network_data
 from backprop_cli.engine.activations import ACTIVATIONS
 from backprop_cli.engine.network import append_ones
-from backprop_cli.page.html import _part
+from backprop_cli.page.html import asset
 from backprop_cli.predictor import Predictor
 from backprop_cli.store.model_file import Model as Stored
 
@@ -60,7 +60,7 @@ def cases() -> list[tuple[Predictor, np.ndarray[Any, Any]]]:
 
 def in_javascript(asked: list[Any], browser: Any) -> list[Any]:
     """Return what the script makes of networks and pictures: run by node, else in Chromium."""
-    script = f"{_part('forward.js')}\nconst cases = {json.dumps(asked)};"
+    script = f"{asset('forward.js')}\nconst cases = {json.dumps(asked)};"
     if node := shutil.which("node"):
         program = f"{script}\nconsole.log(JSON.stringify({CALL}));"
         done = subprocess.run([node, "-"], input=program.encode(), capture_output=True, check=True)
@@ -88,4 +88,4 @@ def test_the_forward_pass_in_javascript_is_ours(request: pytest.FixtureRequest) 
 
 
 def test_it_is_at_most_sixty_lines() -> None:
-    assert len(_part("forward.js").splitlines()) <= 60
+    assert len(asset("forward.js").splitlines()) <= 60
