@@ -26,8 +26,9 @@ from backprop_cli.store.run_directory import START, is_run, mode_of
 from backprop_cli.store.runs import PRETRAINED
 from backprop_cli.store.tensor_file import MAX_BYTES
 
-# Ten drawings of an odd digit, eight kinds of them, taught to the model in the package (benchmarks/teaching.py): with
-# these, new ones like them are read and little is forgotten, in less than a minute. More copies or epochs gain nothing.
+# Ten drawings of an odd digit, taught to the model in the package (benchmarks/teaching.py): of six kinds 100 of 100
+# new ones are read, and of MNIST's digits 0.2 to 0.45 points fewer, after 44 to 57 seconds. With 3 epochs and 3 copies
+# it takes 42 seconds, and in one kind 98 are read.
 RATE = 0.1  # of the learning rate that the model was trained with
 MAX_EPOCHS = 5
 MAX_COPIES = 4
