@@ -96,6 +96,24 @@ def write_atomic(path: Path, data: bytes) -> None:
             raise
 
 
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file where none is yet; what is there is never touched.
+
+    Raises:
+        OSError: With `path` as its `filename`; FileExistsError where something has that name.
+    """
+    with naming_errors(path):
+        try:
+            _write_durably(path, data)
+            sync_directory(path.parent)
+        except FileExistsError:
+            raise
+        except BaseException:
+            with suppress(OSError):
+                path.unlink()
+            raise
+
+
 @contextmanager
 def naming_errors(path: Path) -> Iterator[None]:
     """Let every OSError inside the block name `path`: calls on descriptors know no file, temporaries are no one's."""

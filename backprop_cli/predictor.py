@@ -99,14 +99,18 @@ class Predictor:
         Raises:
             ModelFileError: The model's numbers are so large that no answer comes of them.
         """
-        temperature = self.model.temperature
-        with np.errstate(all="ignore"), blas_threads(self.n_threads):
-            inputs = self.scaling.apply(pictures)
-            members = [self.loss.probabilities(network.logits(inputs) / temperature) for network in self.networks]
-            answers = np.asarray(sum(members[1:], members[0]) / len(members))
+        answers = self.answers(pictures, self.networks)
         if not np.isfinite(answers).all():
             raise ModelFileError(f"{self.where}: its numbers are too large to give an answer; train it anew")
         return answers
+
+    def answers(self, pictures: NDArray[Any], networks: Sequence[Network]) -> Array:
+        """Return the mean answer of other networks in place of its own, (n, n_classes), finite or not."""
+        temperature = self.model.temperature
+        with np.errstate(all="ignore"), blas_threads(self.n_threads):
+            inputs = self.scaling.apply(pictures)
+            members = [self.loss.probabilities(network.logits(inputs) / temperature) for network in networks]
+            return np.asarray(sum(members[1:], members[0]) / len(members))
 
     def best_class(self, probabilities: Array) -> tuple[str, float]:
         """Return the name and the probability of the likeliest class of one answer, (n_classes,)."""

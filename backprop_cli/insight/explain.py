@@ -211,19 +211,16 @@ def explain(
     check = check_propagation(propagation, at_most=CHECKED_AT_MOST)
     trace = _trace_of(propagation, label)
     magnitudes = np.abs(network.grads)
-    total = float(magnitudes.sum())
-    positions = range(len(network.layers))
+    layers, top_weights = blame_of(trace, top, learning_rates[0])
     return Explanation(
         trace=trace,
-        layers=tuple(_layer_blame(trace, k, total, top) for k in positions),
-        top_weights=tuple(
-            weight for k in reversed(positions) for weight in _top_weights(trace, k, top, learning_rates[0])
-        ),
+        layers=layers,
+        top_weights=top_weights,
         zero_gradient_count=int(np.count_nonzero(magnitudes == 0.0)),
         half_blame_count=_half_count(magnitudes),
         check=check,
         test_accuracy=test_accuracy_of(network) if test_accuracy_of else None,
-        steps=tuple(_correct(trace, inputs, rate, test_accuracy_of) for rate in learning_rates),
+        steps=tuple(correct(trace, inputs, rate, test_accuracy_of) for rate in learning_rates),
     )
 
 
@@ -237,7 +234,21 @@ def corrections(
 ) -> tuple[float, tuple[Correction, ...]]:
     """Return the loss of a picture before any step, and what a step of each length comes to; see `explain`."""
     trace = _trace_of(propagate(as_float64(network), loss, inputs[None, :], np.array([label])), label)
-    return trace.loss_value, tuple(_correct(trace, inputs, rate, accuracy_of) for rate in learning_rates)
+    return trace.loss_value, tuple(correct(trace, inputs, rate, accuracy_of) for rate in learning_rates)
+
+
+def blame_of(trace: Trace, top: int, learning_rate: float) -> tuple[tuple[LayerBlame, ...], tuple[WeightBlame, ...]]:
+    """Return each layer's part of the blame, and the most blamed weights of each, going backward from the output.
+
+    Args:
+        trace: Of one picture; the network's `grads` are still those of it.
+        top: How many weights of each layer to name, and units.
+        learning_rate: Of the correction that the weights are told for.
+    """
+    positions = range(len(trace.network.layers))
+    total = float(np.abs(trace.network.grads).sum())
+    weights = (weight for k in reversed(positions) for weight in _top_weights(trace, k, top, learning_rate))
+    return tuple(_layer_blame(trace, k, total, top) for k in positions), tuple(weights)
 
 
 def _layer_blame(trace: Trace, k: int, total: float, top: int) -> LayerBlame:
@@ -295,10 +306,10 @@ def _weight_blame(trace: Trace, k: int, row: int, target: int, learning_rate: fl
     )
 
 
-def _correct(
-    trace: Trace, inputs: Array, learning_rate: float, test_accuracy_of: Callable[[Network], float] | None
+def correct(
+    trace: Trace, inputs: Array, learning_rate: float, test_accuracy_of: Callable[[Network], float] | None = None
 ) -> Correction:
-    """Make one step on a copy of the network."""
+    """Make one step on a copy of the network, whose `grads` are still those of the trace."""
     network, loss, grads = trace.network, trace.loss, trace.network.grads
     corrected = as_float64(network)
     params = corrected.params
