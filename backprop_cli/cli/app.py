@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "report",
         "Write a run as a page to look at, or several beside each other.",
     ),
+    "draw": ("draw", "Draw a digit in the browser, see what fires, and teach the network."),
     "check": ("check", "Hold every gradient of a network against central differences."),
     "cv": ("cv", "Measure a config by cross-validation."),
     "verify": ("verify", "Train a run again and compare the model's bytes."),

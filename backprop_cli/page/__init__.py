@@ -1,1 +1,1 @@
-"""The pages: what `api` returns, drawn for a browser."""
+"""The pages: the report, and the board to draw on; what `api/` tells, drawn in a browser."""

@@ -1,0 +1,110 @@
+"""`backprop draw`."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import sys
+import threading
+import webbrowser
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backprop_cli.cli import console
+from backprop_cli.cli.app import command_app
+from backprop_cli.cli.options import ModelName, load_model
+from backprop_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from backprop_cli.api.models import Model
+    from backprop_cli.page.server import PageServer
+
+app = command_app()
+
+EXAMPLES = """\
+\b
+Examples:
+  backprop draw                            a page in the browser; Ctrl-C ends it
+  backprop draw -m pretrained --port 8000
+  backprop draw --host 192.168.1.20 --allow-others      for a class on one network
+"""
+
+LOOPBACK = "127.0.0.1"
+
+
+@app.command(epilog=EXAMPLES)
+def draw(
+    model: ModelName = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of the page.", show_default="a free one")] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address and open nothing.")] = False,
+    host: Annotated[
+        str, typer.Option("--host", metavar="ADDRESS", help="Where others reach it; needs --allow-others.")
+    ] = LOOPBACK,
+    allow_others: Annotated[
+        bool, typer.Option("--allow-others", help="Everybody with the address may ask, and save drawings.")
+    ] = False,
+) -> None:
+    """Draw a digit in the browser, see what fires, and teach the network."""
+    check_host(host, allow_others=allow_others)
+    server, seen_as = _server(load_model(model, or_pretrained=True), host, port)
+    address = server.address(seen_as)
+    console.print_result(f"page        {address}")
+    sys.stdout.flush()
+    if allow_others:
+        console.warn("whoever has this address may ask the network and save drawings here; nothing is encrypted")
+    console.print_status("Ctrl-C ends it")
+    if not no_browser and _has_screen():
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:  # how it is meant to end
+        console.print_status("ended")
+
+
+def check_host(host: str, *, allow_others: bool) -> None:
+    """Refuse to let others in unless that is what was asked for.
+
+    Raises:
+        UsageError: The address is none, or is reached by others.
+    """
+    try:
+        is_own = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        raise UsageError(f"--host {host}: an address such as 192.168.1.20 is wanted") from None
+    if not is_own and not allow_others:
+        raise UsageError(
+            f"--host {host}: everybody on that network who gets the address could ask the network and save drawings "
+            "in this folder, and nothing is encrypted; --allow-others says that this is meant"
+        )
+
+
+def _server(model: Model, host: str, port: int) -> tuple[PageServer, str]:
+    """Return the server, and the address under which it is seen."""
+    from backprop_cli.api.drawing import Board
+    from backprop_cli.page.server import PageServer, start_reading
+
+    is_any = ipaddress.ip_address(host).is_unspecified
+    seen_as = _own_address() if is_any else host
+    try:
+        server = PageServer(Board(model), host=host, port=port, names={seen_as, LOOPBACK} if is_any else ())
+    except OSError as problem:
+        raise UsageError(f"--host {host} --port {port}: {problem.strerror}") from problem
+    start_reading(server)
+    return server, seen_as
+
+
+def _own_address() -> str:
+    """Return the address by which others on the network reach this machine; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:  # no network
+            return LOOPBACK
+
+
+def _has_screen() -> bool:
+    """Return whether a browser can show itself: where there is no screen, one of text would take the terminal."""
+    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

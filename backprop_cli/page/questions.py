@@ -1,0 +1,165 @@
+"""The questions that the drawing page may ask: each checked, put to the board, and answered as plain data."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from backprop_cli.api.drawing import MAX_STEPS, Board, Picture, Step
+from backprop_cli.api.keeping import MAX_KEPT, keep_picture, n_kept, small_picture
+from backprop_cli.errors import BackpropError
+from backprop_cli.files import parse_json
+
+
+class BadQuestion(Exception):
+    """What the page would never ask."""
+
+
+class Desk:
+    """Where questions are answered.
+
+    Attributes:
+        board: Knows the model.
+        folder: Where drawings are kept.
+        lock: Held while the networks, or that folder, are at work.
+    """
+
+    def __init__(self, board: Board, folder: Path) -> None:
+        self.board, self.folder, self.lock = board, folder, threading.Lock()
+
+    def read_others(self) -> None:
+        """Read the model's own data."""
+        with suppress(BackpropError):  # said to who asks for them
+            self.board.others.found()
+
+
+class Question(NamedTuple):
+    """One question: how its body is answered, and whether that is a file's content instead of JSON."""
+
+    answer: Callable[[Desk, bytes], dict[str, Any]]
+    takes_bytes: bool = False
+
+
+def _model(desk: Desk, body: bytes) -> dict[str, Any]:
+    kept = {"folder": str(desk.folder), "n_kept": n_kept(desk.folder), "max_kept": MAX_KEPT}
+    return desk.board.about() | {"keeping": kept}
+
+
+def _look(desk: Desk, body: bytes) -> dict[str, Any]:
+    asked = _Asked(body)
+    desk.board.seen(asked.picture)  # read outside the lock: most of the time goes there
+    with desk.lock:
+        return desk.board.look(asked.picture, asked.steps).to_dict()
+
+
+def _unit(desk: Desk, body: bytes) -> dict[str, Any]:
+    asked = _Asked(body)
+    with desk.lock:
+        return desk.board.unit(asked.picture, asked.whole("layer"), asked.whole("unit"), asked.steps).to_dict()
+
+
+def _correct(desk: Desk, body: bytes) -> dict[str, Any]:
+    asked = _Asked(body)
+    with desk.lock:
+        step = _step(asked.document, asked.picture)
+        return desk.board.correct(asked.picture, step.label, step.learning_rate, asked.steps).to_dict()
+
+
+def _others(desk: Desk, body: bytes) -> dict[str, Any]:
+    steps = _Asked(body).steps
+    desk.board.others.found()
+    with desk.lock:
+        return desk.board.accuracy(steps)
+
+
+def _hardest(desk: Desk, body: bytes) -> dict[str, Any]:
+    return {"sample": desk.board.others.hardest()}
+
+
+def _keep(desk: Desk, body: bytes) -> dict[str, Any]:
+    asked = _Asked(body)
+    label, png = asked.document.get("label"), asked.picture
+    if not isinstance(label, str) or isinstance(png, int) or label not in desk.board.model.classes:
+        raise BadQuestion("a drawing and one of the classes are wanted")
+    with desk.lock:
+        path = keep_picture(desk.folder, label, png)
+        return {"path": path.as_posix(), "n_kept": n_kept(desk.folder)}
+
+
+def _picture(desk: Desk, body: bytes) -> dict[str, Any]:
+    return {"png": base64.b64encode(small_picture(body)).decode()}
+
+
+QUESTIONS = {
+    "/api/model": Question(_model),
+    "/api/look": Question(_look),
+    "/api/unit": Question(_unit),
+    "/api/correct": Question(_correct),
+    "/api/others": Question(_others),
+    "/api/hardest": Question(_hardest),
+    "/api/keep": Question(_keep),
+    "/api/picture": Question(_picture, takes_bytes=True),
+}
+
+
+class _Asked:
+    """The body of a question.
+
+    Attributes:
+        document: All of it.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        try:
+            found = parse_json(body.decode())
+        except ValueError:
+            raise BadQuestion("no JSON") from None
+        if not isinstance(found, dict):
+            raise BadQuestion("a mapping is wanted")
+        self.document: dict[str, Any] = found
+
+    @property
+    def picture(self) -> Picture:
+        """What it is about."""
+        return _picture_of(self.document.get("picture"))
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps taken so far."""
+        found = self.document.get("steps", [])
+        if not isinstance(found, list) or len(found) > MAX_STEPS:
+            raise BadQuestion("steps: a list, and not too long")
+        if not all(isinstance(one, dict) for one in found):
+            raise BadQuestion("steps: a list of mappings")
+        return tuple(_step(one, _picture_of(one.get("picture"))) for one in found)
+
+    def whole(self, key: str) -> int:
+        """Return a whole number."""
+        value = self.document.get(key)
+        if type(value) is not int:
+            raise BadQuestion(f"{key}: a whole number is wanted")
+        return value
+
+
+def _step(document: dict[str, Any], picture: Picture) -> Step:
+    label, rate = document.get("label"), document.get("learning_rate")
+    if not isinstance(label, str) or isinstance(rate, bool) or not isinstance(rate, int | float):
+        raise BadQuestion("label and learning_rate: a text and a number are wanted")
+    return Step(picture, label, float(rate))
+
+
+def _picture_of(value: Any) -> Picture:
+    """Return a picture: `{"png": base64}`, any picture file in truth, or `{"sample": number}`."""
+    if isinstance(value, dict) and type(value.get("sample")) is int:
+        return int(value["sample"])
+    if not isinstance(value, dict) or not isinstance(value.get("png"), str):
+        raise BadQuestion("picture: a png or a sample is wanted")
+    try:
+        return base64.b64decode(value["png"], validate=True)
+    except (binascii.Error, ValueError):
+        raise BadQuestion("picture: no base64") from None
