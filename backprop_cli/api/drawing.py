@@ -390,7 +390,7 @@ class Board:
     def _answer(self, found: PictureInput, networks: Networks) -> Array | None:
         """Return the mean answer of networks, (n_classes,); None where it is not finite."""
         assert found.grid is not None
-        answer = self.predictor.answers(found.grid[None], networks)[0]
+        answer: Array = self.predictor.answers(found.grid[None], networks)[0]
         return answer if np.isfinite(answer).all() else None
 
 

@@ -57,7 +57,7 @@ class OtherPictures:
     @property
     def has_samples(self) -> bool:
         """Whether there are rows to choose from, as far as can be told without reading them."""
-        return self._is_digits or self._source is not None
+        return self._is_digits or self._source not in (None, "digits")
 
     @cached_property
     def _source(self) -> str | None:

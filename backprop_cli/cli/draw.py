@@ -49,18 +49,22 @@ def draw(
     """Draw a digit in the browser, see what fires, and teach the network."""
     check_host(host, allow_others=allow_others)
     server, seen_as = _server(load_model(model, or_pretrained=True), host, port)
-    address = server.address(seen_as)
+    with server:
+        try:
+            _serve(server, server.address(seen_as), opens=not no_browser, allow_others=allow_others)
+        except KeyboardInterrupt:  # how it is meant to end
+            console.print_status("ended")
+
+
+def _serve(server: PageServer, address: str, *, opens: bool, allow_others: bool) -> None:
     console.print_result(f"page        {address}")
     sys.stdout.flush()
     if allow_others:
         console.warn("whoever has this address may ask the network and save drawings here; nothing is encrypted")
     console.print_status("Ctrl-C ends it")
-    if not no_browser and _has_screen():
+    if opens and _has_screen():
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-    try:
-        server.serve_forever()
-    except KeyboardInterrupt:  # how it is meant to end
-        console.print_status("ended")
+    server.serve_forever()
 
 
 def check_host(host: str, *, allow_others: bool) -> None:

@@ -16,7 +16,7 @@ from backprop_cli.errors import BackpropError
 from backprop_cli.files import parse_json
 
 
-class BadQuestion(Exception):
+class QuestionError(Exception):
     """What the page would never ask."""
 
 
@@ -85,7 +85,7 @@ def _keep(desk: Desk, body: bytes) -> dict[str, Any]:
     asked = _Asked(body)
     label, png = asked.document.get("label"), asked.picture
     if not isinstance(label, str) or isinstance(png, int) or label not in desk.board.model.classes:
-        raise BadQuestion("a drawing and one of the classes are wanted")
+        raise QuestionError("a drawing and one of the classes are wanted")
     with desk.lock:
         path = keep_picture(desk.folder, label, png)
         return {"path": path.as_posix(), "n_kept": n_kept(desk.folder)}
@@ -118,9 +118,9 @@ class _Asked:
         try:
             found = parse_json(body.decode())
         except ValueError:
-            raise BadQuestion("no JSON") from None
+            raise QuestionError("no JSON") from None
         if not isinstance(found, dict):
-            raise BadQuestion("a mapping is wanted")
+            raise QuestionError("a mapping is wanted")
         self.document: dict[str, Any] = found
 
     @property
@@ -133,23 +133,23 @@ class _Asked:
         """The steps taken so far."""
         found = self.document.get("steps", [])
         if not isinstance(found, list) or len(found) > MAX_STEPS:
-            raise BadQuestion("steps: a list, and not too long")
+            raise QuestionError("steps: a list, and not too long")
         if not all(isinstance(one, dict) for one in found):
-            raise BadQuestion("steps: a list of mappings")
+            raise QuestionError("steps: a list of mappings")
         return tuple(_step(one, _picture_of(one.get("picture"))) for one in found)
 
     def whole(self, key: str) -> int:
         """Return a whole number."""
         value = self.document.get(key)
         if type(value) is not int:
-            raise BadQuestion(f"{key}: a whole number is wanted")
+            raise QuestionError(f"{key}: a whole number is wanted")
         return value
 
 
 def _step(document: dict[str, Any], picture: Picture) -> Step:
     label, rate = document.get("label"), document.get("learning_rate")
     if not isinstance(label, str) or isinstance(rate, bool) or not isinstance(rate, int | float):
-        raise BadQuestion("label and learning_rate: a text and a number are wanted")
+        raise QuestionError("label and learning_rate: a text and a number are wanted")
     return Step(picture, label, float(rate))
 
 
@@ -158,8 +158,8 @@ def _picture_of(value: Any) -> Picture:
     if isinstance(value, dict) and type(value.get("sample")) is int:
         return int(value["sample"])
     if not isinstance(value, dict) or not isinstance(value.get("png"), str):
-        raise BadQuestion("picture: a png or a sample is wanted")
+        raise QuestionError("picture: a png or a sample is wanted")
     try:
         return base64.b64decode(value["png"], validate=True)
     except (binascii.Error, ValueError):
-        raise BadQuestion("picture: no base64") from None
+        raise QuestionError("picture: no base64") from None

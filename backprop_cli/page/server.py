@@ -24,7 +24,7 @@ from typing import Any
 from backprop_cli.api.drawing import Board
 from backprop_cli.api.keeping import FOLDER
 from backprop_cli.errors import BackpropError
-from backprop_cli.page.questions import QUESTIONS, BadQuestion, Desk
+from backprop_cli.page.questions import QUESTIONS, Desk, QuestionError
 
 STATIC = Path(__file__).parent / "static"
 FILES = {
@@ -126,7 +126,7 @@ def _cut(connection: socket.socket) -> None:
         connection.shutdown(socket.SHUT_RDWR)
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """A request that gets no answer but a status."""
 
     def __init__(self, status: HTTPStatus) -> None:
@@ -158,8 +158,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self._check_sender()
             if (found := FILES.get(self.path.partition("?")[0])) is None:
-                raise _Refused(HTTPStatus.NOT_FOUND)
-        except _Refused as refused:
+                raise _RefusedError(HTTPStatus.NOT_FOUND)
+        except _RefusedError as refused:
             self._refuse(refused.status)
         else:
             self._send(HTTPStatus.OK, found[1], (STATIC / found[0]).read_bytes())
@@ -171,12 +171,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._check_token()
             question = QUESTIONS.get(self.path)
             if question is None:
-                raise _Refused(HTTPStatus.NOT_FOUND)
+                raise _RefusedError(HTTPStatus.NOT_FOUND)
             body = self._body(MAX_PICTURE if question.takes_bytes else MAX_BODY)
             answer = question.answer(self.server.desk, body)
-        except _Refused as refused:
+        except _RefusedError as refused:
             self._refuse(refused.status)
-        except BadQuestion:
+        except QuestionError:
             self._refuse(HTTPStatus.BAD_REQUEST)
         except (BackpropError, OSError) as problem:
             self._answer({"error": _words(problem)})
@@ -187,28 +187,28 @@ class _Handler(BaseHTTPRequestHandler):
         """Refuse names that only point here, other sites, and what they fetch; a link to the page may be followed."""
         hosts = self.headers.get_all("Host") or []
         if len(hosts) != 1 or hosts[0].lower() not in self.server.hosts:
-            raise _Refused(HTTPStatus.MISDIRECTED_REQUEST)
+            raise _RefusedError(HTTPStatus.MISDIRECTED_REQUEST)
         origin, site = self.headers.get("Origin"), self.headers.get("Sec-Fetch-Site", "none")
         is_link = self.command == "GET" and self.headers.get("Sec-Fetch-Mode") == "navigate"
         if origin is not None and origin.lower() not in self.server.origins:
-            raise _Refused(HTTPStatus.FORBIDDEN)
+            raise _RefusedError(HTTPStatus.FORBIDDEN)
         if site not in ("same-origin", "none") and not is_link:
-            raise _Refused(HTTPStatus.FORBIDDEN)
+            raise _RefusedError(HTTPStatus.FORBIDDEN)
 
     def _check_token(self) -> None:
         given = self.headers.get(TOKEN_HEADER, "").encode("latin-1", "replace")
         if not hmac.compare_digest(given, self.server.token.encode()):
-            raise _Refused(HTTPStatus.FORBIDDEN)
+            raise _RefusedError(HTTPStatus.FORBIDDEN)
 
     def _body(self, limit: int) -> bytes:
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdecimal()) or "Transfer-Encoding" in self.headers:
-            raise _Refused(HTTPStatus.LENGTH_REQUIRED)
+            raise _RefusedError(HTTPStatus.LENGTH_REQUIRED)
         if len(length) > 12 or int(length) > limit:
-            raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            raise _RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         body = self.rfile.read(int(length))
         if len(body) < int(length):
-            raise _Refused(HTTPStatus.BAD_REQUEST)
+            raise _RefusedError(HTTPStatus.BAD_REQUEST)
         self.server.deadlines[self.connection] = time.monotonic() + SECONDS_TO_ANSWER
         return body
 

@@ -26,7 +26,13 @@ export function forget(...kinds) {
   }
 }
 
+/** Let the page show whether an answer is still to come. */
+function tell() {
+  document.documentElement.toggleAttribute("data-asking", isBusy || waiting.size > 0);
+}
+
 async function next() {
+  tell();
   const kind = isBusy ? undefined : KINDS.find((one) => waiting.has(one));
   if (kind === undefined) return;
   const { body, resolve } = waiting.get(kind);

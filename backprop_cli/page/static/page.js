@@ -12,7 +12,7 @@ const state = {
   picture: null, // {png} or {sample}
   label: null, // what it really is
   steps: [], // taken so far, the newest last
-  history: [], // after each of them: {loss, others}
+  history: [], // {n, loss, others} after n steps
   look: null,
   corrected: null,
   unit: null, // [layer, unit]
@@ -56,23 +56,34 @@ async function correct() {
   const asked = step(), found = await answer("correct", { ...asked, steps: state.steps });
   if (!found || asked.picture !== state.picture || asked.label !== state.label) return;
   state.corrected = found;
+  noteLoss(found.loss);
   showCorrected();
   clearTimeout(resting);
   resting = setTimeout(others, REST);
 }
 
+/** What the step does to the others; and what the steps taken have done, for the curve. */
 async function others() {
   if (!state.corrected) return;
-  const steps = state.steps.length < state.model.max_steps ? [...state.steps, step()] : state.steps;
-  const found = await ask("others", { steps });
+  const { steps } = state, isFull = steps.length >= state.model.max_steps;
+  const found = await ask("others", { steps: isFull ? steps : [...steps, step()] });
   if (!found || !state.corrected) return;
-  const text = `${percent(found.before ?? 0)} right before any step, ${percent(found.now ?? 0)} after this one`;
-  const of = `${found.n?.toLocaleString("en")} digits: ${found.about}`;
-  $("step-others").textContent = found.error ?? text;
-  $("step-others").title = found.error ?? of;
-  $("step-others").append(found.error ? "" : element("small", ` (${of})`, "faint"));
-  if (!found.error) state.othersBefore = found.before;
-  if (!found.error) state.othersNext = found.now;
+  if (found.error) return $("step-others").replaceChildren(found.error);
+  const of = `of ${found.n.toLocaleString("en")} others, ${found.about}`;
+  const change = `${percent(found.before)} → ${percent(found.now)}`;
+  $("step-others").replaceChildren(change, element("small", ` right ${of}`, "faint"));
+  const last = state.history.at(-1);
+  if (!last || last.others !== null) return;
+  const now = await ask("others", { steps });
+  if (now && !now.error) last.others = now.now;
+  showHistory();
+}
+
+/** Note the loss after the steps taken: the curve begins when a digit is named, and ends with the next one. */
+function noteLoss(loss) {
+  const { history, steps } = state, n = steps.length;
+  state.history = [...history.filter((one) => one.n < n), history.find((one) => one.n === n) ?? { n, loss, others: null }];
+  showHistory();
 }
 
 async function unit(layer, number) {
@@ -209,9 +220,9 @@ function hideCorrected() {
 function showWeights(found) {
   const seen = new Map();
   for (const weight of found.weights) seen.set(weight.layer, [...(seen.get(weight.layer) ?? []), weight]);
-  const rows = [...seen.values()].flatMap((weights) => weights.slice(0, seen.size > 2 ? 1 : 3));
+  const rows = [...seen.values()].flatMap((weights) => weights.slice(0, seen.size > 3 ? 1 : 2));
   $("weights").tBodies[0].replaceChildren(
-    ...rows.slice(0, 6).map((weight) => {
+    ...rows.slice(0, 8).map((weight) => {
       const row = element("tr"), from = weight.layer === "layer 1" && weight.source !== "bias" ? `pixel ${weight.source}` : weight.source;
       const cells = [`${weight.layer}: ${from} → ${weight.target}`, short(weight.input), short(weight.delta), short(weight.gradient)];
       row.append(...cells.map((text) => element("td", text)));
@@ -222,9 +233,11 @@ function showWeights(found) {
 }
 
 function showHistory() {
-  const most = Math.max(...state.history.map((one) => one.loss), 1e-9);
-  const line = (color, of) => [color, state.history.map(of)];
-  curves($("history"), state.history.length < 2 ? [] : [line("--worse", (one) => one.loss / most), line("--accent", (one) => one.others)]);
+  const { history } = state, most = Math.max(...history.map((one) => one.loss), 1e-9);
+  $("progress").hidden = history.length < 2;
+  let right = 1;
+  const others = history.map((one) => (right = one.others ?? right));
+  curves($("history"), [["--worse", history.map((one) => one.loss / most)], ["--accent", others]]);
 }
 
 // ---- doing --------------------------------------------------------------------------------------------------------
@@ -259,22 +272,18 @@ function wipe() {
 
 function choose(label) {
   state.label = label;
+  state.history = [];
   showTruth();
   correct();
 }
 
 function take(taken) {
-  if (!state.history.length) state.history = [{ loss: state.corrected?.loss ?? 0, others: state.othersBefore ?? 1 }];
   state.steps = [...state.steps, taken];
-  state.history.push({ loss: state.corrected?.new_loss ?? 0, others: state.othersNext ?? 1 });
-  showHistory();
   look();
 }
 
 function undo(n) {
   state.steps = state.steps.slice(0, state.steps.length - n);
-  state.history = state.history.slice(0, Math.max(0, state.history.length - n));
-  showHistory();
   if (state.picture) look();
   else showCorrected();
 }
@@ -315,7 +324,7 @@ async function keep() {
 
 /** Return the command that trains on with the drawings. */
 function teaching() {
-  const quoted = (text) => (/^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+  const quoted = (text) => (/^[\w./=:-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
   return `backprop train --from ${quoted(state.model.reference)} --set ${quoted(`data.extra=${state.model.keeping.folder}`)}`;
 }
 

@@ -83,15 +83,22 @@ function barLine() {
   return line;
 }
 
-/** Draw curves over each other, each from its own 0 to 1, as [color, numbers]. */
+/** Draw curves over each other, of numbers from 0 to 1, as [color, numbers], with a dot at each number. */
 export function curves(svg, lines) {
+  const made = (kind, facts) => {
+    const node = document.createElementNS("http://www.w3.org/2000/svg", kind);
+    for (const [name, value] of Object.entries(facts)) node.setAttribute(name, value);
+    return node;
+  };
   svg.replaceChildren(
-    ...lines.map(([color, values]) => {
-      const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
-      const dx = 112 / Math.max(1, values.length - 1);
-      line.setAttribute("points", values.map((value, k) => `${(4 + k * dx).toFixed(1)},${(31 - 28 * value).toFixed(1)}`).join(" "));
+    ...lines.flatMap(([color, values]) => {
+      const dx = 388 / Math.max(1, values.length - 1);
+      const points = values.map((value, k) => [(6 + k * dx).toFixed(1), (58 - 52 * value).toFixed(1)]);
+      const line = made("polyline", { points: points.map((point) => point.join()).join(" ") });
+      const dots = points.map(([cx, cy]) => made("circle", { cx, cy, r: 3 }));
       line.style.stroke = `var(${color})`;
-      return line;
+      for (const dot of dots) dot.style.fill = `var(${color})`;
+      return [line, ...dots];
     }),
   );
 }
