@@ -38,7 +38,7 @@ Networks = Sequence[Network]
 
 MAX_STEPS = 50
 MAX_RATE = 100.0
-KEPT_BYTES = 96_000_000  # of networks that steps have led to
+KEPT_BYTES = 80_000_000  # of networks that steps have led to
 KEPT_PICTURES = 512
 N_PARTS = 4  # of a unit's sum, that are told
 NOT_FINITE = "after these steps the numbers are no longer finite: they were too long; take one back"
@@ -226,9 +226,9 @@ class Board:
         self.model, self.predictor = model, model.predictor
         self.others = OtherPictures(model)
         self._seen = lru_cache(KEPT_PICTURES)(self._read)
-        self._kept: OrderedDict[tuple[Step, ...], Networks] = OrderedDict()
+        self._kept: OrderedDict[tuple[Step, ...], list[Array]] = OrderedDict()  # their parameters
         size = 8 * sum(network.n_params for network in self.predictor.networks)
-        self._n_kept = max(2, KEPT_BYTES // (2 * size))  # each has gradients as well
+        self._n_kept = max(2, KEPT_BYTES // size)
 
     def about(self) -> dict[str, Any]:
         """Return what a page has to know of the model, as plain data."""
@@ -268,7 +268,7 @@ class Board:
         Raises:
             ArgumentError: The steps are too many, or one of them is none.
         """
-        found, networks = self.seen(picture), self._after(steps)
+        found, networks = self.seen(picture), self.after(steps)
         row = self._answer(found, networks)
         if row is None:
             raise UsageError(NOT_FINITE)
@@ -291,7 +291,7 @@ class Board:
         Raises:
             ArgumentError: There is no such unit.
         """
-        trace = self._trace(self.seen(picture), self._after(steps), 0)
+        trace = self._trace(self.seen(picture), self.after(steps), 0)
         layers = trace.network.layers
         if not 0 <= layer < len(layers) or not 0 <= unit < layers[layer].fan_out:
             raise ArgumentError(f"unit {layer}, {unit}: there is none")
@@ -320,7 +320,7 @@ class Board:
     ) -> Corrected:
         """Return loss and blame of a picture after some steps, and what one more would come to."""
         step = self._checked([Step(picture, label, learning_rate)])[0]
-        found, networks = self.seen(picture), self._after(steps)
+        found, networks = self.seen(picture), self.after(steps)
         trace = self._trace(found, networks, self.predictor.classes.index(label))
         layers, weights = insight.blame_of(trace, top, learning_rate)
         correction = insight.correct(trace, self._inputs(found), learning_rate)
@@ -337,10 +337,6 @@ class Board:
             n_networks=len(networks),
         )
 
-    def accuracy(self, steps: Sequence[Step] = ()) -> dict[str, Any]:
-        """Return how many of the other pictures are read rightly after some steps, and which these are."""
-        return self.others.accuracy(self._after(steps))
-
     # ---- steps -----------------------------------------------------------------------------------------------------
 
     def _checked(self, steps: Sequence[Step]) -> tuple[Step, ...]:
@@ -353,19 +349,24 @@ class Board:
                 raise ArgumentError(f"learning_rate {step.learning_rate:g}: is not above 0, and at most {MAX_RATE:g}")
         return tuple(steps)
 
-    def _after(self, steps: Sequence[Step]) -> Networks:
-        """Return the networks after some steps, from the last ones that are kept on."""
+    def after(self, steps: Sequence[Step]) -> Networks:
+        """Return the networks after some steps, made from the last ones that are kept; nobody changes them any more."""
         todo = self._checked(steps)
         n = next((n for n in range(len(todo), 0, -1) if todo[:n] in self._kept), 0)
-        networks = self._kept[todo[:n]] if n else self.predictor.networks
+        networks = [self._with_params(params) for params in self._kept[todo[:n]]] if n else self.predictor.networks
         for step in todo[n:]:
             networks = [self._stepped(network, step) for network in networks]
         if todo:
-            self._kept[todo] = networks
+            self._kept[todo] = [network.params for network in networks]
             self._kept.move_to_end(todo)
             while len(self._kept) > self._n_kept:
                 self._kept.popitem(last=False)
         return networks
+
+    def _with_params(self, params: Array) -> Network:
+        network = as_float64(self.predictor.networks[0])
+        network.params[...] = params
+        return network
 
     def _stepped(self, network: Network, step: Step) -> Network:
         """Return a copy of a network after one step: params - learning_rate * gradient."""
@@ -378,7 +379,8 @@ class Board:
 
     def _inputs(self, found: PictureInput) -> Array:
         assert found.grid is not None
-        return self.predictor.scaling.apply(found.grid[None])[0]
+        inputs: Array = self.predictor.scaling.apply(found.grid[None])[0]
+        return inputs
 
     def _trace(self, found: PictureInput, networks: Networks, label: int) -> Trace:
         with np.errstate(all="ignore"), blas_threads(self.predictor.n_threads):

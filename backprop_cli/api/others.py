@@ -13,7 +13,7 @@ import numpy as np
 from backprop_cli.api.pictures import SAMPLES, PictureInput, picture_input
 from backprop_cli.arrays import Array, Labels, Rows
 from backprop_cli.data.dataset import Dataset
-from backprop_cli.engine.network import Network
+from backprop_cli.engine.network import Network, as_dtype
 from backprop_cli.errors import BackpropError, UsageError
 from backprop_cli.experiment.run_data import load_model_data
 
@@ -51,7 +51,7 @@ class OtherPictures:
 
     def __init__(self, model: Model) -> None:
         self._model, self._predictor = model, model.predictor
-        self._lock = threading.Lock()
+        self._lock, self._measuring = threading.Lock(), threading.Lock()
         self._before: list[float] = []
 
     @property
@@ -110,13 +110,22 @@ class OtherPictures:
         return int(found.rows[truth.argmin()])
 
     def accuracy(self, networks: Sequence[Network]) -> dict[str, Any]:
-        """Return how many are read rightly, by the model and by networks in its place, as plain data."""
+        """Return how many are read rightly, by the model and by networks in its place, as plain data.
+
+        One question at a time, as each takes long; nothing else waits for it.
+        """
         found = self.found()
+        with self._measuring:
+            return self._accuracy(found, networks)
+
+    def _accuracy(self, found: _Found, networks: Sequence[Network]) -> dict[str, Any]:
         if not self._before:
             self._before.append(self._share(found, self._predictor.networks))
         now = self._before[0] if networks is self._predictor.networks else self._share(found, networks)
         return {"n": len(found.rows), "about": found.about, "before": self._before[0], "now": now}
 
     def _share(self, found: _Found, networks: Sequence[Network]) -> float:
-        answers = np.nan_to_num(self._predictor.answers(found.pictures, networks))
+        with np.errstate(all="ignore"):  # of numbers that are too large
+            quick = [as_dtype(network, np.float32) for network in networks]
+        answers = np.nan_to_num(self._predictor.answers(found.pictures, quick))
         return float((answers.argmax(axis=1) == found.labels).mean())

@@ -194,7 +194,12 @@ def count_params(specs: Sequence[LayerSpec], n_inputs: int, n_classes: int) -> i
 
 def as_float64(network: Network) -> Network:
     """Return a copy that computes in float64."""
-    copy = Network(network.specs, network.n_inputs, network.n_classes, dtype=np.float64)
+    return as_dtype(network, np.float64)
+
+
+def as_dtype(network: Network, dtype: Any) -> Network:
+    """Return a copy that computes in another type of floats."""
+    copy = Network(network.specs, network.n_inputs, network.n_classes, dtype=dtype)
     copy.params[...] = network.params
     return copy
 

@@ -72,9 +72,9 @@ def _correct(desk: Desk, body: bytes) -> dict[str, Any]:
 
 def _others(desk: Desk, body: bytes) -> dict[str, Any]:
     steps = _Asked(body).steps
-    desk.board.others.found()
     with desk.lock:
-        return desk.board.accuracy(steps)
+        networks = desk.board.after(steps)
+    return desk.board.others.accuracy(networks)
 
 
 def _hardest(desk: Desk, body: bytes) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pages import FOUR, ask, request, serving
 from PIL import Image
 
 from backprop_cli.api import keeping
+from backprop_cli.api.drawing import KEPT_BYTES
 from backprop_cli.api.models import Model
 from backprop_cli.engine.layers import LayerSpec
 from backprop_cli.engine.network import Network
@@ -238,7 +239,7 @@ def test_the_kept_networks_are_bounded(server: PageServer) -> None:
     for k in range(board._n_kept + 5):
         ask(server, "look", picture=FOUR, steps=[STEP | {"learning_rate": 1e-4 * (k + 1)}])
     assert len(board._kept) <= board._n_kept
-    assert board._n_kept * 16 * board.model.n_parameters <= 96_000_000
+    assert board._n_kept * 8 * board.model.n_parameters <= KEPT_BYTES
 
 
 def test_too_long_a_step_is_said_not_sent_as_no_number(server: PageServer) -> None:

@@ -118,15 +118,21 @@ function nothing(text) {
   clear($("gradient"));
   $("sentence").textContent = text;
   $("warnings").replaceChildren();
-  $("bars").replaceChildren();
+  bars($("bars"), noShares());
+  clear($("unit-picture"));
+  $("unit-text").textContent = "";
+  paintUnits();
   showCorrected();
 }
+
+const noShares = () => state.model.classes.slice(0, MANY_CLASSES).map((name) => [name, 0]);
 
 function layerBoxes() {
   $("layers").replaceChildren(
     ...state.model.layers.map((layer, k) => {
       const box = element("figure"), title = element("figcaption"), canvas = element("canvas");
-      title.append(element("span", layer.name), element("span", `${layer.units} units, ${layer.activation}`));
+      const isLast = k === state.model.layers.length - 1, activation = isLast ? state.model.output : layer.activation;
+      title.append(element("span", layer.name), element("span", `${layer.units} units, ${activation}`));
       canvas.tabIndex = 0;
       canvas.setAttribute("role", "application");
       canvas.setAttribute("aria-label", `${layer.name}: ${layer.units} units; arrow keys choose one`);
@@ -140,16 +146,15 @@ function layerBoxes() {
 }
 
 const perRow = (n) => (n <= 12 ? 20 : innerWidth < 500 ? 20 : 40); // units beside each other
-const values = (k) => state.look.layers[k].values.slice(0, MAX_UNITS);
+const values = (k) => state.look?.layers[k].values.slice(0, MAX_UNITS) ?? Array(Math.min(MAX_UNITS, state.model.layers[k].units)).fill(0);
 
 function paintUnits() {
-  if (!state.look) return;
   [...$("layers").querySelectorAll("canvas")].forEach((canvas, k) => {
     const n = values(k).length, across = perRow(n), fired = values(k).filter((value) => value > 0).length;
     units(canvas, values(k), across, state.unit?.[0] === k ? state.unit[1] : -1);
     canvas.dataset.perRow = across;
     const layer = state.model.layers[k], isLast = k === state.model.layers.length - 1;
-    canvas.previousSibling.lastChild.textContent = isLast ? `${state.model.output} of ${n} sums` : `${fired} of ${layer.units} fire (${layer.activation})`;
+    if (state.look) canvas.previousSibling.lastChild.textContent = isLast ? `${state.model.output} of ${n} sums` : `${fired} of ${layer.units} fire (${layer.activation})`;
   });
 }
 
@@ -187,6 +192,8 @@ function showTruth() {
 
 function showCorrected() {
   const found = state.corrected, isThere = found !== null;
+  $("blame").hidden = !isThere;
+  $("blame-none").hidden = isThere;
   $("take").disabled = $("start-lesson").disabled = !isThere;
   $("take").disabled ||= state.steps.length >= state.model.max_steps;
   $("again").disabled = !state.steps.length || state.steps.length >= state.model.max_steps;
@@ -209,7 +216,7 @@ function showCorrected() {
 
 function hideCorrected() {
   $("loss").className = "figure faint";
-  $("loss").textContent = state.picture ? "Press what it is, and see how wrong the guess was." : "First draw something.";
+  $("loss").textContent = state.picture ? "Press what it is, and see how wrong the guess was." : "Draw something; then press what it is, and see how wrong the guess was.";
   for (const id of ["step-loss", "step-guess", "step-others"]) $(id).textContent = "–";
   $("shares").replaceChildren();
   $("weights").tBodies[0].replaceChildren();
@@ -440,8 +447,10 @@ async function begin() {
   $("member").textContent = n > 1 ? `in network 1 of ${n}` : "";
   $("samples").hidden = !model.has_samples;
   $("truth").replaceChildren(...truthButtons(model.classes));
-  bars($("bars"), model.classes.slice(0, MANY_CLASSES).map((name) => [name, 0]));
+  bars($("bars"), noShares());
   layerBoxes();
+  paintUnits();
+  showCorrected();
   listen();
   document.body.dataset.ready = "yes";
 }
