@@ -51,7 +51,7 @@ class OtherPictures:
 
     def __init__(self, model: Model) -> None:
         self._model, self._predictor = model, model.predictor
-        self._lock, self._measuring = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
         self._before: list[float] = []
 
     @property
@@ -110,15 +110,8 @@ class OtherPictures:
         return int(found.rows[truth.argmin()])
 
     def accuracy(self, networks: Sequence[Network]) -> dict[str, Any]:
-        """Return how many are read rightly, by the model and by networks in its place, as plain data.
-
-        One question at a time, as each takes long; nothing else waits for it.
-        """
+        """Return how many are read rightly, by the model and by networks in its place, as plain data."""
         found = self.found()
-        with self._measuring:
-            return self._accuracy(found, networks)
-
-    def _accuracy(self, found: _Found, networks: Sequence[Network]) -> dict[str, Any]:
         if not self._before:
             self._before.append(self._share(found, self._predictor.networks))
         now = self._before[0] if networks is self._predictor.networks else self._share(found, networks)

@@ -27,10 +27,12 @@ class Desk:
         board: Knows the model.
         folder: Where drawings are kept.
         lock: Held while the networks, or that folder, are at work.
+        measuring: Held while the others are read, which takes long: all else goes on.
     """
 
     def __init__(self, board: Board, folder: Path) -> None:
-        self.board, self.folder, self.lock = board, folder, threading.Lock()
+        self.board, self.folder = board, folder
+        self.lock, self.measuring = threading.Lock(), threading.Lock()
 
     def read_others(self) -> None:
         """Read the model's own data."""
@@ -72,9 +74,11 @@ def _correct(desk: Desk, body: bytes) -> dict[str, Any]:
 
 def _others(desk: Desk, body: bytes) -> dict[str, Any]:
     steps = _Asked(body).steps
-    with desk.lock:
-        networks = desk.board.after(steps)
-    return desk.board.others.accuracy(networks)
+    desk.board.others.found()
+    with desk.measuring:
+        with desk.lock:
+            networks = desk.board.after(steps)  # nobody changes them any more
+        return desk.board.others.accuracy(networks)
 
 
 def _hardest(desk: Desk, body: bytes) -> dict[str, Any]:

@@ -67,6 +67,7 @@ class PageServer(ThreadingHTTPServer):
 
     daemon_threads = True
     request_queue_size = MAX_CONNECTIONS
+    server_bind = TCPServer.server_bind  # HTTPServer's own looks for this host's name, which may take seconds
 
     def __init__(
         self,
@@ -86,11 +87,6 @@ class PageServer(ThreadingHTTPServer):
         known = {host, *names} | ({"localhost"} if host == "127.0.0.1" else set())
         self.hosts = {f"[{name}]:{port}" if ":" in name else f"{name}:{port}" for name in known}
         self.origins = {f"http://{name}" for name in self.hosts}
-
-    def server_bind(self) -> None:
-        """Bind, but do not look for this host's name, as `HTTPServer` does: that may take seconds."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def address(self, host: str | None = None) -> str:
         """Return the page's address, with the token behind it."""

@@ -39,10 +39,10 @@ def request(
     server: PageServer, method: str, path: str, body: bytes | None = None, **headers: str | None
 ) -> tuple[int, dict[str, str], bytes]:
     """Send a request as the page would, but for headers that are given; of None there is none. Return what comes."""
-    host = f"127.0.0.1:{server.server_port}"
+    host = f"127.0.0.1:{server.server_address[1]}"
     usual = {"Host": host, "Origin": f"http://{host}", "X-Token": server.token, "Sec-Fetch-Site": "same-origin"}
     sent = usual | {name.replace("_", "-"): value for name, value in headers.items()}
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=60)
     connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
     if body is not None and "Content-Length" not in sent:
         sent["Content-Length"] = str(len(body))

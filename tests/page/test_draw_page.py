@@ -97,7 +97,9 @@ def said(page: Any) -> str:
     return text
 
 
-@pytest.mark.parametrize("by", [mouse, touch, pen], ids=lambda by: by.__name__)
+@pytest.mark.parametrize(
+    "by", [mouse, pytest.param(touch, marks=pytest.mark.slow), pytest.param(pen, marks=pytest.mark.slow)]
+)
 def test_a_plain_1_is_read_without_a_warning(
     new_page: Callable[..., Any],  # noqa: F811
     server: PageServer,
@@ -222,6 +224,7 @@ def test_a_drawing_is_kept_and_the_command_is_shown(browser_page: Any, server: P
     assert command == f"backprop train --from pretrained --set data.extra={server.desk.folder}"
 
 
+@pytest.mark.slow
 def test_units_tell_what_they_look_for(browser_page: Any, server: PageServer) -> None:  # noqa: F811
     page = opened(browser_page, server)
     draw(page, "2")
@@ -327,7 +330,7 @@ CONTRAST = """() => {
 }"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_every_text_stands_out(new_page: Callable[..., Any], server: PageServer, scheme: str) -> None:  # noqa: F811
     page = opened(new_page(color_scheme=scheme), server)
     draw(page, "3")
@@ -351,6 +354,7 @@ def test_a_phone_has_nothing_beside_the_screen(new_page: Callable[..., Any], ser
     assert page.evaluate("() => document.documentElement.scrollWidth") == 390
 
 
+@pytest.mark.slow
 def test_a_projector_shows_all_at_once(browser_page: Any, server: PageServer) -> None:  # noqa: F811
     page = opened(browser_page, server)
     draw(page, "4")

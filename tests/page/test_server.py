@@ -74,14 +74,19 @@ def test_the_token_is_compared_in_constant_time(server: PageServer, monkeypatch:
 
 @pytest.mark.parametrize("path", ["/", "/api/model"])
 def test_a_name_that_only_points_here_is_refused(server: PageServer, path: str) -> None:
-    port = server.server_port
+    port = server.server_address[1]
     for host in (None, "evil.example", f"evil.example:{port}", "127.0.0.1", f"127.0.0.1:{port + 1}", f"0.0.0.0:{port}"):
         assert request(server, "GET" if path == "/" else "POST", path, b"{}", Host=host)[0] == 421
     assert request(server, "GET", "/", Host=f"localhost:{port}", Origin=None)[0] == 200
 
 
 def test_other_sites_are_refused(server: PageServer) -> None:
-    for origin in ("http://evil.example", "null", f"https://127.0.0.1:{server.server_port}", "http://127.0.0.1:1"):
+    for origin in (
+        "http://evil.example",
+        "null",
+        f"https://127.0.0.1:{server.server_address[1]}",
+        "http://127.0.0.1:1",
+    ):
         assert request(server, "POST", "/api/model", b"{}", Origin=origin)[0] == 403
     for site in ("cross-site", "same-site"):
         assert request(server, "POST", "/api/model", b"{}", Origin=None, Sec_Fetch_Site=site)[0] == 403
@@ -136,10 +141,10 @@ def test_what_a_person_can_mend_is_said_in_words(server: PageServer) -> None:
 
 def test_who_is_too_slow_is_cut_off_and_nobody_else_waits(server: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_server, "SECONDS_TO_ASK", 0.3)
-    head = f"POST /api/look HTTP/1.0\r\nHost: 127.0.0.1:{server.server_port}\r\nX-Token: {server.token}\r\n"
+    head = f"POST /api/look HTTP/1.0\r\nHost: 127.0.0.1:{server.server_address[1]}\r\nX-Token: {server.token}\r\n"
     slow = []
     for beginning in (b"", b"GET / HT", f"{head}Content-Length: 99\r\n\r\n".encode() + b"{"):
-        slow.append(socket.create_connection(("127.0.0.1", server.server_port), timeout=PATIENCE))
+        slow.append(socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=PATIENCE))
         slow[-1].sendall(beginning)
     assert request(server, "POST", "/api/model", b"{}")[0] == 200
     for connection in slow:
