@@ -23,8 +23,8 @@ from backprop_cli.experiment.run_data import load_model_data
 from backprop_cli.experiment.split_data import SplitData
 from backprop_cli.files import clean
 from backprop_cli.insight import explain as insight
-from backprop_cli.insight.explain import Correction, LayerBlame, Trace, WeightBlame
-from backprop_cli.insight.worksheet import in_letters, most_blamed_path, worksheet
+from backprop_cli.insight.explain import Correction, LayerBlame, WeightBlame
+from backprop_cli.insight.worksheet import loss_formula, most_blamed_path, worksheet
 
 if TYPE_CHECKING:
     from backprop_cli.api.models import Model
@@ -123,7 +123,7 @@ class Explanation(insight.Explanation):
     @property
     def loss_formula(self) -> str:
         """How the loss comes about, such as `-ln(0.7) = 0.3567`."""
-        return loss_formula(self.trace, self.label)
+        return loss_formula(self.trace, clean(self.label))
 
     def by_class(self, probabilities: Array) -> dict[str, float]:
         """Return probabilities, (n_classes,), by class name."""
@@ -295,18 +295,6 @@ def explain_input(
         notes=tuple(notes),
         rate_reason=reason,
     )
-
-
-def loss_formula(trace: Trace, label: str) -> str:
-    """Return how the loss of a picture comes about, such as `-ln(0.7) = 0.3567`; the class that is true by its name."""
-    loss = trace.loss
-    if "{t}" in loss.term:
-        targets = trace.targets
-        target = f"t = {targets[trace.label]:.3g} for {clean(label)}, {targets.min():.3g} for the others"
-        return f"sum of {in_letters(loss, loss.term)} = {trace.loss_value:.4g}, with {target}"
-    missing = float(trace.probabilities.sum() - trace.probabilities[trace.label])
-    said = f"(1 - {missing:.4g})" if missing < 0.01 else f"{trace.probabilities[trace.label]:.4g}"
-    return f"{loss.term.format(o=said)} = {trace.loss_value:.4g}"
 
 
 def _chosen_rate(predictor: Predictor, own: SplitData | None, inputs: Array, label: int) -> tuple[float, str]:

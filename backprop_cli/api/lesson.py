@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backprop_cli.api.explanation import loss_formula
 from backprop_cli.api.words import by_class, guess, with_article
 from backprop_cli.files import clean
 from backprop_cli.insight.explain import Correction, LayerBlame, Trace, WeightBlame
+from backprop_cli.insight.worksheet import loss_formula
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def lesson(
         LessonLine(
             "LOSS",
             f"In truth it is {truth}: the loss says how far off that was.",
-            f"loss = {loss_formula(trace, label)}",
+            f"loss = {loss_formula(trace, clean(label))}",
         ),
         LessonLine(
             "BLAME",

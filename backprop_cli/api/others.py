@@ -14,8 +14,7 @@ from backprop_cli.api.pictures import SAMPLES, PictureInput, picture_input
 from backprop_cli.arrays import Array, Labels, Rows
 from backprop_cli.data.dataset import Dataset
 from backprop_cli.engine.network import Network, as_dtype
-from backprop_cli.errors import BackpropError, UsageError
-from backprop_cli.experiment.run_data import load_model_data
+from backprop_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from backprop_cli.api.models import Model
@@ -59,12 +58,12 @@ class OtherPictures:
         """Whether there are rows to choose from, as far as can be told without reading them."""
         return self._is_digits or self._source not in (None, "digits")
 
-    @cached_property
+    @property
     def _source(self) -> str | None:
-        try:
-            return self._model.config.data.source
-        except BackpropError:  # a config of another version
-            return None
+        """Where the model's data were; its config is checked when they are read."""
+        data = self._predictor.model.config.get("data")
+        source = data.get("source") if isinstance(data, dict) else None
+        return source if isinstance(source, str) else None
 
     @property
     def _is_digits(self) -> bool:
@@ -82,6 +81,8 @@ class OtherPictures:
 
     @cached_property
     def _found(self) -> _Found:
+        from backprop_cli.experiment.run_data import load_model_data  # with all that reads configs: not at the start
+
         own = load_model_data(self._predictor.model, where=self._predictor.where, path=self._model.path)
         dataset, rows = own.select("test")
         about = "the test part of its own data"

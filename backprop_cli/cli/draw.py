@@ -87,7 +87,7 @@ def check_host(host: str, *, allow_others: bool) -> None:
 def _server(model: Model, host: str, port: int) -> tuple[PageServer, str]:
     """Return the server, and the address under which it is seen."""
     from backprop_cli.api.drawing import Board
-    from backprop_cli.page.server import PageServer, start_reading
+    from backprop_cli.page.server import PageServer, read_soon
 
     is_any = ipaddress.ip_address(host).is_unspecified
     seen_as = _own_address() if is_any else host
@@ -95,7 +95,7 @@ def _server(model: Model, host: str, port: int) -> tuple[PageServer, str]:
         server = PageServer(Board(model), host=host, port=port, names={seen_as, LOOPBACK} if is_any else ())
     except OSError as problem:
         raise UsageError(f"--host {host} --port {port}: {problem.strerror}") from problem
-    start_reading(server)
+    read_soon(server)
     return server, seen_as
 
 

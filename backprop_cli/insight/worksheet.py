@@ -244,3 +244,15 @@ def _shown(value: float) -> str:
 
 def _added(value: float) -> str:
     return f"{'-' if value < 0.0 else '+'} {_shown(abs(value))}"
+
+
+def loss_formula(trace: Trace, label: str) -> str:
+    """Return how the loss of a picture comes about, such as `-ln(0.7) = 0.3567`; the class that is true by its name."""
+    loss = trace.loss
+    if "{t}" in loss.term:
+        targets = trace.targets
+        target = f"t = {targets[trace.label]:.3g} for {label}, {targets.min():.3g} for the others"
+        return f"sum of {in_letters(loss, loss.term)} = {trace.loss_value:.4g}, with {target}"
+    missing = float(trace.probabilities.sum() - trace.probabilities[trace.label])
+    said = f"(1 - {missing:.4g})" if missing < 0.01 else f"{trace.probabilities[trace.label]:.4g}"
+    return f"{loss.term.format(o=said)} = {trace.loss_value:.4g}"

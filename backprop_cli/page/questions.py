@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import binascii
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from backprop_cli.api.drawing import MAX_STEPS, Board, Picture, Step
 from backprop_cli.api.keeping import MAX_KEPT, keep_picture, n_kept, small_picture
 from backprop_cli.errors import BackpropError
 from backprop_cli.files import parse_json
+
+Answer = TypeVar("Answer")
 
 
 class QuestionError(Exception):
@@ -21,23 +23,36 @@ class QuestionError(Exception):
 
 
 class Desk:
-    """Where questions are answered.
+    """Where questions are answered: one at a time is put to the networks, and beside it one measurement of the others.
+
+    Each of the two has a thread of its own, which is a lock that also holds the memory together: arrays that came and
+    went in a hundred threads would leave it full of holes.
 
     Attributes:
         board: Knows the model.
         folder: Where drawings are kept.
-        lock: Held while the networks, or that folder, are at work.
-        measuring: Held while the others are read, which takes long: all else goes on.
     """
 
     def __init__(self, board: Board, folder: Path) -> None:
         self.board, self.folder = board, folder
-        self.lock, self.measuring = threading.Lock(), threading.Lock()
+        self._networks, self._measuring = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+
+    def in_turn(self, work: Callable[[], Answer]) -> Answer:
+        """Do what the networks, or that folder, are needed for."""
+        return self._networks.submit(work).result()
+
+    def measured(self, steps: tuple[Step, ...]) -> dict[str, Any]:
+        """Return what some steps do to the others; all else goes on meanwhile."""
+        return self._measuring.submit(self._measure, steps).result()
+
+    def _measure(self, steps: tuple[Step, ...]) -> dict[str, Any]:
+        networks = self.in_turn(lambda: self.board.after(steps))  # nobody changes them any more
+        return self.board.others.accuracy(networks)
 
     def read_others(self) -> None:
         """Read the model's own data."""
         with suppress(BackpropError):  # said to who asks for them
-            self.board.others.found()
+            self._measuring.submit(self.board.others.found).result()
 
 
 class Question(NamedTuple):
@@ -54,31 +69,25 @@ def _model(desk: Desk, body: bytes) -> dict[str, Any]:
 
 def _look(desk: Desk, body: bytes) -> dict[str, Any]:
     asked = _Asked(body)
-    desk.board.seen(asked.picture)  # read outside the lock: most of the time goes there
-    with desk.lock:
-        return desk.board.look(asked.picture, asked.steps).to_dict()
+    desk.board.seen(asked.picture)  # read before it is its turn: most of the time goes there
+    picture, steps = asked.picture, asked.steps
+    return desk.in_turn(lambda: desk.board.look(picture, steps)).to_dict()
 
 
 def _unit(desk: Desk, body: bytes) -> dict[str, Any]:
     asked = _Asked(body)
-    with desk.lock:
-        return desk.board.unit(asked.picture, asked.whole("layer"), asked.whole("unit"), asked.steps).to_dict()
+    picture, steps, layer, unit = asked.picture, asked.steps, asked.whole("layer"), asked.whole("unit")
+    return desk.in_turn(lambda: desk.board.unit(picture, layer, unit, steps)).to_dict()
 
 
 def _correct(desk: Desk, body: bytes) -> dict[str, Any]:
     asked = _Asked(body)
-    with desk.lock:
-        step = _step(asked.document, asked.picture)
-        return desk.board.correct(asked.picture, step.label, step.learning_rate, asked.steps).to_dict()
+    step, steps = _step(asked.document, asked.picture), asked.steps
+    return desk.in_turn(lambda: desk.board.correct(step.picture, step.label, step.learning_rate, steps)).to_dict()
 
 
 def _others(desk: Desk, body: bytes) -> dict[str, Any]:
-    steps = _Asked(body).steps
-    desk.board.others.found()
-    with desk.measuring:
-        with desk.lock:
-            networks = desk.board.after(steps)  # nobody changes them any more
-        return desk.board.others.accuracy(networks)
+    return desk.measured(_Asked(body).steps)
 
 
 def _hardest(desk: Desk, body: bytes) -> dict[str, Any]:
@@ -90,9 +99,8 @@ def _keep(desk: Desk, body: bytes) -> dict[str, Any]:
     label, png = asked.document.get("label"), asked.picture
     if not isinstance(label, str) or isinstance(png, int) or label not in desk.board.model.classes:
         raise QuestionError("a drawing and one of the classes are wanted")
-    with desk.lock:
-        path = keep_picture(desk.folder, label, png)
-        return {"path": path.as_posix(), "n_kept": n_kept(desk.folder)}
+    path = desk.in_turn(lambda: keep_picture(desk.folder, label, png))
+    return {"path": path.as_posix(), "n_kept": n_kept(desk.folder)}
 
 
 def _picture(desk: Desk, body: bytes) -> dict[str, Any]:

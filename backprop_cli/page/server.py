@@ -30,7 +30,10 @@ STATIC = Path(__file__).parent / "static"
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     **{f"/{name}.css": (f"{name}.css", "text/css; charset=utf-8") for name in ("page",)},
-    **{f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8") for name in ("page", "board", "paint", "ask")},
+    **{
+        f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
+        for name in ("page", "board", "lesson", "paint", "ask")
+    },
 }
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -240,6 +243,8 @@ def _words(problem: BackpropError | OSError) -> str:
     return str(problem)
 
 
-def start_reading(server: PageServer) -> None:
-    """Read the model's own data in the background: the first who asks for them waits less."""
-    threading.Thread(target=server.desk.read_others, daemon=True).start()
+def read_soon(server: PageServer) -> None:
+    """Read the model's own data a moment later: the page comes first, and who asks for them waits less."""
+    timer = threading.Timer(1.0, server.desk.read_others)
+    timer.daemon = True
+    timer.start()

@@ -2,11 +2,11 @@
 
 import { ask, forget } from "./ask.js";
 import { Pad } from "./board.js";
-import { bars, clear, curves, element, ink, percent, short, signed, units } from "./paint.js";
+import { Lesson } from "./lesson.js";
+import { $, bars, clear, curves, element, ink, percent, short, signed, units } from "./paint.js";
 
 const MANY_CLASSES = 12, MAX_UNITS = 640, REST = 250; // milliseconds until what a step does to the others is asked
 
-const $ = (id) => document.getElementById(id);
 const state = {
   model: null, // what the server says of it
   picture: null, // {png} or {sample}
@@ -16,9 +16,8 @@ const state = {
   look: null,
   corrected: null,
   unit: null, // [layer, unit]
-  lesson: null, // the line that is lit
 };
-const pad = new Pad($("pad"), drawn);
+const pad = new Pad($("pad"), drawn), lesson = new Lesson();
 let resting = 0;
 
 // ---- asking -------------------------------------------------------------------------------------------------------
@@ -211,7 +210,7 @@ function showCorrected() {
   const verdict = found.overshoots ? element("b", " overshoots", "worse") : "";
   $("step-loss").replaceChildren(`${short(found.loss)} → ${end}, forecast ${short(found.forecast_loss)}`, verdict);
   $("step-guess").textContent = found.sentence;
-  if (state.lesson !== null) showLesson();
+  if (lesson.isOn) lesson.show(found.lesson);
 }
 
 function hideCorrected() {
@@ -221,7 +220,7 @@ function hideCorrected() {
   $("shares").replaceChildren();
   $("weights").tBodies[0].replaceChildren();
   clear($("gradient"));
-  endLesson();
+  lesson.end();
 }
 
 function showWeights(found) {
@@ -335,53 +334,16 @@ function teaching() {
   return `backprop train --from ${quoted(state.model.reference)} --set ${quoted(`data.extra=${state.model.keeping.folder}`)}`;
 }
 
-// ---- the lesson ---------------------------------------------------------------------------------------------------
-
-function showLesson() {
-  const lines = state.corrected.lesson, line = lines[state.lesson];
-  $("lesson").hidden = false;
-  $("lesson-keys").replaceChildren(
-    ...lines.map((one, k) => {
-      const key = element("li", one.key);
-      if (k === state.lesson) key.setAttribute("aria-current", "step");
-      return key;
-    }),
-  );
-  $("lesson-text").textContent = line.text;
-  $("lesson-formula").textContent = line.formula;
-  $("lesson-back").disabled = state.lesson === 0;
-  $("lesson-on").disabled = state.lesson === lines.length - 1;
-  light(line.key);
-}
-
-function light(key) {
-  for (const panel of document.querySelectorAll("[data-lesson]")) {
-    panel.classList.toggle("lit", panel.dataset.lesson === key);
-    if (panel.dataset.lesson === key) panel.scrollIntoView({ block: "nearest" });
-  }
-}
-
-function turn(by) {
-  const line = (state.lesson ?? 0) + by;
-  if (line < 0 || line >= state.corrected.lesson.length) return;
-  state.lesson = line;
-  showLesson();
-}
-
-function endLesson() {
-  state.lesson = null;
-  $("lesson").hidden = true;
-  light(null);
-}
+// ---- keys -----------------------------------------------------------------------------------------------------------
 
 function pressed(event) {
   const isTyping = event.target.matches?.("input, select, canvas");
-  if (event.key === "Escape" && state.lesson !== null && !document.querySelector("[popover]:popover-open, dialog[open]")) endLesson();
+  if (event.key === "Escape" && lesson.isOn && !document.querySelector("[popover]:popover-open, dialog[open]")) lesson.end();
   const isWiping = event.key === "Delete" || event.key === "Backspace";
   if (isWiping && (!isTyping || event.target === $("pad"))) wipe();
-  if (isTyping || state.lesson === null || !["ArrowLeft", "ArrowRight"].includes(event.key)) return;
+  if (isTyping || !lesson.isOn || !["ArrowLeft", "ArrowRight"].includes(event.key)) return;
   event.preventDefault();
-  turn(event.key === "ArrowRight" ? 1 : -1);
+  lesson.turn(event.key === "ArrowRight" ? 1 : -1);
 }
 
 // ---- the beginning ------------------------------------------------------------------------------------------------
@@ -421,11 +383,14 @@ function listen() {
   on("again", "click", () => take(state.steps.at(-1)));
   on("undo", "click", () => undo(1));
   on("forget", "click", () => undo(state.steps.length));
-  on("start-lesson", "click", () => ((state.lesson = 0), showLesson(), $("lesson-on").focus()));
-  on("lesson-back", "click", () => turn(-1));
-  on("lesson-on", "click", () => turn(1));
-  on("lesson-end", "click", endLesson);
-  on("copy", "click", () => navigator.clipboard?.writeText($("kept-command").textContent));
+  on("start-lesson", "click", () => lesson.begin(state.corrected.lesson));
+  on("lesson-back", "click", () => lesson.turn(-1));
+  on("lesson-on", "click", () => lesson.turn(1));
+  on("lesson-end", "click", () => lesson.end());
+  on("copy", "click", () => {
+    getSelection().selectAllChildren($("kept-command")); // where there is no clipboard, as without https, it is chosen
+    navigator.clipboard?.writeText($("kept-command").textContent);
+  });
   document.addEventListener("keydown", pressed);
   document.addEventListener("paste", (event) => takeFile([...event.clipboardData.files][0]));
   document.addEventListener("dragover", (event) => (event.preventDefault(), $("pad").parentElement.classList.add("over")));

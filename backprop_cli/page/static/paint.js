@@ -1,5 +1,7 @@
 // Numbers drawn: pictures of ink, signed pictures, units, bars, small curves. Text is only ever set as text.
 
+export const $ = (id) => document.getElementById(id);
+
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /** Return a color of the page as [r, g, b]. */
