@@ -147,7 +147,7 @@ def test_the_correction_has_the_numbers_of_explain(browser_page: Any, server: Pa
     page.locator("#samples button[type=submit]").click()
     page.wait_for_selector("#gradient[data-drawn]")
     settle(page)
-    wanted = document("explain", "digits:1628", "-m", "pretrained", "--learning-rate", "0.01", "--top", "2")
+    wanted = document("explain", "digits:1628", "-m", "pretrained", "--learning-rate", "0.01", "--top", "1")
     (step,) = wanted["steps"]
     assert f"loss {wanted['loss']:.4g} = " in page.inner_text("#loss")
     assert "t = 0.955" in page.inner_text("#loss")  # labels are smoothed
