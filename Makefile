@@ -22,7 +22,7 @@ test-all: .venv/ready       ## all tests, kernels and campaigns in full: an hour
 	$(BIN)/python -m pytest $(PARALLEL) && $(MAKE) test-kernels faults fuzz
 
 test-lowest: .venv-lowest/ready ## the quicker tests on the lowest versions that pyproject.toml allows
-	.venv-lowest/bin/python -m pytest $(PARALLEL) -m 'not slow' -p no:cacheprovider --ignore tests/faults --ignore tests/fuzz --ignore tests/test_docs.py --ignore tests/test_architecture.py --ignore tests/test_one_change_one_file.py --ignore tests/insight/test_diagnosis.py --ignore tests/test_honest_words.py
+	.venv-lowest/bin/python -m pytest $(PARALLEL) -m 'not slow' -p no:cacheprovider --ignore tests/faults --ignore tests/fuzz --ignore tests/test_docs.py --ignore tests/test_architecture.py --ignore tests/test_one_change_one_file.py --ignore tests/insight/test_diagnosis.py --ignore tests/test_honest_words.py --ignore tests/page --ignore tests/test_short_forms.py
 .venv-lowest/ready: pyproject.toml .ci/lowest.py
 	$(PYTHON) -m venv .venv-lowest && .venv-lowest/bin/pip install --quiet $$(.venv-lowest/bin/python .ci/lowest.py) && touch $@
 
