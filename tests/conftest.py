@@ -12,7 +12,7 @@ from typing import Any
 import hypothesis
 import numpy as np
 import pytest
-from browser import browser, browser_page  # noqa: F401  (fixtures)
+from browser import browser, browser_page, new_page  # noqa: F401  (fixtures)
 from command_line import answer
 
 from backprop_cli.engine.training import EpochResult, Progress

@@ -6,11 +6,11 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import browser, browser_page, new_page  # noqa: F401  (fixtures)
 from command_line import SAMPLES, document
 from pages import STROKES, serving
 from test_server import model_of
@@ -75,7 +75,8 @@ def draw(page: Any, digit: str, by: Callable[..., None] = mouse) -> None:
 
 
 def settle(page: Any) -> None:
-    """Wait until nothing is asked any more."""
+    """Wait until nothing is asked any more, also of what was done just now: the page asks when it next paints."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))")
     page.wait_for_selector("html:not([data-asking])")
 
 
@@ -101,7 +102,7 @@ def said(page: Any) -> str:
     "by", [mouse, pytest.param(touch, marks=pytest.mark.slow), pytest.param(pen, marks=pytest.mark.slow)]
 )
 def test_a_plain_1_is_read_without_a_warning(
-    new_page: Callable[..., Any],  # noqa: F811
+    new_page: Callable[..., Any],
     server: PageServer,
     by: Callable[..., None],
 ) -> None:
@@ -114,7 +115,7 @@ def test_a_plain_1_is_read_without_a_warning(
 @pytest.mark.slow
 @pytest.mark.parametrize("by", [mouse, touch, pen], ids=lambda by: by.__name__)
 def test_ten_digits_are_read_however_they_are_drawn(
-    new_page: Callable[..., Any],  # noqa: F811
+    new_page: Callable[..., Any],
     server: PageServer,
     by: Callable[..., None],
 ) -> None:
@@ -132,7 +133,7 @@ def test_ten_digits_are_read_however_they_are_drawn(
     assert right == 10  # 28 of the 30 were wanted
 
 
-def test_the_token_leaves_the_address_bar_and_a_reload_still_works(browser_page: Any, server: PageServer) -> None:  # noqa: F811
+def test_the_token_leaves_the_address_bar_and_a_reload_still_works(browser_page: Any, server: PageServer) -> None:
     page = opened(browser_page, server)
     assert server.token not in page.url
     page.reload()
@@ -141,7 +142,7 @@ def test_the_token_leaves_the_address_bar_and_a_reload_still_works(browser_page:
 
 
 @pytest.mark.slow
-def test_the_correction_has_the_numbers_of_explain(browser_page: Any, server: PageServer) -> None:  # noqa: F811
+def test_the_correction_has_the_numbers_of_explain(browser_page: Any, server: PageServer) -> None:
     page = opened(browser_page, server)
     page.fill("#sample", "1628")
     page.locator("#samples button[type=submit]").click()
@@ -166,7 +167,7 @@ def test_the_correction_has_the_numbers_of_explain(browser_page: Any, server: Pa
     assert (before, after, forecast) == pytest.approx((wanted["loss"], step["loss"], step["forecast_loss"]), rel=6e-3)
 
 
-def test_again_and_undo(browser_page: Any, server: PageServer) -> None:  # noqa: F811
+def test_again_and_undo(browser_page: Any, server: PageServer) -> None:
     page = opened(browser_page, server)
     draw(page, "3")
     first = said(page)
@@ -193,7 +194,7 @@ def test_again_and_undo(browser_page: Any, server: PageServer) -> None:  # noqa:
     assert page.locator("#undo").is_disabled()
 
 
-def test_the_lesson_lights_up_line_by_line(browser_page: Any, server: PageServer) -> None:  # noqa: F811
+def test_the_lesson_lights_up_line_by_line(browser_page: Any, server: PageServer) -> None:
     page = opened(browser_page, server)
     draw(page, "7")
     choose(page, "7")
@@ -210,7 +211,7 @@ def test_the_lesson_lights_up_line_by_line(browser_page: Any, server: PageServer
     assert page.locator(".lit").count() == 0
 
 
-def test_a_drawing_is_kept_and_the_command_is_shown(browser_page: Any, server: PageServer) -> None:  # noqa: F811
+def test_a_drawing_is_kept_and_the_command_is_shown(browser_page: Any, server: PageServer) -> None:
     page = opened(browser_page, server)
     draw(page, "7")
     assert page.locator("#keep").is_disabled()  # nobody has said what it is
@@ -225,7 +226,7 @@ def test_a_drawing_is_kept_and_the_command_is_shown(browser_page: Any, server: P
 
 
 @pytest.mark.slow
-def test_units_tell_what_they_look_for(browser_page: Any, server: PageServer) -> None:  # noqa: F811
+def test_units_tell_what_they_look_for(browser_page: Any, server: PageServer) -> None:
     page = opened(browser_page, server)
     draw(page, "2")
     canvas = page.locator("#layers canvas").first
@@ -241,25 +242,23 @@ def test_units_tell_what_they_look_for(browser_page: Any, server: PageServer) ->
     assert asked(page, "unit", lambda: last.click(position={"x": 30, "y": 5}))["layer"] == "output"
 
 
-def test_a_picture_is_dropped_opened_or_pasted(browser_page: Any, server: PageServer) -> None:  # noqa: F811
+def test_a_picture_is_dropped_opened_or_pasted(browser_page: Any, server: PageServer) -> None:
     page = opened(browser_page, server)
-    page.set_input_files("#file", SAMPLES / "8-1433.jpg")
+    asked(page, "look", lambda: page.set_input_files("#file", SAMPLES / "8-1433.jpg"))
     settle(page)
     assert " 8 (" in said(page)
     content = base64.b64encode((SAMPLES / "3-1428.jpg").read_bytes()).decode()
     for kind, holder in (("drop", "dataTransfer"), ("paste", "clipboardData")):
         page.locator("#clear").click()
-        page.evaluate(
-            """([kind, holder, content]) => {
+        send = """([kind, holder, content]) => {
                 const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
                 const data = new DataTransfer();
                 data.items.add(new File([bytes], "3.jpg", { type: "image/jpeg" }));
                 const event = kind === "drop" ? new DragEvent(kind, { [holder]: data, bubbles: true })
                                               : new ClipboardEvent(kind, { [holder]: data, bubbles: true });
                 document.getElementById("pad").dispatchEvent(event);
-            }""",
-            [kind, holder, content],
-        )
+            }"""
+        asked(page, "look", partial(page.evaluate, send, [kind, holder, content]))
         settle(page)
         assert " 3 (" in said(page), kind
     page.set_input_files("#file", {"name": "x.png", "mimeType": "image/png", "buffer": b"no picture"})
@@ -268,7 +267,7 @@ def test_a_picture_is_dropped_opened_or_pasted(browser_page: Any, server: PageSe
 
 
 @pytest.mark.slow
-def test_the_keyboard_alone_suffices(browser_page: Any, server: PageServer) -> None:  # noqa: F811
+def test_the_keyboard_alone_suffices(browser_page: Any, server: PageServer) -> None:
     page = opened(browser_page, server)
 
     def tab_to(wanted: str) -> None:
@@ -331,7 +330,7 @@ CONTRAST = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
-def test_every_text_stands_out(new_page: Callable[..., Any], server: PageServer, scheme: str) -> None:  # noqa: F811
+def test_every_text_stands_out(new_page: Callable[..., Any], server: PageServer, scheme: str) -> None:
     page = opened(new_page(color_scheme=scheme), server)
     draw(page, "3")
     choose(page, "8")
@@ -343,7 +342,7 @@ def test_every_text_stands_out(new_page: Callable[..., Any], server: PageServer,
     assert found[0][0] >= 4.5, found[:5]
 
 
-def test_a_phone_has_nothing_beside_the_screen(new_page: Callable[..., Any], server: PageServer) -> None:  # noqa: F811
+def test_a_phone_has_nothing_beside_the_screen(new_page: Callable[..., Any], server: PageServer) -> None:
     page = opened(new_page(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True), server)
     draw(page, "4", touch)
     assert " 4 (" in said(page)
@@ -355,7 +354,7 @@ def test_a_phone_has_nothing_beside_the_screen(new_page: Callable[..., Any], ser
 
 
 @pytest.mark.slow
-def test_a_projector_shows_all_at_once(browser_page: Any, server: PageServer) -> None:  # noqa: F811
+def test_a_projector_shows_all_at_once(browser_page: Any, server: PageServer) -> None:
     page = opened(browser_page, server)
     draw(page, "4")
     choose(page, "9")
@@ -367,7 +366,7 @@ def test_a_projector_shows_all_at_once(browser_page: Any, server: PageServer) ->
     ]
 
 
-def test_the_name_of_a_class_is_text(browser_page: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_the_name_of_a_class_is_text(browser_page: Any, tmp_path: Path) -> None:
     evil = "<b>bold</b><img src=x onerror=alert(1)>"
     with serving(model_of((evil, "<script>alert(1)</script>"), {"name": "cross_entropy"}), tmp_path) as server:
         page = opened(browser_page, server)
