@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backprop_cli.data.image import decode, is_litter
 from backprop_cli.errors import PictureError, UsageError
 from backprop_cli.files import clean, write_new
+
+if TYPE_CHECKING:
+    from backprop_cli.api.models import Model
 
 FOLDER = "mine"
 MAX_KEPT = 2000  # pictures in the folder; each is at most 320 pixels wide and high
@@ -69,3 +73,10 @@ def keep_picture(folder: Path, label: str, content: bytes) -> Path:
 def n_kept(folder: Path) -> int:
     """Return how many pictures the folder holds."""
     return sum(1 for path in folder.glob("*/*") if _NUMBER.fullmatch(path.name))
+
+
+def n_right(model: Model, folder: Path) -> tuple[int, int]:
+    """Return how many of the pictures in the folder a model reads rightly, and how many there are."""
+    paths = [path for path in sorted(folder.glob("*/*")) if _NUMBER.fullmatch(path.name)]
+    found = model.predict_many(paths) if paths else ()
+    return sum(one.predicted == path.parent.name for one, path in zip(found, paths, strict=True)), len(paths)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import shlex
 import socket
 import sys
 import threading
@@ -14,11 +15,15 @@ import typer
 
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
-from backprop_cli.cli.options import ModelName, load_model
+from backprop_cli.cli.kernel import hold_portable
+from backprop_cli.cli.options import ConfigName, ModelName, Overrides, load_config, load_model
+from backprop_cli.cli.signals import progress_printer
 from backprop_cli.errors import UsageError
+from backprop_cli.files import clean
 
 if TYPE_CHECKING:
-    from backprop_cli.api.models import Model
+    from backprop_cli.api.drawing import Board
+    from backprop_cli.api.watching import Watch
     from backprop_cli.page.server import PageServer
 
 app = command_app()
@@ -28,6 +33,7 @@ EXAMPLES = """\
 Examples:
   backprop draw                            a page in the browser; Ctrl-C ends it
   backprop draw -m pretrained --port 8000
+  backprop draw --train -c quick           watch it train, then draw
   backprop draw --host 192.168.1.20 --allow-others      for a class on one network
 """
 
@@ -37,6 +43,9 @@ LOOPBACK = "127.0.0.1"
 @app.command(epilog=EXAMPLES)
 def draw(
     model: ModelName = None,
+    train: Annotated[bool, typer.Option("--train", help="Train while the page looks, in a run of its own.")] = False,
+    config: ConfigName = None,
+    overrides: Overrides = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of the page.", show_default="a free one")] = 0,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address and open nothing.")] = False,
     host: Annotated[
@@ -48,12 +57,48 @@ def draw(
 ) -> None:
     """Draw a digit in the browser, see what fires, and teach the network."""
     check_host(host, allow_others=allow_others)
-    server, seen_as = _server(load_model(model, or_pretrained=True), host, port)
+    if train and model is not None:
+        raise UsageError("--train goes without --model: it makes one")
+    if not train and (config is not None or overrides):
+        raise UsageError("--config and --set go with --train")
+    board, watch = (None, _watch(config, overrides)) if train else (_board(model), None)
+    server, seen_as = _server(board, watch, host, port, can_teach=not allow_others)
     with server:
         try:
             _serve(server, server.address(seen_as), opens=not no_browser, allow_others=allow_others)
         except KeyboardInterrupt:  # how it is meant to end
-            console.print_status("ended")
+            _end(server)
+
+
+def _board(model: str | None) -> Board:
+    from backprop_cli.api.drawing import Board
+
+    return Board(load_model(model, or_pretrained=True))
+
+
+def _watch(config: str | None, overrides: list[str] | None) -> Watch:
+    """Begin the training that is to be watched."""
+    wanted = load_config(config, overrides)
+    hold_portable(wanted, from_stdin=config == "-")
+    from backprop_cli.api.training import training
+    from backprop_cli.api.watching import Watch
+
+    begun = training(wanted, progress=progress_printer())
+    for warning in begun.warnings:
+        console.warn(warning)
+    return Watch(begun)
+
+
+def _end(server: PageServer) -> None:
+    """End what is watched, and say how to go on with it."""
+    server.desk.close()
+    watch = server.desk.watch
+    if watch is None or watch.run is None:
+        console.print_status("ended")
+        return
+    path = shlex.quote(clean(watch.run.path))
+    is_over = watch.run.stop_reason != "interrupted"
+    console.print_status(f"run {path}" if is_over else f"ended; go on with: {console.program()} train --resume {path}")
 
 
 def _serve(server: PageServer, address: str, *, opens: bool, allow_others: bool) -> None:
@@ -61,6 +106,8 @@ def _serve(server: PageServer, address: str, *, opens: bool, allow_others: bool)
     sys.stdout.flush()
     if allow_others:
         console.warn("whoever has this address may ask the network and save drawings here; nothing is encrypted")
+        if server.desk.watch is not None:
+            console.warn("and may steer the training")
     console.print_status("Ctrl-C ends it")
     if opens and _has_screen():
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
@@ -84,18 +131,21 @@ def check_host(host: str, *, allow_others: bool) -> None:
         )
 
 
-def _server(model: Model, host: str, port: int) -> tuple[PageServer, str]:
+def _server(
+    board: Board | None, watch: Watch | None, host: str, port: int, *, can_teach: bool
+) -> tuple[PageServer, str]:
     """Return the server, and the address under which it is seen."""
-    from backprop_cli.api.drawing import Board
     from backprop_cli.page.server import PageServer, read_soon
 
     is_any = ipaddress.ip_address(host).is_unspecified
     seen_as = _own_address() if is_any else host
     try:
-        server = PageServer(Board(model), host=host, port=port, names={seen_as, LOOPBACK} if is_any else ())
+        names = {seen_as, LOOPBACK} if is_any else set()
+        server = PageServer(board, host=host, port=port, names=names, watch=watch, can_teach=can_teach)
     except OSError as problem:
         raise UsageError(f"--host {host} --port {port}: {problem.strerror}") from problem
-    read_soon(server)
+    if board is not None:
+        read_soon(server)
     return server, seen_as
 
 

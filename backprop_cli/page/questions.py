@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from backprop_cli.api.drawing import MAX_STEPS, Board, Picture, Step
 from backprop_cli.api.keeping import MAX_KEPT, keep_picture, n_kept, small_picture
-from backprop_cli.errors import BackpropError
+from backprop_cli.api.watching import MOVES, Watch, teaching
+from backprop_cli.errors import BackpropError, UsageError
 from backprop_cli.files import parse_json
 
 Answer = TypeVar("Answer")
@@ -26,16 +27,76 @@ class Desk:
     """Where questions are answered: one at a time is put to the networks, and beside it one measurement of the others.
 
     Each of the two has a thread of its own, which is a lock that also holds the memory together: arrays that came and
-    went in a hundred threads would leave it full of holes.
+    went in a hundred threads would leave it full of holes. So has the training that is watched.
 
-    Attributes:
-        board: Knows the model.
+    Args:
+        board: Knows the model; None: there is none before the training has ended.
         folder: Where drawings are kept.
+        watch: The training that is watched.
+        can_teach: Whether the page may begin a training.
     """
 
-    def __init__(self, board: Board, folder: Path) -> None:
-        self.board, self.folder = board, folder
-        self._networks, self._measuring = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+    def __init__(
+        self, board: Board | None, folder: Path, watch: Watch | None = None, *, can_teach: bool = True
+    ) -> None:
+        self._board, self.folder, self.watch, self.can_teach = board, folder, watch, can_teach
+        self._networks, self._measuring, self._training = (ThreadPoolExecutor(1) for _ in range(3))
+
+    @property
+    def board(self) -> Board:
+        """Knows the model.
+
+        Raises:
+            UsageError: There is none yet.
+        """
+        if self._board is None:
+            raise UsageError("there is no model to draw for yet: watch it train first")
+        return self._board
+
+    def watched(self, ask: Callable[[Watch], dict[str, Any]]) -> dict[str, Any]:
+        """Put a question to the training that is watched.
+
+        Raises:
+            UsageError: There is none.
+        """
+
+        def answer() -> dict[str, Any]:
+            if self.watch is None:
+                raise UsageError("there is no training to watch")
+            return ask(self.watch)
+
+        return self._training.submit(answer).result()
+
+    def teach(self) -> None:
+        """Begin to teach the model the drawings that were kept.
+
+        Raises:
+            UsageError: Not now, or not here.
+        """
+        if not self.can_teach:
+            raise UsageError("teaching is begun where the page was started, by the command that is shown")
+        self._training.submit(self._teach).result()
+
+    def _teach(self) -> None:
+        if self.watch is not None and self.watch.run is None:
+            raise UsageError("a training is under way: let it end first")
+        self.watch = teaching(self.board.model, self.folder)
+
+    def take_trained(self) -> None:
+        """Draw for the model that was trained.
+
+        Raises:
+            UsageError: It is still in training.
+            ModelFileError: There is none.
+        """
+        if self.watch is not None:
+            self._board = Board(self.watch.model)
+
+    def close(self) -> None:
+        """End the training that is watched: what it has learned stays in its directory."""
+        if self.watch is not None:
+            self.watch.training.close()  # before its next event
+            self._training.submit(self.watch.close).result()
 
     def in_turn(self, work: Callable[[], Answer]) -> Answer:
         """Do what the networks, or that folder, are needed for."""
@@ -43,11 +104,11 @@ class Desk:
 
     def measured(self, steps: tuple[Step, ...]) -> dict[str, Any]:
         """Return what some steps do to the others; all else goes on meanwhile."""
-        return self._measuring.submit(self._measure, steps).result()
+        return self._measuring.submit(self._measure, self.board, steps).result()
 
-    def _measure(self, steps: tuple[Step, ...]) -> dict[str, Any]:
-        networks = self.in_turn(lambda: self.board.after(steps))  # nobody changes them any more
-        return self.board.others.accuracy(networks)
+    def _measure(self, board: Board, steps: tuple[Step, ...]) -> dict[str, Any]:
+        networks = self.in_turn(lambda: board.after(steps))  # nobody changes them any more
+        return board.others.accuracy(networks)
 
     def read_others(self) -> None:
         """Read the model's own data."""
@@ -64,7 +125,10 @@ class Question(NamedTuple):
 
 def _model(desk: Desk, body: bytes) -> dict[str, Any]:
     kept = {"folder": str(desk.folder), "n_kept": n_kept(desk.folder), "max_kept": MAX_KEPT}
-    return desk.board.about() | {"keeping": kept}
+    return desk.board.about() | {
+        "keeping": kept | {"can_teach": desk.can_teach},
+        "is_watched": desk.watch is not None,
+    }
 
 
 def _look(desk: Desk, body: bytes) -> dict[str, Any]:
@@ -107,6 +171,28 @@ def _picture(desk: Desk, body: bytes) -> dict[str, Any]:
     return {"png": base64.b64encode(small_picture(body)).decode()}
 
 
+def _train(desk: Desk, body: bytes) -> dict[str, Any]:
+    document = _Asked(body).document
+    move, rate = document.get("do", "look"), document.get("learning_rate")
+    if move not in MOVES or isinstance(rate, bool) or not isinstance(rate, int | float | None):
+        raise QuestionError("do and learning_rate: a move and a number are wanted")
+    return desk.watched(lambda watch: watch.move(move, None if rate is None else float(rate)))
+
+
+def _blind(desk: Desk, body: bytes) -> dict[str, Any]:
+    return desk.watched(Watch.blind)
+
+
+def _draw(desk: Desk, body: bytes) -> dict[str, Any]:
+    desk.take_trained()
+    return {}
+
+
+def _teach(desk: Desk, body: bytes) -> dict[str, Any]:
+    desk.teach()
+    return {}
+
+
 QUESTIONS = {
     "/api/model": Question(_model),
     "/api/look": Question(_look),
@@ -116,6 +202,10 @@ QUESTIONS = {
     "/api/hardest": Question(_hardest),
     "/api/keep": Question(_keep),
     "/api/picture": Question(_picture, takes_bytes=True),
+    "/api/train": Question(_train),
+    "/api/blind": Question(_blind),
+    "/api/draw": Question(_draw),
+    "/api/teach": Question(_teach),
 }
 
 

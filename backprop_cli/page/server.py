@@ -23,16 +23,18 @@ from typing import Any
 
 from backprop_cli.api.drawing import Board
 from backprop_cli.api.keeping import FOLDER
+from backprop_cli.api.watching import Watch
 from backprop_cli.errors import BackpropError
 from backprop_cli.page.questions import QUESTIONS, Desk, QuestionError
 
 STATIC = Path(__file__).parent / "static"
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
+    "/watch": ("watch.html", "text/html; charset=utf-8"),
     **{f"/{name}.css": (f"{name}.css", "text/css; charset=utf-8") for name in ("page",)},
     **{
         f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
-        for name in ("page", "board", "lesson", "paint", "ask")
+        for name in ("page", "board", "lesson", "paint", "ask", "watch")
     },
 }
 HEADERS = {
@@ -57,11 +59,13 @@ class PageServer(ThreadingHTTPServer):
     """The server of the drawing page; it listens as soon as it is made.
 
     Args:
-        board: Answers; one question at a time is put to its networks.
+        board: Answers; one question at a time is put to its networks. None: there is no model yet.
         host: Address to listen at.
         port: 0: a free one.
         names: What else a browser may call this host.
         folder: Where drawings are kept.
+        watch: A training to watch.
+        can_teach: Whether the page may begin a training.
 
     Attributes:
         token: Whoever asks must know it.
@@ -74,17 +78,19 @@ class PageServer(ThreadingHTTPServer):
 
     def __init__(
         self,
-        board: Board,
+        board: Board | None,
         *,
         host: str = "127.0.0.1",
         port: int = 0,
         names: Collection[str] = (),
         folder: Path = Path(FOLDER),
+        watch: Watch | None = None,
+        can_teach: bool = True,
     ) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.token = secrets.token_urlsafe(16)
         self.deadlines: dict[Any, float] = {}
-        self.desk = Desk(board, folder)
+        self.desk = Desk(board, folder, watch, can_teach=can_teach)
         super().__init__((host, port), _Handler)
         port = self.server_address[1]
         known = {host, *names} | ({"localhost"} if host == "127.0.0.1" else set())
@@ -92,9 +98,10 @@ class PageServer(ThreadingHTTPServer):
         self.origins = {f"http://{name}" for name in self.hosts}
 
     def address(self, host: str | None = None) -> str:
-        """Return the page's address, with the token behind it."""
+        """Return the page's address, with the token behind it: where a training is to be watched, of that page."""
         host = str(self.server_address[0]) if host is None else host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.server_address[1]}/#{self.token}"
+        page = "" if self.desk.watch is None else "watch"
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.server_address[1]}/{page}#{self.token}"
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Take a connection on, unless there are too many."""

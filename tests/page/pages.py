@@ -15,6 +15,7 @@ from command_line import SAMPLES
 
 from backprop_cli.api.drawing import Board
 from backprop_cli.api.models import Model
+from backprop_cli.api.watching import Watch
 from backprop_cli.page.server import PageServer
 
 FOUR = {"png": base64.b64encode((SAMPLES / "4-1419.png").read_bytes()).decode()}
@@ -22,10 +23,10 @@ STROKES: dict[str, list[list[list[float]]]] = json.loads((Path(__file__).parent 
 
 
 @contextmanager
-def serving(model: str | Model, folder: Path) -> Iterator[PageServer]:
+def serving(model: str | Model | None, folder: Path, watch: Watch | None = None) -> Iterator[PageServer]:
     """Run a server, and end it."""
-    board = Board(model if isinstance(model, Model) else Model.load(model))
-    with PageServer(board, folder=folder) as server:
+    board = None if model is None else Board(model if isinstance(model, Model) else Model.load(model))
+    with PageServer(board, folder=folder, watch=watch) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:
@@ -33,6 +34,7 @@ def serving(model: str | Model, folder: Path) -> Iterator[PageServer]:
         finally:
             server.shutdown()
             thread.join()
+            server.desk.close()
 
 
 def request(

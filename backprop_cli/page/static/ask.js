@@ -5,7 +5,7 @@ const token = location.hash.slice(1) || sessionStorage.getItem(STORED) || "";
 if (token) sessionStorage.setItem(STORED, token); // a reload needs it again
 if (location.hash) history.replaceState(null, "", location.pathname); // nobody reads it off the screen
 
-const KINDS = ["model", "picture", "keep", "hardest", "look", "correct", "unit", "others"]; // the first goes first
+const KINDS = ["model", "picture", "keep", "teach", "draw", "train", "blind", "hardest", "look", "correct", "unit", "others"]; // the first goes first
 const waiting = new Map();
 let isBusy = false;
 

@@ -328,6 +328,15 @@ async function keep() {
   $("kept").showModal();
 }
 
+/** Begin to train on with the drawings, and look on. */
+async function teach() {
+  $("teach").disabled = true;
+  const found = await answer("teach");
+  $("teach").disabled = false;
+  if (found) return location.assign("watch");
+  $("kept").close();
+}
+
 /** Return the command that trains on with the drawings. */
 function teaching() {
   const quoted = (text) => (/^[\w./=:-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
@@ -387,6 +396,7 @@ function listen() {
   on("lesson-back", "click", () => lesson.turn(-1));
   on("lesson-on", "click", () => lesson.turn(1));
   on("lesson-end", "click", () => lesson.end());
+  on("teach", "click", teach);
   on("copy", "click", () => {
     getSelection().selectAllChildren($("kept-command")); // where there is no clipboard, as without https, it is chosen
     navigator.clipboard?.writeText($("kept-command").textContent);
@@ -410,6 +420,8 @@ async function begin() {
   const n = model.n_networks, of = n > 1 ? ` in ${n} networks` : "";
   $("model").textContent = `${model.reference}: ${model.n_parameters.toLocaleString("en")} weights and biases${of}`;
   $("member").textContent = n > 1 ? `in network 1 of ${n}` : "";
+  $("watch").hidden = !model.is_watched;
+  $("teach").hidden = !model.keeping.can_teach;
   $("samples").hidden = !model.has_samples;
   $("truth").replaceChildren(...truthButtons(model.classes));
   bars($("bars"), noShares());

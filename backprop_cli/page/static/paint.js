@@ -85,19 +85,22 @@ function barLine() {
   return line;
 }
 
-/** Draw curves over each other, of numbers from 0 to 1, as [color, numbers], with a dot at each number. */
+const MAX_DOTS = 60; // of a curve
+
+/** Draw curves over each other, of numbers from 0 to 1, as [color, numbers, places from 0 to 1]; of few, with dots. */
 export function curves(svg, lines) {
+  const { width, height } = svg.viewBox.baseVal;
   const made = (kind, facts) => {
     const node = document.createElementNS("http://www.w3.org/2000/svg", kind);
     for (const [name, value] of Object.entries(facts)) node.setAttribute(name, value);
     return node;
   };
   svg.replaceChildren(
-    ...lines.flatMap(([color, values]) => {
-      const dx = 388 / Math.max(1, values.length - 1);
-      const points = values.map((value, k) => [(6 + k * dx).toFixed(1), (58 - 52 * value).toFixed(1)]);
+    ...lines.flatMap(([color, values, places]) => {
+      const at = (k) => places?.[k] ?? k / Math.max(1, values.length - 1);
+      const points = values.map((value, k) => [(6 + (width - 12) * at(k)).toFixed(1), (height - 6 - (height - 12) * value).toFixed(1)]);
       const line = made("polyline", { points: points.map((point) => point.join()).join(" ") });
-      const dots = points.map(([cx, cy]) => made("circle", { cx, cy, r: 3 }));
+      const dots = points.length > MAX_DOTS ? [] : points.map(([cx, cy]) => made("circle", { cx, cy, r: 3 }));
       line.style.stroke = `var(${color})`;
       for (const dot of dots) dot.style.fill = `var(${color})`;
       return [line, ...dots];
