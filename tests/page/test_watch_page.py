@@ -1,4 +1,4 @@
-"""A training that is watched from the page: moved, steered, ended, drawn for, held against blind nudges; and teaching."""
+"""A training that is watched from the page: steered, ended, drawn for, held against blind nudges; and teaching."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import browser, browser_page, new_page  # noqa: F811, F401  (fixtures)
+from browser import browser, browser_page, new_page  # noqa: F401  (fixtures)
 from command_line import PATIENCE, document, refusal, started
 from pages import FOUR, ask, request, serving
 from test_draw_page import CONTRAST, SOON, settle
@@ -146,8 +146,8 @@ def test_the_command_ends_as_an_interrupted_run(work: Path) -> None:
     host, _, port = address.removeprefix("http://").removesuffix("/watch").rpartition(":")
     body = b'{"do": "epoch"}'
     with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
-        head = f"POST /api/train HTTP/1.0\r\nHost: {host}:{port}\r\nX-Token: {token}\r\nContent-Length: {len(body)}\r\n\r\n"
-        connection.sendall(head.encode() + body)
+        head = f"POST /api/train HTTP/1.0\nHost: {host}:{port}\nX-Token: {token}\nContent-Length: {len(body)}\n\n"
+        connection.sendall(head.replace("\n", "\r\n").encode() + body)
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert b" 200 " in answer.partition(b"\r\n")[0]
     running.send_signal(signal.SIGINT)

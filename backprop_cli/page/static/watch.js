@@ -4,6 +4,7 @@ import { ask } from "./ask.js";
 import { $, bars, curves, element, ink, percent, short, signed } from "./paint.js";
 
 const MANY_CLASSES = 10, FLOOR = 1e-6, LOOK_AGAIN = 1000; // milliseconds, where somebody else may be at the wheel
+const PAUSE = 220; // milliseconds after each epoch that is to be seen
 const MOVES = ["go", "epoch", "step", "hardest"];
 
 let found = null; // what was last said
@@ -33,7 +34,12 @@ async function goOn(wanted) {
   const isRunning = mode !== "look";
   mode = wanted;
   show();
-  if (!isRunning) while (mode !== "look" && (await move(mode)));
+  if (isRunning) return;
+  while (mode !== "look") {
+    const isSlow = mode === "go" && $("slowly").checked, n = found.n_finished;
+    if (!(await move(isSlow ? "epoch" : mode))) return;
+    if (isSlow && found.n_finished !== n) await new Promise((resolve) => setTimeout(resolve, PAUSE));
+  }
 }
 
 // ---- showing ------------------------------------------------------------------------------------------------------
@@ -43,10 +49,11 @@ function show() {
   for (const id of [...MOVES, "rate"]) $(id).disabled = isOver;
   $("go").textContent = mode === "look" ? "Go" : "Pause";
   $("draw").disabled = !hasModel;
-  $("draw").textContent = isOver ? "Draw for it" : "End and draw";
+  $("draw").textContent = isOver ? "Draw" : "End and draw";
   $("blind").disabled ||= !isOver;
   if (isOver && !$("blind").dataset.asked) $("blind").disabled = !hasModel;
-  $("model").textContent = `${found.run ?? "not written"}: ${found.about}`;
+  $("model").textContent = found.run ?? "not written";
+  $("model").title = found.about;
   const network = found.n_members > 1 ? `network ${found.member} of ${found.n_members}, ` : "";
   const loss = found.train_loss === null ? "" : `, training loss ${short(found.train_loss)}`;
   const byHand = found.is_repeatable ? "" : "; the learning rate was set by hand, so that it cannot be verified";
@@ -85,8 +92,8 @@ function showCurves(history) {
   curves($("curves"), history.length ? [["--worse", train.map(high)], ...lines] : []);
   const last = history.at(-1);
   if (!losses.length) return;
-  const accuracy = last.val_accuracy === null ? "" : `; now ${percent(last.val_accuracy)}`;
-  $("scale").textContent = `log scale, ${short(Math.min(...losses), 2)} to ${short(Math.max(...losses), 2)}${accuracy}`;
+  $("scale").textContent = `log scale, ${short(Math.min(...losses), 2)} to ${short(Math.max(...losses), 2)}`;
+  $("read").textContent = last.val_accuracy === null ? "" : `: ${percent(last.val_accuracy)}`;
 }
 
 function showDigit(digit) {
