@@ -13,7 +13,7 @@ import pytest
 from browser import browser, browser_page, new_page  # noqa: F401  (fixtures)
 from command_line import PATIENCE, document, refusal, started
 from pages import FOUR, ask, request, serving
-from test_draw_page import CONTRAST, SOON, settle
+from test_draw_page import CONTRAST, choose, draw, opened, settle
 
 import backprop_cli as backprop
 from backprop_cli.api.blind import blind_result_of
@@ -157,13 +157,6 @@ def test_the_command_ends_as_an_interrupted_run(work: Path) -> None:
     assert document("train", "--resume", "runs/quick-1")["epochs"] == 9
 
 
-def opened(page: Any, server: PageServer) -> Any:
-    page.set_default_timeout(SOON)
-    page.goto(server.address())
-    page.wait_for_selector("body[data-ready]")
-    return page
-
-
 def test_it_is_watched_in_a_browser(new_page: Callable[..., Any], work: Path) -> None:  # noqa: F811
     with serving(None, work / "mine", quick(6)) as server:
         page = opened(new_page(), server)
@@ -192,3 +185,21 @@ def test_it_is_watched_in_a_browser(new_page: Callable[..., Any], work: Path) ->
         page.wait_for_selector("#pad")
         page.wait_for_selector("body[data-ready]")
         assert page.locator("#watch").is_visible()
+
+
+def test_teaching_is_begun_by_a_button(new_page: Callable[..., Any], work: Path) -> None:  # noqa: F811
+    backprop.train("quick", overrides={"training.epochs": 2}, run_dir="own")
+    with serving("own", Path("mine")) as server:
+        page = opened(new_page(), server)
+        draw(page, "7")
+        choose(page, "7")
+        page.locator("#keep").click()
+        page.wait_for_selector("#kept[open]")
+        assert page.inner_text("#kept-command").endswith("own/model.safetensors --set data.extra=mine")
+        page.locator("#teach").click()
+        page.wait_for_selector("#filters canvas")
+        assert "Of your 1 drawings" in page.inner_text("#taught")
+        page.locator("#slowly").uncheck()
+        page.locator("#go").click()
+        page.wait_for_selector("#said:not([hidden])")
+        assert "after it" in page.inner_text("#taught")
