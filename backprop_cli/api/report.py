@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backprop_cli.api.arguments import Reference, named
+from backprop_cli.api.blind import BlindResult, blind_result_of
 from backprop_cli.api.evaluation import Evaluation, evaluate
 from backprop_cli.api.explanation import Explanation, explain_input
 from backprop_cli.api.models import Model, Part
@@ -53,6 +54,7 @@ class RunReport:
         units: Of the first layer of the first network.
         explanation: Of the picture that was asked for, else of the worst digit measured.
         notes: What could not be shown, in words.
+        blind: What the blind sculptor made of it; None where nobody asked for that.
     """
 
     info: RunInfo
@@ -64,6 +66,7 @@ class RunReport:
     units: tuple[Unit, ...]
     explanation: Explanation | None
     notes: tuple[str, ...]
+    blind: BlindResult | None = None
 
     def __repr__(self) -> str:
         return f"<RunReport {clean(self.info.path)}: {self.info.epochs} epochs>"
@@ -90,6 +93,7 @@ class RunReport:
             "units": [unit.to_dict() for unit in self.units],
             "explanation": self.explanation and self.explanation.to_dict(),
             "notes": list(self.notes),
+            "blind": self.blind and self.blind.to_dict(),
         }
 
 
@@ -127,6 +131,7 @@ def report(run: Reference | None = None, *, picture: Source | None = None) -> Ru
         units=units,
         explanation=explanation,
         notes=tuple(notes),
+        blind=blind_result_of(directory.path),
     )
 
 

@@ -11,6 +11,7 @@ from backprop_cli.api.words import percent, trials_sentence, with_article
 from backprop_cli.page.html import name_of, paragraphs, section, table, text
 
 if TYPE_CHECKING:
+    from backprop_cli.api.blind import BlindResult
     from backprop_cli.api.evaluation import Evaluation, WorstAnswer
     from backprop_cli.api.report import RunReport, Series
     from backprop_cli.api.units import Unit
@@ -102,6 +103,26 @@ def training_section(found: RunReport) -> str:
         slider(first["epoch"], at),
         f'<div class="charts">{"".join(charts)}</div>',
         findings(found.evaluation),
+    )
+
+
+def blind_section(found: BlindResult) -> str:
+    """Return what the same network learned by random nudges alone."""
+    said = (
+        f"The same network, nudged at random {found.guesses:,} times in {found.seconds:.1f} s: {found.kept:,} nudges "
+    )
+    said += "lowered the loss and were kept."
+    if found.val_accuracy is not None and found.trained_val_accuracy is not None:
+        blind, trained = percent(found.val_accuracy), percent(found.trained_val_accuracy)
+        said += f" It reads {blind} of the validation part; trained with the gradient, {trained}."
+    seconds, losses = [point[1] for point in found.curve], [point[2] for point in found.curve]
+    curve = svg.Line("nudges", seconds, losses, 0)
+    shown = svg.chart([curve], title="Training loss of the blind sculptor", x_label="seconds", y_label="training loss")
+    return section(
+        "blind",
+        "The blind sculptor",
+        paragraphs([said]),
+        f'<div class="charts"><figure class="chart">{shown}</figure></div>',
     )
 
 

@@ -15,6 +15,7 @@ from backprop_cli.page.html import document, name_of, paragraphs, section, table
 from backprop_cli.page.parts import (
     Pictures,
     accuracy_words,
+    blind_section,
     chart,
     findings,
     line,
@@ -38,6 +39,7 @@ def run_page(found: RunReport) -> bytes:
     value: dict[str, Any] = {"series": [list(found.series)]}
     parts = [
         training_section(found),
+        "" if found.blind is None else blind_section(found.blind),
         "" if evaluation is None else test_section(evaluation, pictures),
         units_section(found, pictures),
         "" if found.explanation is None else explanation_section(found.explanation),

@@ -18,6 +18,7 @@ from test_draw_page import CONTRAST, choose, draw, opened, settle
 import backprop_cli as backprop
 from backprop_cli.api.blind import blind_result_of
 from backprop_cli.api.watching import MAX_POINTS, Watch
+from backprop_cli.page.report import run_page
 from backprop_cli.page.server import PageServer
 
 
@@ -116,6 +117,8 @@ def test_the_blind_sculptor_gets_the_same_time_and_is_saved(server: PageServer) 
     assert saved is not None
     assert saved.guesses == found["guesses"]
     assert ask(server, "blind") == found
+    page = run_page(backprop.report(ended["run"])).decode()
+    assert f"nudged at random {found['guesses']:,} times" in page
 
 
 def test_a_model_is_taught_the_drawings_that_were_kept(work: Path) -> None:
