@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from backprop_cli.errors import UsageError
 __all__ = ["MOVES", "Move", "Watch", "teaching"]
 
 Move = Literal["look", "go", "epoch", "step", "hardest", "end"]
-MOVES = ("look", "go", "epoch", "step", "hardest", "end")
+MOVES: tuple[Move, ...] = get_args(Move)
 
 SLICE = 0.1  # seconds of work in one move
 MAX_POINTS = 200  # of a curve
@@ -47,7 +47,7 @@ class Watch:
         self._pupil, self._right = pupil, [] if pupil is None else [n_right(*pupil)]
         self._digit = training.hardest_digit()
         self._event: Progress | EpochResult | None = None
-        self._seconds: list[float] = []  # worked until the end of each epoch, pauses not counted
+        self._ends: list[tuple[int, float]] = []  # of each epoch the network and the seconds worked, without pauses
         self._blind: BlindSculptor | None = None
         self._is_blind_over = False
 
@@ -79,7 +79,7 @@ class Watch:
         for event in events:
             self._event = event or self._event
             if isinstance(event, EpochResult):
-                self._seconds.append(self.training.seconds)
+                self._ends.append((self.training.member + 1, self.training.seconds))
             if time.perf_counter() >= end or (move == "epoch" and isinstance(event, EpochResult)):
                 break
         if n_before == 0 and self.training.history:  # before, all of them are as hard
@@ -139,7 +139,8 @@ class Watch:
         return [
             {
                 "epoch": history[k].epoch,
-                "seconds": self._seconds[k],
+                "member": self._ends[k][0],
+                "seconds": self._ends[k][1],
                 "train_loss": finite(history[k].train_loss),
                 "val_loss": _finite(history[k].val_loss),
                 "val_accuracy": history[k].val_accuracy,
@@ -191,8 +192,10 @@ class Watch:
         When it has had its time, what came of it is written into the run.
 
         Raises:
-            UsageError: The training goes on.
+            UsageError: The training goes on, or did not begin with random weights.
         """
+        if self._pupil is not None:
+            raise UsageError("the blind sculptor begins with random weights: a model that is taught does not")
         if self.run is None:
             raise UsageError("the blind sculptor gets the time that the training took: let it end first")
         if self._blind is None:

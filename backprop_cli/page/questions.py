@@ -117,10 +117,11 @@ class Desk:
 
 
 class Question(NamedTuple):
-    """One question: how its body is answered, and whether that is a file's content instead of JSON."""
+    """One question: how its body is answered; whether that is a file's content instead of JSON; whether it may last."""
 
     answer: Callable[[Desk, bytes], dict[str, Any]]
     takes_bytes: bool = False
+    is_slow: bool = False
 
 
 def _model(desk: Desk, body: bytes) -> dict[str, Any]:
@@ -202,10 +203,10 @@ QUESTIONS = {
     "/api/hardest": Question(_hardest),
     "/api/keep": Question(_keep),
     "/api/picture": Question(_picture, takes_bytes=True),
-    "/api/train": Question(_train),
+    "/api/train": Question(_train, is_slow=True),
     "/api/blind": Question(_blind),
     "/api/draw": Question(_draw),
-    "/api/teach": Question(_teach),
+    "/api/teach": Question(_teach, is_slow=True),
 }
 
 

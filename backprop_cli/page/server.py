@@ -179,6 +179,8 @@ class _Handler(BaseHTTPRequestHandler):
             if question is None:
                 raise _RefusedError(HTTPStatus.NOT_FOUND)
             body = self._body(MAX_PICTURE if question.takes_bytes else MAX_BODY)
+            if question.is_slow:  # such as before the first step, when copies of the digits are made
+                self.server.deadlines[self.connection] = math.inf
             answer = question.answer(self.server.desk, body)
         except _RefusedError as refused:
             self._refuse(refused.status)

@@ -49,7 +49,7 @@ def test_it_is_moved_as_far_as_is_asked_and_a_look_moves_nothing(server: PageSer
     while not (found := ask(server, "train", do="epoch"))["n_finished"]:
         pass
     assert (found["n_finished"], found["is_over"], found["has_model"]) == (1, False, True)
-    assert set(found["history"][0]) == {"epoch", "seconds", "train_loss", "val_loss", "val_accuracy"}
+    assert set(found["history"][0]) == {"epoch", "member", "seconds", "train_loss", "val_loss", "val_accuracy"}
     assert found["digit"]["label"] in found["digit"]["probabilities"]
 
 
@@ -132,6 +132,7 @@ def test_a_model_is_taught_the_drawings_that_were_kept(work: Path) -> None:
         assert ask(server, "train")["taught"] == {"n": 3, "before": 0, "after": None}
         found = until_over(server)
         taught = found["taught"]
+        assert "begins with random weights" in ask(server, "blind")["error"]
         ask(server, "draw")
         now = ask(server, "look", picture=FOUR)["predicted"]
         assert taught["after"] == (3 if now == "9" else 0)

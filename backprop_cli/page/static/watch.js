@@ -55,12 +55,14 @@ function show() {
   $("model").textContent = found.run ?? "not written";
   $("model").title = found.about;
   const network = found.n_members > 1 ? `network ${found.member} of ${found.n_members}, ` : "";
+  const ready = found.epoch || mode === "look" ? "" : "making ready … ";
   const loss = found.train_loss === null ? "" : `, training loss ${short(found.train_loss)}`;
   const byHand = found.is_repeatable ? "" : "; the learning rate was set by hand, so that it cannot be verified";
-  $("status").textContent = `${network}epoch ${found.epoch} of ${found.n_epochs}${found.share < 1 ? ` (${percent(found.share)})` : ""}${loss}, ${found.seconds.toFixed(1)} s${byHand}`;
+  $("status").textContent = `${ready}${network}epoch ${found.epoch} of ${found.n_epochs}${found.share < 1 ? ` (${percent(found.share)})` : ""}${loss}, ${found.seconds.toFixed(1)} s${byHand}`;
   $("said").textContent = found.said;
   $("said").hidden = !found.said;
   showTaught(found.taught);
+  $("panel-blind").hidden = found.taught !== null; // it begins with random weights
   if (!isSetting) {
     $("rate").value = Math.log10(found.learning_rate);
     $("rate-text").textContent = short(found.learning_rate, 2);
@@ -84,10 +86,12 @@ function height(losses) {
   return (loss) => (loss === null ? 1 : (Math.log(Math.max(loss, FLOOR)) - least) / range);
 }
 
-function showCurves(history) {
+function showCurves(all) {
+  const history = all.filter((one) => one.member === all.at(-1).member); // of the network in training
   const column = (key) => history.map((one) => one[key]);
   const train = column("train_loss"), val = column("val_loss"), hasVal = val.some((loss) => loss !== null);
   const losses = [...train, ...val].filter((loss) => loss !== null), high = height(losses);
+  $("with-val").hidden = !hasVal && history.length > 0;
   const lines = hasVal ? [["--better", val.map(high)], ["--accent", column("val_accuracy")]] : [];
   curves($("curves"), history.length ? [["--worse", train.map(high)], ...lines] : []);
   const last = history.at(-1);
