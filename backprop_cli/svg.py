@@ -100,7 +100,7 @@ def chart(
         x_label: What its x are.
         y_label: What its values are, with the unit.
         log: Of the values: a logarithmic axis.
-        at: Where a vertical line stands that a script may move, of class `cursor`.
+        at: Where a vertical line stands, within the axis, that a script may move, of class `cursor`.
 
     Raises:
         ValueError: A number is not finite.
@@ -113,7 +113,7 @@ def chart(
     y_axis = _Axis(*_range([_log(y) for y in ys] if log else ys, log=log), height - BOTTOM, top, log)
     parts = [_grid(x_axis, y_axis), legend, _labels(x_label, y_label, top, height)]
     if at is not None:
-        (x,), fg = _finite([at]), css("fg")
+        fg, x = css("fg"), min(max(*_finite([at]), x_axis.low), x_axis.high)
         ends = f'data-x="{_n(x_axis.low)} {_n(x_axis.high)} {_n(x_axis.start)} {_n(x_axis.end)}"'
         parts.append(
             f'<line class="cursor" {ends} x1="{_n(x_axis.at(x))}" x2="{_n(x_axis.at(x))}" y1="{top}" '

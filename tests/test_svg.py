@@ -6,7 +6,7 @@ import math
 import xml.etree.ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backprop_cli import svg
@@ -25,6 +25,7 @@ def drawn(text: str) -> ET.Element:
 
 
 @given(st.lists(st.tuples(st.text(max_size=8), POINTS), max_size=3), st.booleans(), NUMBERS)
+@example([], False, 6e305)
 def test_any_numbers_make_a_chart(
     lines: list[tuple[str, list[tuple[float, float | None]]]], log: bool, at: float
 ) -> None:
