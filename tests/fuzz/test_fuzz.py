@@ -37,7 +37,6 @@ WORST = [
             "mapped",
             "cells",
             "indices",
-            "bzip2",
             "one-label",
             "dimensions",
         )

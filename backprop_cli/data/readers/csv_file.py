@@ -331,9 +331,9 @@ def _read_sparse(name: str, lines: Iterator[tuple[int, str]], wanted: Wanted, ba
     found, inks, ends = array("I"), array("f"), array("q", [0])  # of all rows; where each of them ends
     for n, (number, line) in enumerate(lines):
         try:
-            label, *cells = line.partition("#")[0].split() or [""]
-            if len(cells) > MAX_SPARSE + 1:
+            if line.count(":") > MAX_SPARSE + 1:
                 raise ValueError(f"more than {MAX_SPARSE:,} pixels")
+            label, *cells = line.partition("#")[0].split() or [""]
             label, row = read_label(label), [_sparse_cell(cell) for cell in cells]
         except ValueError as error:
             bad.add(f"{name}, line {number}", str(error))

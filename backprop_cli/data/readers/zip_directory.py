@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from backprop_cli.errors import DataError
 
-MAX_READ = 40 * 1024**2  # bytes: a directory is read in one piece; of all else pieces are small
+MAX_READ = 20 * 1024**2  # bytes: a directory is read in one piece; of all else pieces are small
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile unpacks a piece of bzip2 or LZMA whole, however large
 
 

@@ -22,9 +22,9 @@ from backprop_cli.data.readers.shared import MAX_UNPACKED, Wanted, open_data, pa
 from backprop_cli.data.readers.zip_directory import opened_zip
 from backprop_cli.errors import DataError, reason_of
 
-MAX_MEMBERS = 300_000
+MAX_MEMBERS = 200_000
 MAX_DEPTH = 20  # folders in folders
-MAX_FOLDERS = 100_000
+MAX_FOLDERS = 50_000
 MAX_NAME = 500  # characters, folders included
 MAX_NPZ = 512 * 1024**2  # bytes, which are held in memory
 _PART = 2**20  # bytes
