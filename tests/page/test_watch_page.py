@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import browser, browser_page, new_page  # noqa: F401  (fixtures)
 from command_line import PATIENCE, document, refusal, started
 from pages import FOUR, ask, request, serving
 from test_draw_page import CONTRAST, choose, draw, opened, settle
@@ -161,7 +160,7 @@ def test_the_command_ends_as_an_interrupted_run(work: Path) -> None:
     assert document("train", "--resume", "runs/quick-1")["epochs"] == 9
 
 
-def test_it_is_watched_in_a_browser(new_page: Callable[..., Any], work: Path) -> None:  # noqa: F811
+def test_it_is_watched_in_a_browser(new_page: Callable[..., Any], work: Path) -> None:
     with serving(None, work / "mine", quick(6)) as server:
         page = opened(new_page(), server)
         assert page.url.endswith("/watch")
@@ -191,7 +190,7 @@ def test_it_is_watched_in_a_browser(new_page: Callable[..., Any], work: Path) ->
         assert page.locator("#watch").is_visible()
 
 
-def test_teaching_is_begun_by_a_button(new_page: Callable[..., Any], work: Path) -> None:  # noqa: F811
+def test_teaching_is_begun_by_a_button(new_page: Callable[..., Any], work: Path) -> None:
     backprop.train("quick", overrides={"training.epochs": 2}, run_dir="own")
     with serving("own", Path("mine")) as server:
         page = opened(new_page(), server)
