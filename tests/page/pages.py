@@ -22,23 +22,33 @@ FOUR = {"png": base64.b64encode((SAMPLES / "4-1419.png").read_bytes()).decode()}
 STROKES: dict[str, list[list[list[float]]]] = json.loads((Path(__file__).parent / "strokes.json").read_text())
 
 
+class Server(PageServer):
+    """A server that knows the browser's pages it was opened in."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.pages: list[Any] = []
+
+
 @contextmanager
-def serving(model: str | Model | None, folder: Path, watch: Watch | None = None) -> Iterator[PageServer]:
-    """Run a server, and end it."""
+def serving(model: str | Model | None, folder: Path, watch: Watch | None = None) -> Iterator[Server]:
+    """Run a server, and end it; its pages first, for they would complain of answers that never come."""
     board = None if model is None else Board(model if isinstance(model, Model) else Model.load(model))
-    with PageServer(board, folder=folder, watch=watch) as server:
+    with Server(board, folder=folder, watch=watch) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:
             yield server
         finally:
+            for page in server.pages:
+                page.close()
             server.shutdown()
             thread.join()
             server.desk.close()
 
 
 def request(
-    server: PageServer, method: str, path: str, body: bytes | None = None, **headers: str | None
+    server: Server, method: str, path: str, body: bytes | None = None, **headers: str | None
 ) -> tuple[int, dict[str, str], bytes]:
     """Send a request as the page would, but for headers that are given; of None there is none. Return what comes."""
     host = f"127.0.0.1:{server.server_address[1]}"
@@ -58,7 +68,7 @@ def request(
     return found
 
 
-def ask(server: PageServer, kind: str, **question: Any) -> dict[str, Any]:
+def ask(server: Server, kind: str, **question: Any) -> dict[str, Any]:
     """Ask a question that gets an answer."""
     status, _, body = request(server, "POST", f"/api/{kind}", json.dumps(question).encode())
     assert status == 200, (status, body)

@@ -12,23 +12,23 @@ from typing import Any
 
 import pytest
 from command_line import SAMPLES, document
-from pages import STROKES, serving
+from pages import STROKES, Server, serving
 from test_server import model_of
 
 from backprop_cli.api.models import Model
-from backprop_cli.page.server import PageServer
 
 DIGITS = sorted(STROKES)
 SOON = 30_000  # milliseconds until what does not come is an error
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving("pretrained", tmp_path_factory.mktemp("page") / "mine") as found:
         yield found
 
 
-def opened(page: Any, server: PageServer) -> Any:
+def opened(page: Any, server: Server) -> Any:
+    server.pages.append(page)
     page.set_default_timeout(SOON)
     page.goto(server.address())
     page.wait_for_selector("body[data-ready]")
@@ -103,7 +103,7 @@ def said(page: Any) -> str:
 )
 def test_a_plain_1_is_read_without_a_warning(
     new_page: Callable[..., Any],
-    server: PageServer,
+    server: Server,
     by: Callable[..., None],
 ) -> None:
     page = opened(new_page(has_touch=by is touch), server)
@@ -116,7 +116,7 @@ def test_a_plain_1_is_read_without_a_warning(
 @pytest.mark.parametrize("by", [mouse, touch, pen], ids=lambda by: by.__name__)
 def test_ten_digits_are_read_however_they_are_drawn(
     new_page: Callable[..., Any],
-    server: PageServer,
+    server: Server,
     by: Callable[..., None],
 ) -> None:
     page = opened(new_page(has_touch=by is touch), server)
@@ -133,7 +133,7 @@ def test_ten_digits_are_read_however_they_are_drawn(
     assert right == 10  # 28 of the 30 were wanted
 
 
-def test_the_token_leaves_the_address_bar_and_a_reload_still_works(browser_page: Any, server: PageServer) -> None:
+def test_the_token_leaves_the_address_bar_and_a_reload_still_works(browser_page: Any, server: Server) -> None:
     page = opened(browser_page, server)
     assert server.token not in page.url
     page.reload()
@@ -142,7 +142,7 @@ def test_the_token_leaves_the_address_bar_and_a_reload_still_works(browser_page:
 
 
 @pytest.mark.slow
-def test_the_correction_has_the_numbers_of_explain(browser_page: Any, server: PageServer) -> None:
+def test_the_correction_has_the_numbers_of_explain(browser_page: Any, server: Server) -> None:
     page = opened(browser_page, server)
     page.fill("#sample", "1628")
     page.locator("#samples button[type=submit]").click()
@@ -167,7 +167,7 @@ def test_the_correction_has_the_numbers_of_explain(browser_page: Any, server: Pa
     assert (before, after, forecast) == pytest.approx((wanted["loss"], step["loss"], step["forecast_loss"]), rel=6e-3)
 
 
-def test_again_and_undo(browser_page: Any, server: PageServer) -> None:
+def test_again_and_undo(browser_page: Any, server: Server) -> None:
     page = opened(browser_page, server)
     draw(page, "3")
     first = said(page)
@@ -194,7 +194,7 @@ def test_again_and_undo(browser_page: Any, server: PageServer) -> None:
     assert page.locator("#undo").is_disabled()
 
 
-def test_the_lesson_lights_up_line_by_line(browser_page: Any, server: PageServer) -> None:
+def test_the_lesson_lights_up_line_by_line(browser_page: Any, server: Server) -> None:
     page = opened(browser_page, server)
     draw(page, "7")
     choose(page, "7")
@@ -211,7 +211,7 @@ def test_the_lesson_lights_up_line_by_line(browser_page: Any, server: PageServer
     assert page.locator(".lit").count() == 0
 
 
-def test_a_drawing_is_kept_and_the_command_is_shown(browser_page: Any, server: PageServer) -> None:
+def test_a_drawing_is_kept_and_the_command_is_shown(browser_page: Any, server: Server) -> None:
     page = opened(browser_page, server)
     draw(page, "7")
     assert page.locator("#keep").is_disabled()  # nobody has said what it is
@@ -226,7 +226,7 @@ def test_a_drawing_is_kept_and_the_command_is_shown(browser_page: Any, server: P
 
 
 @pytest.mark.slow
-def test_units_tell_what_they_look_for(browser_page: Any, server: PageServer) -> None:
+def test_units_tell_what_they_look_for(browser_page: Any, server: Server) -> None:
     page = opened(browser_page, server)
     draw(page, "2")
     canvas = page.locator("#layers canvas").first
@@ -242,7 +242,7 @@ def test_units_tell_what_they_look_for(browser_page: Any, server: PageServer) ->
     assert asked(page, "unit", lambda: last.click(position={"x": 30, "y": 5}))["layer"] == "output"
 
 
-def test_a_picture_is_dropped_opened_or_pasted(browser_page: Any, server: PageServer) -> None:
+def test_a_picture_is_dropped_opened_or_pasted(browser_page: Any, server: Server) -> None:
     page = opened(browser_page, server)
     asked(page, "look", lambda: page.set_input_files("#file", SAMPLES / "8-1433.jpg"))
     settle(page)
@@ -267,7 +267,7 @@ def test_a_picture_is_dropped_opened_or_pasted(browser_page: Any, server: PageSe
 
 
 @pytest.mark.slow
-def test_the_keyboard_alone_suffices(browser_page: Any, server: PageServer) -> None:
+def test_the_keyboard_alone_suffices(browser_page: Any, server: Server) -> None:
     page = opened(browser_page, server)
 
     def tab_to(wanted: str) -> None:
@@ -330,7 +330,7 @@ CONTRAST = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
-def test_every_text_stands_out(new_page: Callable[..., Any], server: PageServer, scheme: str) -> None:
+def test_every_text_stands_out(new_page: Callable[..., Any], server: Server, scheme: str) -> None:
     page = opened(new_page(color_scheme=scheme), server)
     draw(page, "3")
     choose(page, "8")
@@ -342,7 +342,7 @@ def test_every_text_stands_out(new_page: Callable[..., Any], server: PageServer,
     assert found[0][0] >= 4.5, found[:5]
 
 
-def test_a_phone_has_nothing_beside_the_screen(new_page: Callable[..., Any], server: PageServer) -> None:
+def test_a_phone_has_nothing_beside_the_screen(new_page: Callable[..., Any], server: Server) -> None:
     page = opened(new_page(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True), server)
     draw(page, "4", touch)
     assert " 4 (" in said(page)
@@ -354,7 +354,7 @@ def test_a_phone_has_nothing_beside_the_screen(new_page: Callable[..., Any], ser
 
 
 @pytest.mark.slow
-def test_a_projector_shows_all_at_once(browser_page: Any, server: PageServer) -> None:
+def test_a_projector_shows_all_at_once(browser_page: Any, server: Server) -> None:
     page = opened(browser_page, server)
     draw(page, "4")
     choose(page, "9")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import PATIENCE, SAMPLES, document, process, refusal, started
-from pages import FOUR, ask, request, serving
+from pages import FOUR, Server, ask, request, serving
 from PIL import Image
 
 from backprop_cli.api import keeping
@@ -22,7 +22,7 @@ from backprop_cli.api.models import Model
 from backprop_cli.engine.layers import LayerSpec
 from backprop_cli.engine.network import Network
 from backprop_cli.page import server as page_server
-from backprop_cli.page.server import FILES, PageServer
+from backprop_cli.page.server import FILES
 from backprop_cli.predictor import Predictor
 from backprop_cli.store.model_file import Model as ModelFile
 
@@ -30,13 +30,13 @@ STEP = {"picture": FOUR, "label": "9", "learning_rate": 0.02}
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving("pretrained", tmp_path_factory.mktemp("page") / "mine") as found:
         yield found
 
 
 @pytest.fixture
-def quick(trained: Path) -> Iterator[PageServer]:
+def quick(trained: Path) -> Iterator[Server]:
     with serving("quick-1", trained / "mine") as found:
         yield found
 
@@ -44,7 +44,7 @@ def quick(trained: Path) -> Iterator[PageServer]:
 # ---- who gets an answer --------------------------------------------------------------------------------------------
 
 
-def test_the_page_and_its_files_come_with_headers_that_let_nothing_else_in(server: PageServer) -> None:
+def test_the_page_and_its_files_come_with_headers_that_let_nothing_else_in(server: Server) -> None:
     for path in FILES:
         status, headers, body = request(server, "GET", path, X_Token=None, Origin=None)
         assert (status, len(body) > 500) == (200, True)
@@ -59,13 +59,13 @@ def test_the_page_and_its_files_come_with_headers_that_let_nothing_else_in(serve
     assert request(server, "PUT", "/")[0] == 501
 
 
-def test_without_the_token_there_is_no_answer(server: PageServer) -> None:
+def test_without_the_token_there_is_no_answer(server: Server) -> None:
     for token in (None, "", "x" * len(server.token), server.token[:-1], server.token + "\xe9"):
         assert request(server, "POST", "/api/model", b"{}", X_Token=token)[0] == 403
     assert request(server, "POST", "/api/model", b"{}")[0] == 200
 
 
-def test_the_token_is_compared_in_constant_time(server: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_is_compared_in_constant_time(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(page_server.hmac, "compare_digest", lambda *both: bool(asked.append(both)))
     assert request(server, "POST", "/api/model", b"{}")[0] == 403
@@ -73,14 +73,14 @@ def test_the_token_is_compared_in_constant_time(server: PageServer, monkeypatch:
 
 
 @pytest.mark.parametrize("path", ["/", "/api/model"])
-def test_a_name_that_only_points_here_is_refused(server: PageServer, path: str) -> None:
+def test_a_name_that_only_points_here_is_refused(server: Server, path: str) -> None:
     port = server.server_address[1]
     for host in (None, "evil.example", f"evil.example:{port}", "127.0.0.1", f"127.0.0.1:{port + 1}", f"0.0.0.0:{port}"):
         assert request(server, "GET" if path == "/" else "POST", path, b"{}", Host=host)[0] == 421
     assert request(server, "GET", "/", Host=f"localhost:{port}", Origin=None)[0] == 200
 
 
-def test_other_sites_are_refused(server: PageServer) -> None:
+def test_other_sites_are_refused(server: Server) -> None:
     for origin in (
         "http://evil.example",
         "null",
@@ -96,7 +96,7 @@ def test_other_sites_are_refused(server: PageServer) -> None:
     assert request(server, "GET", "/", Origin=None, **link)[0] == 200
 
 
-def test_questions_are_bounded(server: PageServer) -> None:
+def test_questions_are_bounded(server: Server) -> None:
     for length, status in (("8000001", 413), ("9" * 40, 413), ("-1", 411), ("1e3", 411), (None, 411)):
         assert request(server, "POST", "/api/look", None, Content_Length=length)[0] == status
     assert request(server, "POST", "/api/picture", None, Content_Length="20000001")[0] == 413
@@ -123,11 +123,11 @@ def test_questions_are_bounded(server: PageServer) -> None:
         b'{"picture": ' + b"[" * 100_000,
     ],
 )
-def test_what_the_page_never_asks_is_a_bad_request(server: PageServer, question: bytes) -> None:
+def test_what_the_page_never_asks_is_a_bad_request(server: Server, question: bytes) -> None:
     assert request(server, "POST", "/api/look", question)[0] == 400
 
 
-def test_what_a_person_can_mend_is_said_in_words(server: PageServer) -> None:
+def test_what_a_person_can_mend_is_said_in_words(server: Server) -> None:
     sample = {"sample": 1}
     assert "counted from 0 to 1796" in ask(server, "look", picture={"sample": 1797})["error"]
     assert ask(server, "look", picture={"png": ""})["error"].startswith("empty file")
@@ -139,7 +139,7 @@ def test_what_a_person_can_mend_is_said_in_words(server: PageServer) -> None:
     assert "there is none" in ask(server, "unit", picture=sample, layer=9, unit=0)["error"]
 
 
-def test_who_is_too_slow_is_cut_off_and_nobody_else_waits(server: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_too_slow_is_cut_off_and_nobody_else_waits(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_server, "SECONDS_TO_ASK", 0.3)
     head = f"POST /api/look HTTP/1.0\r\nHost: 127.0.0.1:{server.server_address[1]}\r\nX-Token: {server.token}\r\n"
     slow = []
@@ -153,7 +153,7 @@ def test_who_is_too_slow_is_cut_off_and_nobody_else_waits(server: PageServer, mo
     monkeypatch.setattr(page_server, "SECONDS_TO_ASK", 15.0)
 
 
-def test_too_many_connections_are_not_taken_on(server: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_connections_are_not_taken_on(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_server, "MAX_CONNECTIONS", 0)
     with pytest.raises(OSError, match=r"."):
         request(server, "GET", "/")
@@ -164,7 +164,7 @@ def test_too_many_connections_are_not_taken_on(server: PageServer, monkeypatch: 
 # ---- what the answers are ------------------------------------------------------------------------------------------
 
 
-def test_a_look_says_what_predict_says(server: PageServer) -> None:
+def test_a_look_says_what_predict_says(server: Server) -> None:
     found, wanted = ask(server, "look", picture=FOUR), Model.load("pretrained").predict(SAMPLES / "4-1419.png")
     assert found["probabilities"] == wanted.probabilities
     assert (found["sentence"], found["warnings"]) == (wanted.sentence(), list(wanted.warnings))
@@ -200,7 +200,7 @@ def test_a_correction_has_the_numbers_of_explain(trained: Path, reference: str) 
         assert others["about"] == "the test part of its own data"
 
 
-def test_a_step_is_plain_gradient_descent_and_its_forecast_comes_true(server: PageServer) -> None:
+def test_a_step_is_plain_gradient_descent_and_its_forecast_comes_true(server: Server) -> None:
     step = STEP | {"learning_rate": 1e-5}
     told = ask(server, "correct", **step)
     then = ask(server, "correct", **step, steps=[step])
@@ -209,7 +209,7 @@ def test_a_step_is_plain_gradient_descent_and_its_forecast_comes_true(server: Pa
     assert ask(server, "look", picture=FOUR, steps=[step])["probabilities"] == pytest.approx(told["probabilities"])
 
 
-def test_a_unit_tells_its_sum(server: PageServer) -> None:
+def test_a_unit_tells_its_sum(server: Server) -> None:
     model = Model.load("pretrained").predictor
     look = ask(server, "look", picture=FOUR)
     inputs = model.scaling.apply(np.array(look["pixels"])[None] * model.scaling.max_value)[0]
@@ -224,7 +224,7 @@ def test_a_unit_tells_its_sum(server: PageServer) -> None:
         inputs = np.array(look["layers"][k]["values"])
 
 
-def test_nothing_is_remembered_of_a_visitor(server: PageServer) -> None:
+def test_nothing_is_remembered_of_a_visitor(server: Server) -> None:
     untouched = Model.load("pretrained").path
     assert untouched is not None
     before, bytes_before = ask(server, "look", picture=FOUR), untouched.read_bytes()
@@ -239,7 +239,7 @@ def test_nothing_is_remembered_of_a_visitor(server: PageServer) -> None:
     assert untouched.read_bytes() == bytes_before
 
 
-def test_the_kept_networks_are_bounded(server: PageServer) -> None:
+def test_the_kept_networks_are_bounded(server: Server) -> None:
     board = server.desk.board
     for k in range(board._n_kept + 5):
         ask(server, "look", picture=FOUR, steps=[STEP | {"learning_rate": 1e-4 * (k + 1)}])
@@ -247,14 +247,14 @@ def test_the_kept_networks_are_bounded(server: PageServer) -> None:
     assert board._n_kept * 8 * board.model.n_parameters <= KEPT_BYTES
 
 
-def test_too_long_a_step_is_said_not_sent_as_no_number(server: PageServer) -> None:
+def test_too_long_a_step_is_said_not_sent_as_no_number(server: Server) -> None:
     steps = [STEP | {"learning_rate": 100}] * 10
     told = ask(server, "correct", **STEP | {"learning_rate": 100}, steps=steps[:1])
     assert "error" in told or told["overshoots"] or told["new_loss"] is not None
     assert "no longer finite" in ask(server, "look", picture=FOUR, steps=steps).get("error", "no longer finite")
 
 
-def test_the_lesson_has_four_lines_with_the_true_numbers(server: PageServer) -> None:
+def test_the_lesson_has_four_lines_with_the_true_numbers(server: Server) -> None:
     found = ask(server, "correct", **STEP)
     lines = {line["key"]: line for line in found["lesson"]}
     assert list(lines) == ["GUESS", "LOSS", "BLAME", "CORRECTION"]
@@ -264,7 +264,7 @@ def test_the_lesson_has_four_lines_with_the_true_numbers(server: PageServer) -> 
     assert f"{found['new_loss']:.4g}" in lines["CORRECTION"]["text"]
 
 
-def test_the_others_and_the_hardest_digit(quick: PageServer) -> None:
+def test_the_others_and_the_hardest_digit(quick: Server) -> None:
     found = ask(quick, "others", steps=[])
     assert found["n"] == 360
     assert found["now"] == found["before"] == document("eval", "-m", "quick-1")["accuracy"]
@@ -278,7 +278,7 @@ def test_the_others_and_the_hardest_digit(quick: PageServer) -> None:
 # ---- drawings kept -------------------------------------------------------------------------------------------------
 
 
-def test_a_drawing_is_kept_as_a_folder_that_training_reads(server: PageServer, tmp_path: Path) -> None:
+def test_a_drawing_is_kept_as_a_folder_that_training_reads(server: Server, tmp_path: Path) -> None:
     paths = [ask(server, "keep", picture=FOUR, label=label)["path"] for label in ("4", "4", "9")]
     folder = server.desk.folder
     assert [str(Path(path).relative_to(folder)) for path in paths] == ["4/0001.png", "4/0002.png", "9/0001.png"]
@@ -305,12 +305,12 @@ def test_what_is_kept_is_never_overwritten_nor_endless(tmp_path: Path, monkeypat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["4"]
 
 
-def test_only_drawings_of_a_class_are_kept(server: PageServer) -> None:
+def test_only_drawings_of_a_class_are_kept(server: Server) -> None:
     for question in ({"picture": {"sample": 1}, "label": "1"}, {"picture": FOUR, "label": "../x"}, {"picture": FOUR}):
         assert request(server, "POST", "/api/keep", json.dumps(question).encode())[0] == 400
 
 
-def test_any_picture_file_comes_back_small_and_gray(server: PageServer) -> None:
+def test_any_picture_file_comes_back_small_and_gray(server: Server) -> None:
     status, _, body = request(server, "POST", "/api/picture", (SAMPLES / "3-1428.jpg").read_bytes())
     assert (status, list(json.loads(body))) == (200, ["png"])
     assert ask(server, "look", picture=json.loads(body))["predicted"] == "3"

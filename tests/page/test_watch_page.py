@@ -11,14 +11,13 @@ from typing import Any
 
 import pytest
 from command_line import PATIENCE, document, refusal, started
-from pages import FOUR, ask, request, serving
+from pages import FOUR, Server, ask, request, serving
 from test_draw_page import CONTRAST, choose, draw, opened, settle
 
 import backprop_cli as backprop
 from backprop_cli.api.blind import blind_result_of
 from backprop_cli.api.watching import MAX_POINTS, Watch
 from backprop_cli.page.report import run_page
-from backprop_cli.page.server import PageServer
 
 
 def quick(n_epochs: int, **overrides: Any) -> Watch:
@@ -26,18 +25,18 @@ def quick(n_epochs: int, **overrides: Any) -> Watch:
 
 
 @pytest.fixture
-def server(work: Path) -> Iterator[PageServer]:
+def server(work: Path) -> Iterator[Server]:
     with serving(None, work / "mine", quick(3)) as found:
         yield found
 
 
-def until_over(server: PageServer) -> dict[str, Any]:
+def until_over(server: Server) -> dict[str, Any]:
     while not (found := ask(server, "train", do="go"))["is_over"]:
         pass
     return found
 
 
-def test_it_is_moved_as_far_as_is_asked_and_a_look_moves_nothing(server: PageServer) -> None:
+def test_it_is_moved_as_far_as_is_asked_and_a_look_moves_nothing(server: Server) -> None:
     first = ask(server, "train")
     assert (first["epoch"], first["n_epochs"], first["history"], first["train_loss"]) == (0, 3, [], None)
     assert (len(first["units"]), len(first["units"][0]), len(first["digit"]["pixels"])) == (32, 8, 8)
@@ -52,7 +51,7 @@ def test_it_is_moved_as_far_as_is_asked_and_a_look_moves_nothing(server: PageSer
     assert found["digit"]["label"] in found["digit"]["probabilities"]
 
 
-def test_watching_changes_nothing_in_what_is_learned_and_a_rate_set_by_hand_is_recorded(server: PageServer) -> None:
+def test_watching_changes_nothing_in_what_is_learned_and_a_rate_set_by_hand_is_recorded(server: Server) -> None:
     found = until_over(server)
     assert found["is_repeatable"]
     assert "trained to its end" in found["said"]
@@ -68,12 +67,12 @@ def test_watching_changes_nothing_in_what_is_learned_and_a_rate_set_by_hand_is_r
 
 
 @pytest.mark.parametrize("question", [{"do": "run"}, {"do": 3}, {"learning_rate": "x"}, {"learning_rate": True}])
-def test_other_moves_are_refused(server: PageServer, question: dict[str, Any]) -> None:
+def test_other_moves_are_refused(server: Server, question: dict[str, Any]) -> None:
     assert request(server, "POST", "/api/train", json.dumps(question).encode())[0] == 400
     assert "learning_rate 0.0" in ask(server, "train", learning_rate=0)["error"]
 
 
-def test_before_its_end_nobody_draws_for_it_and_then_they_do(server: PageServer) -> None:
+def test_before_its_end_nobody_draws_for_it_and_then_they_do(server: Server) -> None:
     for kind in ("model", "look"):
         assert "no model to draw for yet" in ask(server, kind, picture=FOUR)["error"]
     assert "end it first" in ask(server, "draw")["error"]
@@ -103,7 +102,7 @@ def test_curves_are_bounded(work: Path) -> None:
     assert history[-1]["epoch"] > MAX_POINTS
 
 
-def test_the_blind_sculptor_gets_the_same_time_and_is_saved(server: PageServer) -> None:
+def test_the_blind_sculptor_gets_the_same_time_and_is_saved(server: Server) -> None:
     ended = until_over(server)
     while not (found := ask(server, "blind"))["is_over"]:
         pass
