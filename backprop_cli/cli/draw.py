@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import shlex
@@ -24,6 +25,7 @@ from backprop_cli.files import clean
 if TYPE_CHECKING:
     from backprop_cli.api.drawing import Board
     from backprop_cli.api.watching import Watch
+    from backprop_cli.config.config import Config
     from backprop_cli.page.server import PageServer
 
 app = command_app()
@@ -61,10 +63,12 @@ def draw(
         raise UsageError("--train goes without --model: it makes one")
     if not train and (config is not None or overrides):
         raise UsageError("--config and --set go with --train")
-    board, watch = (None, _watch(config, overrides)) if train else (_board(model), None)
-    server, seen_as = _server(board, watch, host, port, can_teach=not allow_others)
+    wanted = _config(config, overrides) if train else None
+    server, seen_as = _server(None if train else _board(model), host, port, can_teach=not allow_others)
     with server:
         try:
+            if wanted is not None:  # only now: where the port is taken, no run is left behind
+                server.desk.watch = _watch(wanted)
             _serve(server, server.address(seen_as), opens=not no_browser, allow_others=allow_others)
         except KeyboardInterrupt:  # how it is meant to end
             _end(server)
@@ -76,14 +80,18 @@ def _board(model: str | None) -> Board:
     return Board(load_model(model, or_pretrained=True))
 
 
-def _watch(config: str | None, overrides: list[str] | None) -> Watch:
-    """Begin the training that is to be watched."""
+def _config(config: str | None, overrides: list[str] | None) -> Config:
     wanted = load_config(config, overrides)
     hold_portable(wanted, from_stdin=config == "-")
+    return wanted
+
+
+def _watch(config: Config) -> Watch:
+    """Begin the training that is to be watched."""
     from backprop_cli.api.training import training
     from backprop_cli.api.watching import Watch
 
-    begun = training(wanted, progress=progress_printer())
+    begun = training(config, progress=progress_printer())
     for warning in begun.warnings:
         console.warn(warning)
     return Watch(begun)
@@ -131,9 +139,7 @@ def check_host(host: str, *, allow_others: bool) -> None:
         )
 
 
-def _server(
-    board: Board | None, watch: Watch | None, host: str, port: int, *, can_teach: bool
-) -> tuple[PageServer, str]:
+def _server(board: Board | None, host: str, port: int, *, can_teach: bool) -> tuple[PageServer, str]:
     """Return the server, and the address under which it is seen."""
     from backprop_cli.page.server import PageServer, read_soon
 
@@ -141,9 +147,10 @@ def _server(
     seen_as = _own_address() if is_any else host
     try:
         names = {seen_as, LOOPBACK} if is_any else set()
-        server = PageServer(board, host=host, port=port, names=names, watch=watch, can_teach=can_teach)
+        server = PageServer(board, host=host, port=port, names=names, can_teach=can_teach)
     except OSError as problem:
-        raise UsageError(f"--host {host} --port {port}: {problem.strerror}") from problem
+        remedy = "; without --port a free one is taken" if problem.errno == errno.EADDRINUSE else ""
+        raise UsageError(f"--host {host} --port {port}: {problem.strerror}{remedy}") from problem
     if board is not None:
         read_soon(server)
     return server, seen_as

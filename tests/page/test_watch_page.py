@@ -189,6 +189,15 @@ def test_it_is_watched_in_a_browser(new_page: Callable[..., Any], work: Path) ->
         assert page.locator("#watch").is_visible()
 
 
+def test_where_the_port_is_taken_no_run_is_left_behind(work: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = refusal("draw", "--train", "-c", "quick", "--no-browser", "--port", port)
+    taken_said = f"error: --host 127.0.0.1 --port {port}: Address already in use; without --port a free one is taken"
+    assert said.strip() == taken_said
+    assert list(work.iterdir()) == []
+
+
 def test_teaching_is_begun_by_a_button(new_page: Callable[..., Any], work: Path) -> None:
     backprop.train("quick", overrides={"training.epochs": 2}, run_dir="own")
     with serving("own", Path("mine")) as server:
