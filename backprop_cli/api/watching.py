@@ -14,6 +14,7 @@ from backprop_cli.api.blind import BlindResult, BlindSculptor, blind_sculptor
 from backprop_cli.api.drawing import finite, rounded
 from backprop_cli.api.keeping import FOLDER, n_right
 from backprop_cli.api.models import Model
+from backprop_cli.api.others import OtherPictures
 from backprop_cli.api.run import Run
 from backprop_cli.api.training import EpochResult, Progress, Training, training
 from backprop_cli.api.words import percent
@@ -45,6 +46,7 @@ class Watch:
         self.training = training
         self.run: Run | None = None
         self._pupil, self._right = pupil, [] if pupil is None else [n_right(*pupil)]
+        self._others: dict[str, Any] | None = None
         self._digit = training.hardest_digit()
         self._event: Progress | EpochResult | None = None
         self._ends: list[tuple[int, float]] = []  # of each epoch the network and the seconds worked, without pauses
@@ -91,6 +93,7 @@ class Watch:
             self.run = self.training.run()
             if self._pupil is not None and self.run.has_model:
                 self._right.append(n_right(self.run.model, self._pupil[1]))
+                self._others = OtherPictures(self._pupil[0]).accuracy(self.run.model.predictor.networks)
         return self.run
 
     @property
@@ -178,11 +181,12 @@ class Watch:
         return f"{ended}: best epoch {self.run.summary['best_epoch']} of {self.run.summary['epochs']}{figures}"
 
     def _taught(self) -> dict[str, Any] | None:
-        """Return how many of the drawings are read rightly, before and, when it is over, after."""
+        """Return how many of the drawings, and of the others, are read rightly before and, when it is over, after."""
         if not self._right:
             return None
         before, after = self._right[0], self._right[-1] if len(self._right) > 1 else None
-        return {"n": before[1], "before": before[0], "after": None if after is None else after[0]}
+        drawings = {"n": before[1], "before": before[0], "after": None if after is None else after[0]}
+        return drawings | {"others": self._others}
 
     # ---- the blind sculptor ----------------------------------------------------------------------------------------
 

@@ -127,13 +127,15 @@ def test_a_model_is_taught_the_drawings_that_were_kept(work: Path) -> None:
             ask(server, "keep", picture=FOUR, label="9")  # as somebody might who writes it so
         assert not ask(server, "model")["is_watched"]
         assert ask(server, "teach") == {}
-        assert ask(server, "train")["taught"] == {"n": 3, "before": 0, "after": None}
+        assert ask(server, "train")["taught"] == {"n": 3, "before": 0, "after": None, "others": None}
         found = until_over(server)
         taught = found["taught"]
         assert "begins with random weights" in ask(server, "blind")["error"]
         ask(server, "draw")
         now = ask(server, "look", picture=FOUR)["predicted"]
         assert taught["after"] == (3 if now == "9" else 0)
+        accuracies = [backprop.load(run).evaluate().accuracy for run in ("own", found["run"])]
+        assert [taught["others"]["before"], taught["others"]["now"]] == accuracies
         assert "mine" in (Path(found["run"]) / "config.yaml").read_text()
         server.desk.can_teach = False
         assert "where the page was started" in ask(server, "teach")["error"]
@@ -209,8 +211,8 @@ def test_teaching_is_begun_by_a_button(new_page: Callable[..., Any], work: Path)
         assert page.inner_text("#kept-command").endswith("own/model.safetensors --set data.extra=mine")
         page.locator("#teach").click()
         page.wait_for_selector("#filters canvas")
-        assert "Of your 1 drawings" in page.inner_text("#taught")
+        assert "Of your 1 drawing," in page.inner_text("#taught")
         page.locator("#slowly").uncheck()
         page.locator("#go").click()
         page.wait_for_selector("#said:not([hidden])")
-        assert "after it" in page.inner_text("#taught")
+        assert "after it. Of 360 others (the test part of its own data)" in page.inner_text("#taught")

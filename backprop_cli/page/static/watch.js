@@ -75,8 +75,10 @@ function show() {
 function showTaught(taught) {
   $("taught").hidden = !taught;
   if (!taught) return;
-  const after = taught.after === null ? "" : `, and ${taught.after} after it`;
-  $("taught").textContent = `Of your ${taught.n} drawings ${taught.before} were read rightly before the teaching${after}.`;
+  const { n, before, after, others } = taught;
+  const now = after === null ? "" : `, ${after} after it`;
+  const rest = others ? ` Of ${others.n.toLocaleString("en")} others (${others.about}) ${percent(others.before)} before, ${percent(others.now)} after.` : "";
+  $("taught").textContent = `Of your ${n} ${n === 1 ? "drawing" : "drawings"}, ${before} read rightly before the teaching${now}.${rest}`;
 }
 
 /** Return how high a loss stands between the least and the most, on a logarithmic scale. */
