@@ -119,7 +119,7 @@ function nothing(text) {
   $("warnings").replaceChildren();
   bars($("bars"), noShares());
   clear($("unit-picture"));
-  $("unit-text").textContent = "";
+  $("unit-text").textContent = $("unit-text").dataset.hint;
   paintUnits();
   showCorrected();
 }
