@@ -191,7 +191,11 @@ def test_the_bundled_names_are_the_files() -> None:
     assert bundled_names() == sorted(path.stem for path in CONFIGS)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.slow] * (path.stem == "pictures")) for path in CONFIGS],
+    ids=lambda path: path.stem,
+)
 @pytest.mark.usefixtures("work", "made_up_mnist")
 def test_every_config_is_documented_loads_and_trains_an_epoch(path: Path) -> None:
     assert path.read_text("utf-8").startswith("# ")  # what `config list` shows

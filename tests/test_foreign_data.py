@@ -93,7 +93,7 @@ def test_what_is_certain_can_be_said_otherwise(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.pictures, 255 - IMAGES.transpose(0, 2, 1).astype(float), atol=1e-3)
 
 
-@pytest.mark.parametrize("form", ["bytes", "transposed paper"])
+@pytest.mark.parametrize("form", [pytest.param("bytes", marks=pytest.mark.slow), "transposed paper"])
 @pytest.mark.parametrize("picture", [None, "raw"])
 def test_pictures_are_read_as_rows_are(form: str, picture: str | None, work: Path) -> None:
     source = save(work / "mine.npz", FORMS[form](IMAGES), DIGITS)
@@ -246,6 +246,7 @@ def test_many_rows_are_counted_by_all_cores_to_the_same_counts(monkeypatch: pyte
     assert seen[-1] == (400, 400)
 
 
+@pytest.mark.slow
 def test_counts_of_many_rows_are_made_once(monkeypatch: pytest.MonkeyPatch, work: Path) -> None:
     monkeypatch.setattr(resize, "MANY", 100)
     counted: list[int] = []

@@ -270,6 +270,7 @@ def test_a_run_that_was_moved_with_its_data_is_gone_on_with(base: Path, work: Pa
     assert [one["source"] for one in config_of(RUN)["data"]["extra"]] == [str(work / "after/mine")]
 
 
+@pytest.mark.slow
 def test_the_model_in_the_package_is_taught_beside_digits_and_pens(work: Path) -> None:
     hand(work / "mine")
     result = backprop("train", "--from", "pretrained", "--set", "data.extra=mine", "--dry-run")

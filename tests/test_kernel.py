@@ -78,6 +78,7 @@ def test_a_config_on_standard_input_is_handed_on(work: Path) -> None:
     assert "seed: 3\n" in (run / "config.yaml").read_text()
 
 
+@pytest.mark.slow
 @needs_avx2
 def test_a_run_goes_on_with_its_kernel_and_folds_have_it_too(work: Path) -> None:
     process(*QUICK, "--portable", "--run-dir", "run", cwd=work)

@@ -84,7 +84,9 @@ def refused_thrice(about: str) -> None:
     assert contents(Path()) == before
 
 
-@pytest.mark.parametrize("source", MAKE)
+@pytest.mark.parametrize(
+    "source", [pytest.param(source, marks=[pytest.mark.slow] * (source == "pictures")) for source in MAKE]
+)
 def test_a_project_that_is_moved_goes_on_as_before(project: Path, source: str) -> None:
     trained(source=source)
     shutil.copytree(RUN, "kept")

@@ -39,6 +39,7 @@ def test_every_kind_is_written_opens_and_has_a_digit(made: list[Picture]) -> Non
         assert (read_picture(path).levels > 0.5).any()
 
 
+@pytest.mark.slow
 def test_a_kind_depends_on_the_seed_and_its_name_only(made: list[Picture], tmp_path: Path) -> None:
     few = [name for name in KINDS if name != "huge"][::-1]
     again = make_pictures(DIGITS, LABELS, tmp_path / "again", seed=3, per_kind=2, kinds=few)

@@ -68,6 +68,7 @@ model.predict(5)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
 def test_the_calls_are_typed_for_those_who_use_them(tmp_path: Path) -> None:
     (tmp_path / "user.py").write_text(TYPED)

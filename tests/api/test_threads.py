@@ -67,7 +67,7 @@ os.write(2, b"still there")
 """
 
 
-@pytest.mark.parametrize("n_pictures", [40, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_pictures", [12, pytest.param(1000, marks=pytest.mark.slow)])
 def test_threads_answer_as_one_does(work: Path, n_pictures: int) -> None:
     folder = work / "pictures"
     folder.mkdir()

@@ -108,6 +108,7 @@ def test_settings_that_make_no_sense_are_refused(settings: str, words: str) -> N
         load_config("digits", [f"data.{settings}"])
 
 
+@pytest.mark.slow
 def test_training_on_copies_counts_them_and_the_model_knows_how_to_set_pictures_upright() -> None:
     config = load_config("pictures", ["data.augment.copies=1", "training.epochs=2", "ensemble=2", "data.extra=[]"])
     experiment = Experiment(config)

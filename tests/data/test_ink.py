@@ -177,6 +177,7 @@ def test_nonsense_is_doubted(kind: str) -> None:
     assert silent <= 1
 
 
+@pytest.mark.slow
 def test_real_digits_are_hardly_doubted() -> None:
     """Measured on digits of other people: 19 of 2,000 of MNIST, 2 of 1,000 of USPS, none of our samples."""
     with (SAMPLES / "labels.csv").open(encoding="utf-8") as file:

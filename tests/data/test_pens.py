@@ -186,6 +186,7 @@ def test_sources_with_a_share_and_those_by_count_go_together() -> None:
     assert n_by_share.mean() == pytest.approx(0.35, abs=0.002)
 
 
+@pytest.mark.slow
 def test_the_training_part_holds_digits_and_pens_and_their_copies() -> None:
     part = part_of({"data.augment.copies": 2})
     n_train, n_pens = 1287, len(PENS)
@@ -227,6 +228,7 @@ def test_no_part_but_training_meets_further_sources(work: Path) -> None:
     assert document("cv", "-c", "quick", "--folds", "2", *with_pens[:2], "--set", "training.epochs=1")["n"] == 1797
 
 
+@pytest.mark.slow
 def test_a_run_with_further_sources_is_resumed_and_verified_to_the_byte(work: Path) -> None:
     settings = ("--set", "data.extra=[{source: pens, share: 0.4}]", "--set", "data.picture=8x8")
     copies = ("--set", "data.augment={kind: copies, copies: 1, rotation: 9, noise: 0.1}", "--set", "ensemble=2")

@@ -143,7 +143,7 @@ def test_signals_would_find_handlers_not_set(training: Training) -> None:
 
 
 def test_io_errors_do_no_harm(training: Training, tmp_path: Path) -> None:
-    clean(disk.check_io_errors(training, 6, JOBS, tmp_path, calls=("write", "fsync", "rename", "mkdir")))
+    clean(disk.check_io_errors(training, 3, JOBS, tmp_path, calls=("write", "fsync", "rename", "mkdir")))
 
 
 @pytest.mark.slow
@@ -157,9 +157,10 @@ def test_io_errors_would_find(training: Training, tmp_path: Path, patch: str, ca
 
 
 def test_full_disks_do_no_harm(training: Training) -> None:
-    clean(disk.check_full_disks(training, 4, JOBS))
+    clean(disk.check_full_disks(training, 2, JOBS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("patch", "word"), [(TORN, ""), (DIRTY, "litter")], ids=["torn files", "temporaries left"])
 def test_full_disks_would_find(training: Training, patch: str, word: str) -> None:
     found(disk.check_full_disks(training, TRIALS, JOBS, patched(patch)), word)
@@ -202,6 +203,7 @@ def test_surroundings_are_as_many_as_the_campaign_says() -> None:
     assert len(names) == len(set(names)) >= 75
 
 
+@pytest.mark.slow
 def test_models_are_equal_anywhere(tmp_path: Path) -> None:
     clean(sameness.check_sameness(tmp_path, JOBS, places=sameness.PLACES[2:9:3]))
 

@@ -21,7 +21,7 @@ from worker import Worker
 from backprop_cli.errors import ConfigError
 from backprop_cli.files import clean
 
-COUNTS = {"model": 600, "checkpoint": 60, "config": 150, "picture": 250, "data": 200}
+COUNTS = {"model": 400, "checkpoint": 40, "config": 100, "picture": 150, "data": 120}
 WORST = [
     *(("model", name) for name in ("nearly-sound", "zeros", "wide-header", "deep-header")),
     *(("picture", name) for name in ("lossless.webp", "scans.jpg", "markers.jpg", "comments.ppm")),
