@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from backprop_cli.api.cross_validation import cross_validate as cross_validate
     from backprop_cli.api.evaluation import Evaluation as Evaluation
     from backprop_cli.api.explanation import Explanation as Explanation
+    from backprop_cli.api.export import Export as Export
+    from backprop_cli.api.export import export as export
     from backprop_cli.api.models import Model as Model
     from backprop_cli.api.models import load as load
     from backprop_cli.api.network_check import NetworkCheck as NetworkCheck
@@ -58,6 +60,7 @@ _NAMES = {
     "api.cross_validation": ("CrossValidation", "cross_validate"),
     "api.evaluation": ("Evaluation",),
     "api.explanation": ("Explanation",),
+    "api.export": ("Export", "export"),
     "api.models": ("Model", "load"),
     "api.network_check": ("NetworkCheck", "check"),
     "api.number": ("Number",),

@@ -38,8 +38,9 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     ),
     "predictor": ({"arrays", "store", "engine", "data", "blas", "errors"}, {"numpy"}),
     "estimator": ({"engine", "data", "errors"}, {"numpy", "sklearn"}),
+    "exporters": ({"predictor", "engine", "errors", "arrays"}, {"numpy", "onnx"}),
     "api": (
-        {"experiment", "predictor", "config", "insight", "engine", "data", "store"} | FLOOR,
+        {"experiment", "exporters", "predictor", "config", "insight", "engine", "data", "store"} | FLOOR,
         {"numpy", "PIL"},
     ),
     "page": ({"api", "svg", "errors", "files"}, set()),
@@ -224,6 +225,8 @@ def loaded(*args: str, cwd: Path) -> set[str]:
     [
         (["--help"], {"numpy", "sklearn", "pydantic", "scipy", "yaml", "rich.progress", "PIL", "safetensors"}),
         (["--version"], {"numpy", "sklearn", "pydantic", "scipy", "yaml", "rich.progress", "PIL", "safetensors"}),
+        (["export", "--help"], {"numpy", "sklearn", "scipy", "yaml", "rich.progress", "PIL", "safetensors", "onnx"}),
+        (["export", "-o", "model.npz", "--force"], {"sklearn", "scipy", "numpy.random", "yaml", "PIL", "onnx"}),
         (["train", "--help"], {"numpy", "sklearn", "scipy", "yaml", "rich.progress", "PIL", "safetensors"}),
         (["config", "schema"], {"sklearn", "scipy", "PIL", "rich.progress", "safetensors"}),
         (["runs"], {"sklearn", "scipy", "numpy", "yaml", "PIL"}),

@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "report",
         "Write a run as a page to look at, or several beside each other.",
     ),
+    "export": ("export", "Write a model in another format: ONNX, NumPy arrays or JSON."),
     "draw": ("draw", "Draw a digit in the browser, see what fires, and teach the network."),
     "check": ("check", "Hold every gradient of a network against central differences."),
     "cv": ("cv", "Measure a config by cross-validation."),

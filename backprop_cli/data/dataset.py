@@ -179,12 +179,16 @@ class Scaling:
             out: Where to write; may have gaps between its rows.
             unit: The pictures are already divided by `max_value`.
         """
-        flat = pictures.reshape(len(pictures), -1)
-        factor = 1.0 / self.scale if unit else 1.0 / (self.scale * self.max_value)
-        out = np.multiply(flat, np.float32(factor), out=out, dtype=np.float32)
-        if self.mean.any():
-            out -= self.mean / np.float32(self.scale)
+        factor, offset = self.affine(unit=unit)
+        out = np.multiply(pictures.reshape(len(pictures), -1), factor, out=out, dtype=np.float32)
+        if offset.any():
+            out -= offset
         return out
+
+    def affine(self, *, unit: bool = False) -> tuple[np.float32, Array]:
+        """Return factor and offset, (height * width,), float32: inputs are pictures * factor - offset."""
+        factor = 1.0 / self.scale if unit else 1.0 / (self.scale * self.max_value)
+        return np.float32(factor), self.mean / np.float32(self.scale)
 
 
 def largest(pictures: NDArray[Any], rows: Rows) -> float:

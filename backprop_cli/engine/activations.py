@@ -6,7 +6,8 @@ with gaps between its rows; `z` is left as it is. Written side by side the two s
 is one line for every activation: `delta *= slope`.
 
 To add one: write the function under its formulas, add it to `ACTIVATIONS`. The config, its messages, the worksheet and
-the gradient tests follow. Only the forward pass in a report's script has a line of its own for each; a test holds it.
+the gradient tests follow. Only the forward pass in a report's script and the ONNX export have a line of their own for
+each; tests hold them.
 """
 
 from __future__ import annotations
