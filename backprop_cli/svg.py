@@ -140,7 +140,9 @@ def picture(inside: str, height: int, width: int, label: str) -> str:
     return _svg(width, height, label, inside)
 
 
-def matrix(counts: Sequence[Sequence[int]], names: Sequence[str], *, title: str, row: str, column: str) -> str:
+def matrix(
+    counts: Sequence[Sequence[int]], names: Sequence[str], *, title: str, row: str, column: str, linked: bool = True
+) -> str:
     """Return a square table of counts, each cell tinted by its share of its row; what is off the diagonal otherwise.
 
     Args:
@@ -149,6 +151,7 @@ def matrix(counts: Sequence[Sequence[int]], names: Sequence[str], *, title: str,
         title: What it is called where it cannot be seen.
         row: What rows are.
         column: What columns are.
+        linked: Each cell that counts something leads to `#cell-ROW-COLUMN`.
     """
     side, n = SIDE, len(names)
     left = 24 + CHARACTER * max((min(len(name), 12) for name in names), default=0)
@@ -158,7 +161,7 @@ def matrix(counts: Sequence[Sequence[int]], names: Sequence[str], *, title: str,
         y = 40 + i * side
         cells.append(f'<text x="{_n(left - 6)}" y="{y + 19}" text-anchor="end">{escape(names[i][:12])}</text>')
         cells += [
-            _cell(left + j * side, y, count, count / total, (i, j), f"{names[i]} as {names[j]}")
+            _cell(left + j * side, y, count, count / total, (i, j), f"{names[i]} as {names[j]}" if linked else "")
             for j, count in enumerate(counts_of_row)
         ]
     heads = (
@@ -176,14 +179,15 @@ def matrix(counts: Sequence[Sequence[int]], names: Sequence[str], *, title: str,
 def _cell(x: float, y: int, count: int, share: float, place: tuple[int, int], about: str) -> str:
     i, j = place
     color = css("minus" if i == j else "plus")
-    opacity = 0.0 if not count else 0.1 + 0.3 * share if i == j else min(0.4, 0.15 + 2.0 * share)
+    opacity = 0.1 + 0.3 * share if i == j else min(0.4, 0.15 + 2.0 * share)
     kind = "" if count else ' class="muted"'
-    inside = (
-        f'<rect x="{_n(x)}" y="{y}" width="{SIDE - 1}" height="{SIDE - 1}" fill="{color}" '
-        f'fill-opacity="{_n(opacity, 2)}"/>'
-        f'<text x="{_n(x + SIDE / 2)}" y="{y + 19}" text-anchor="middle"{kind}>{count or "·"}</text>'
-    )
-    return f'<a href="#cell-{i}-{j}"><title>{escape(about)}: {count}</title>{inside}</a>' if count else inside
+    inside = f'<text x="{_n(x + SIDE / 2)}" y="{y + 19}" text-anchor="middle"{kind}>{count or "·"}</text>'
+    if count:
+        inside = (
+            f'<rect x="{_n(x)}" y="{y}" width="{SIDE - 1}" height="{SIDE - 1}" fill="{color}" '
+            f'fill-opacity="{_n(opacity, 2)}"/>{inside}'
+        )
+    return f'<a href="#cell-{i}-{j}"><title>{escape(about)}: {count}</title>{inside}</a>' if count and about else inside
 
 
 # ---- parts ---------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ FLOOR = {"arrays", "blas", "files", "errors"}
 RULES: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "svg": (set(), set()),
+    "notebook": ({"svg", "files"}, set()),
     "arrays": (set(), {"numpy"}),
     "files": ({"errors"}, set()),
     "blas": ({"errors"}, {"numpy", "threadpoolctl"}),
@@ -40,7 +41,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "estimator": ({"engine", "data", "errors"}, {"numpy", "sklearn"}),
     "exporters": ({"predictor", "engine", "errors", "arrays"}, {"numpy", "onnx"}),
     "api": (
-        {"experiment", "exporters", "predictor", "config", "insight", "engine", "data", "store"} | FLOOR,
+        {"experiment", "exporters", "predictor", "config", "insight", "engine", "data", "store", "notebook", "svg"}
+        | FLOOR,
         {"numpy", "PIL"},
     ),
     "page": ({"api", "svg", "errors", "files"}, set()),
@@ -185,7 +187,7 @@ SPEAKS_OF_OPTIONS = re.compile(
 )
 
 
-FACES = {"cli", "page", "svg"}
+FACES = {"cli", "page", "svg", "notebook"}
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if room(path) not in FACES], ids=lambda path: path.stem)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli import notebook
 from backprop_cli.api.arguments import Reference, choice, named, whole_number
 from backprop_cli.api.models import Part
 from backprop_cli.api.words import percent
@@ -116,9 +117,25 @@ class Evaluation(metrics.Evaluation):
     notes: tuple[str, ...]
 
     def __repr__(self) -> str:
+        return f"<Evaluation {clean(self.model)}: {self.sentence}; {clean(self.about)}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        said = [self.sentence, self.about, f"log loss {self.log_loss:.4f}, ECE {percent(self.ece)}", *self.warnings]
+        worst = (
+            notebook.picture(
+                one.pixels.tolist(), f"{one.label} read as {one.predicted}", percent(one.probability), most=16
+            )
+            for one in self.worst_answers[:5]
+        )
+        figures = notebook.column(notebook.words(said), notebook.shown(*worst))
+        return notebook.shown(notebook.matrix(self.confusion_matrix.tolist(), self.classes), figures)
+
+    @property
+    def sentence(self) -> str:
+        """How many answers are right, and what that proves of others, in words."""
         low, high = self.accuracy_interval
-        about = f"{percent(self.accuracy)} of {self.n:,} right, 95 % interval {100 * low:.1f} to {100 * high:.1f} %"
-        return f"<Evaluation {clean(self.model)}: {about}; {clean(self.about)}>"
+        return f"{percent(self.accuracy)} of {self.n:,} right, 95 % interval {100 * low:.1f} to {100 * high:.1f} %"
 
     @property
     def about(self) -> str:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from backprop_cli import notebook
 from backprop_cli.api.arguments import whole_number
 from backprop_cli.api.pictures import SAMPLES, PictureInput, picture_input
-from backprop_cli.api.words import by_class, guess
+from backprop_cli.api.words import by_class, guess, percent
 from backprop_cli.arrays import Array
 from backprop_cli.blas import blas_threads
 from backprop_cli.config.config import config_of
@@ -93,6 +94,28 @@ class Explanation(insight.Explanation):
     def __repr__(self) -> str:
         truth = f"the truth is {clean(self.label)}, loss {self.loss:.4g}"
         return f"<Explanation {clean(self.path)}: {guess(self.probabilities, 2)}; {truth}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        layers = (
+            (layer.name, percent(layer.blame_share), f"{layer.n_fired} of {layer.fan_out}") for layer in self.layers
+        )
+        steps = (
+            (f"{step.learning_rate:g}", f"{step.loss:.4g}", percent(step.probabilities[self.trace.label]))
+            for step in self.steps
+        )
+        said = [guess(self.probabilities, 2), f"the truth is {self.label}: loss = {self.loss_formula}", *self.warnings]
+        if self.n_networks > 1:
+            said.append(f"all of it is of the first of {self.n_networks} networks")
+        return notebook.shown(
+            notebook.picture(self.pixels.tolist(), "what it saw"),
+            notebook.picture(
+                self.input_gradient.tolist(), "ink here: more loss (orange) or less (blue)", is_signed=True
+            ),
+            notebook.words(said),
+            notebook.table(("layer", "blame", "fired"), layers),
+            notebook.table(("step at rate", "loss", "sure of the truth"), steps),
+        )
 
     @property
     def probabilities(self) -> dict[str, float]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backprop_cli import notebook
 from backprop_cli.api.pictures import PictureInput, expanded, is_table, picture_input
 from backprop_cli.api.words import by_class, guess
 from backprop_cli.arrays import Array
@@ -52,6 +53,14 @@ class Prediction:
 
     def __repr__(self) -> str:
         return f"<Prediction {clean(self.path)}: {clean(self.error or self.sentence(top=2))}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        if self.pixels is None:
+            return notebook.shown(notebook.words([f"{self.path}: {self.error}"]))
+        said = notebook.words([self.sentence(top=2), *self.warnings])
+        answer = notebook.column(said, notebook.bars(self.probabilities or {}))
+        return notebook.shown(notebook.picture(self.pixels.tolist()), answer)
 
     def sentence(self, top: int = 2) -> str:
         """Return "I am 97.3 % sure this is a 4 (9: 1.2 %)", with so many answers.

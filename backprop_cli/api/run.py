@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from backprop_cli import notebook, svg
 from backprop_cli.api.models import Model
 from backprop_cli.api.words import percent
 from backprop_cli.config.config import Config
@@ -21,6 +23,8 @@ from backprop_cli.predictor import Predictor
 from backprop_cli.store.run_directory import RunDirectory
 
 __all__ = ["Finding", "Run", "Trials"]
+
+MOST_POINTS, MOST_CURVES = 300, 8  # that a notebook is shown
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -57,10 +61,25 @@ class Run:
     _experiment: Experiment
 
     def __repr__(self) -> str:
+        return f"<Run {clean(self.path or self.config.name)}: {self.sentence}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: of an ensemble the curves of its first networks."""
+        lines = [
+            svg.Line(name, [epoch.epoch for epoch in member], [_finite(getattr(epoch, key)) for epoch in member], color)
+            for member in _by_network(self.history)[:MOST_CURVES]
+            for color, (key, name) in enumerate((("train_loss", "training"), ("val_loss", "validation")))
+        ]
+        found = [f"{one.text} To mend it: {one.change}" for one in self.findings]
+        said = [self.path or self.config.name, self.sentence, *found, *self.warnings]
+        return notebook.shown(notebook.chart(lines, "loss"), notebook.words(said))
+
+    @property
+    def sentence(self) -> str:
+        """How it ended, and how good it is, in words."""
         accuracy = self.summary["val_accuracy"]
         figures = "no validation" if accuracy is None else f"validation accuracy {percent(accuracy)} of {self.n_val:,}"
-        epochs = f"best epoch {self.summary['best_epoch']} of {self.summary['epochs']}"
-        return f"<Run {clean(self.path or self.config.name)}: {self.stop_reason}, {epochs}, {figures}>"
+        return f"{self.stop_reason}, best epoch {self.summary['best_epoch']} of {self.summary['epochs']}, {figures}"
 
     @property
     def has_model(self) -> bool:
@@ -108,3 +127,17 @@ class Run:
             "data": understood(self._experiment.split_data.dataset),
             "findings": [asdict(finding) for finding in self.findings],
         }
+
+
+def _by_network(history: Sequence[EpochResult]) -> list[list[EpochResult]]:
+    """Return the epochs of each network, evenly thinned to at most `MOST_POINTS` in all."""
+    found: list[list[EpochResult]] = []
+    for result in history[:: -(-len(history) // MOST_POINTS) or 1]:
+        if not found or result.epoch <= found[-1][-1].epoch:
+            found.append([])
+        found[-1].append(result)
+    return found
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Literal
 
+from backprop_cli import notebook
 from backprop_cli.api.arguments import Reference, as_config, directory_of, named, whole_number
 from backprop_cli.api.going_on import start_of
 from backprop_cli.api.models import Model
 from backprop_cli.api.run import Run
 from backprop_cli.api.steering import Events, Steered, WatchedDigit
+from backprop_cli.api.words import percent
 from backprop_cli.blas import require_portable
 from backprop_cli.config.config import Config, Overrides, read_config
 from backprop_cli.data.readers.shared import ProgressCallback
@@ -61,6 +63,18 @@ class Training(Steered):
         if self._directory is None and isinstance(event, EpochResult) and event.stop_reason != "diverged":
             self._rows.append(self._experiment.metrics_row(event))
         return event
+
+    def _repr_html_(self) -> str:
+        """Return how far it is, as a notebook shows it: a bar, to be shown anew at every event."""
+        if not self.history:
+            return notebook.progress(0.0, self.about)
+        last, n_members = self.history[-1], self.config.ensemble
+        said = f"epoch {last.epoch} of {last.n_epochs}, loss {last.train_loss:.4f}"
+        if n_members > 1:
+            said = f"network {self.member + 1} of {n_members}, {said}"
+        if last.val_loss is not None and last.val_accuracy is not None:
+            said += f", validation loss {last.val_loss:.4f}, accuracy {percent(last.val_accuracy)}"
+        return notebook.progress((self.member + last.epoch / last.n_epochs) / n_members, said)
 
     def __del__(self) -> None:
         with suppress(Exception):
