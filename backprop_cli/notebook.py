@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 from backprop_cli import svg
 from backprop_cli.files import clean
 
 # Ink and text in the notebook's own color; the others are seen on black as on white.
-_COLORS = "--fg:currentColor;--ink:currentColor;--grid:#8886;--plus:#d9662b;--minus:#3987d0;--c0:#3987d0;--c1:#d9662b"
-_MOST = 200  # characters of a text
+_OWN, _BLUE, _ORANGE = "currentColor", "#3987d0", "#d9662b"
+_COLORS = {"fg": _OWN, "ink": _OWN, "grid": "#8886", "plus": _ORANGE, "minus": _BLUE, "c0": _BLUE, "c1": _ORANGE}
 
 
 def shown(*parts: str) -> str:
     """Return parts beside each other."""
+    colors = "".join(f"--{name}:{color};" for name, color in _COLORS.items())
     layout = "display:flex;flex-wrap:wrap;align-items:flex-start;gap:1em 1.5em"
-    return f'<div style="{_COLORS};{layout}">{"".join(parts)}</div>'
+    return f'<div style="{colors}{layout}">{"".join(parts)}</div>'
 
 
 def column(*parts: str) -> str:
@@ -33,13 +35,9 @@ def words(sentences: Iterable[object], width: int = 26) -> str:
 def picture(pixels: svg.Grid, *caption: object, is_signed: bool = False, most: int = 28) -> str:
     """Return ink from 0 to 1, or numbers of both signs, as a picture of at most so many pixels a side."""
     every = math.ceil(max(len(pixels), len(pixels[0])) / most)
-    small = [
-        [
-            sum(map(sum, (row[x : x + every] for row in pixels[y : y + every]))) / every**2
-            for x in range(0, len(pixels[0]), every)
-        ]
-        for y in range(0, len(pixels), every)
-    ]
+    bands = [pixels[y : y + every] for y in range(0, len(pixels), every)]
+    starts = range(0, len(pixels[0]), every)
+    small = [[sum(sum(row[x : x + every]) for row in band) / every**2 for x in starts] for band in bands]
     drawn = svg.picture((svg.signed if is_signed else svg.gray)(small), len(small), len(small[0]), "a digit")
     return f'<div style="width:{7 if most > 16 else 4}em">{drawn}{words(caption)}</div>'
 
@@ -56,17 +54,21 @@ def bars(shares: Mapping[str, float], top: int = 5) -> str:
     best = [item for item in sorted(shares.items(), key=lambda item: -item[1])[:top] if item[1] >= 0.0005]
     rows = "".join(
         f'<div>{_text(name, 20)} <span style="display:inline-block;height:.7em;width:{8 * share:.2f}em;'
-        f'background:#3987d0"></span> {100 * share:.1f} %</div>'
+        f'background:{_BLUE}"></span> {100 * share:.1f} %</div>'
         for name, share in best
     )
     return f"<div>{rows}</div>"
 
 
-def chart(lines: Sequence[svg.Line], title: str) -> str:
-    """Return lines over epochs, on a logarithmic axis; nothing where there is no value above 0."""
-    if not any(value for line in lines for value in line.y):
-        return ""
-    return f'<div style="width:26em">{svg.chart(lines, title=title, x_label="epoch", y_label=title, log=True)}</div>'
+def chart(epochs: Sequence[float], **curves: svg.Numbers) -> str:
+    """Return losses over epochs, on a logarithmic axis; where the epochs begin anew, so do the lines, at the second."""
+    goes_on = [before < now for before, now in pairwise([0.0, *epochs])]
+    lines = []
+    for k, (name, ys) in enumerate(curves.items()):
+        values = [y if on and y and math.isfinite(y) else None for on, y in zip(goes_on, ys, strict=True)]
+        lines.append(svg.Line(name, epochs, values, k))
+    drawn = svg.chart(lines, title="loss", x_label="epoch", y_label="loss", log=True)
+    return f'<div style="width:26em">{drawn}</div>' if any(any(line.y) for line in lines) else ""
 
 
 def matrix(counts: Sequence[Sequence[int]], names: Sequence[str], most: int = 10) -> str:
@@ -83,6 +85,6 @@ def progress(share: float, text: str) -> str:
     return shown(f'<progress value="{share:.4f}" style="width:14em"></progress>', words([text], 40))
 
 
-def _text(outside: object, most: int = _MOST) -> str:
+def _text(outside: object, most: int = 200) -> str:
     text = clean(outside)
     return svg.escape(text if len(text) <= most else f"{text[: most - 1]}…")

@@ -41,8 +41,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "estimator": ({"engine", "data", "errors"}, {"numpy", "sklearn"}),
     "exporters": ({"predictor", "engine", "errors", "arrays"}, {"numpy", "onnx"}),
     "api": (
-        {"experiment", "exporters", "predictor", "config", "insight", "engine", "data", "store", "notebook", "svg"}
-        | FLOOR,
+        {"experiment", "exporters", "predictor", "config", "insight", "engine", "data", "store", "notebook"} | FLOOR,
         {"numpy", "PIL"},
     ),
     "page": ({"api", "svg", "errors", "files"}, set()),

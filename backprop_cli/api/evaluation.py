@@ -122,14 +122,13 @@ class Evaluation(metrics.Evaluation):
     def _repr_html_(self) -> str:
         """Return what a notebook shows."""
         said = [self.sentence, self.about, f"log loss {self.log_loss:.4f}, ECE {percent(self.ece)}", *self.warnings]
-        worst = (
-            notebook.picture(
-                one.pixels.tolist(), f"{one.label} read as {one.predicted}", percent(one.probability), most=16
-            )
+        worst = [
+            (one.pixels.tolist(), f"{one.label} read as {one.predicted}", percent(one.probability))
             for one in self.worst_answers[:5]
-        )
-        figures = notebook.column(notebook.words(said), notebook.shown(*worst))
-        return notebook.shown(notebook.matrix(self.confusion_matrix.tolist(), self.classes), figures)
+        ]
+        pictures = notebook.shown(*(notebook.picture(*one, most=16) for one in worst))
+        matrix = notebook.matrix(self.confusion_matrix.tolist(), self.classes)
+        return notebook.shown(matrix, notebook.column(notebook.words(said), pictures))
 
     @property
     def sentence(self) -> str:

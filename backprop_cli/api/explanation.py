@@ -97,21 +97,14 @@ class Explanation(insight.Explanation):
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows."""
-        layers = (
-            (layer.name, percent(layer.blame_share), f"{layer.n_fired} of {layer.fan_out}") for layer in self.layers
-        )
-        steps = (
-            (f"{step.learning_rate:g}", f"{step.loss:.4g}", percent(step.probabilities[self.trace.label]))
-            for step in self.steps
-        )
+        layers = [(one.name, percent(one.blame_share), f"{one.n_fired} of {one.fan_out}") for one in self.layers]
+        sure = [percent(step.probabilities[self.trace.label]) for step in self.steps]
+        steps = [(f"{step.learning_rate:g}", f"{step.loss:.4g}", p) for step, p in zip(self.steps, sure, strict=True)]
         said = [guess(self.probabilities, 2), f"the truth is {self.label}: loss = {self.loss_formula}", *self.warnings]
-        if self.n_networks > 1:
-            said.append(f"all of it is of the first of {self.n_networks} networks")
+        said += [f"all of it is of the first of {self.n_networks} networks"] if self.n_networks > 1 else []
         return notebook.shown(
             notebook.picture(self.pixels.tolist(), "what it saw"),
-            notebook.picture(
-                self.input_gradient.tolist(), "ink here: more loss (orange) or less (blue)", is_signed=True
-            ),
+            notebook.picture(self.input_gradient.tolist(), "ink here: more loss (orange), less (blue)", is_signed=True),
             notebook.words(said),
             notebook.table(("layer", "blame", "fired"), layers),
             notebook.table(("step at rate", "loss", "sure of the truth"), steps),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from backprop_cli import notebook, svg
+from backprop_cli import notebook
 from backprop_cli.api.models import Model
 from backprop_cli.api.words import percent
 from backprop_cli.config.config import Config
@@ -24,7 +23,7 @@ from backprop_cli.store.run_directory import RunDirectory
 
 __all__ = ["Finding", "Run", "Trials"]
 
-MOST_POINTS, MOST_CURVES = 300, 8  # that a notebook is shown
+MOST_POINTS = 300  # of the curves that a notebook shows
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -64,15 +63,13 @@ class Run:
         return f"<Run {clean(self.path or self.config.name)}: {self.sentence}>"
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: of an ensemble the curves of its first networks."""
-        lines = [
-            svg.Line(name, [epoch.epoch for epoch in member], [_finite(getattr(epoch, key)) for epoch in member], color)
-            for member in _by_network(self.history)[:MOST_CURVES]
-            for color, (key, name) in enumerate((("train_loss", "training"), ("val_loss", "validation")))
-        ]
+        """Return what a notebook shows."""
+        history = self.history[:: 1 + len(self.history) // MOST_POINTS]
+        epochs, losses = [one.epoch for one in history], [one.train_loss for one in history]
+        chart = notebook.chart(epochs, training=losses, validation=[one.val_loss for one in history])
         found = [f"{one.text} To mend it: {one.change}" for one in self.findings]
         said = [self.path or self.config.name, self.sentence, *found, *self.warnings]
-        return notebook.shown(notebook.chart(lines, "loss"), notebook.words(said))
+        return notebook.shown(chart, notebook.words(said))
 
     @property
     def sentence(self) -> str:
@@ -127,17 +124,3 @@ class Run:
             "data": understood(self._experiment.split_data.dataset),
             "findings": [asdict(finding) for finding in self.findings],
         }
-
-
-def _by_network(history: Sequence[EpochResult]) -> list[list[EpochResult]]:
-    """Return the epochs of each network, evenly thinned to at most `MOST_POINTS` in all."""
-    found: list[list[EpochResult]] = []
-    for result in history[:: -(-len(history) // MOST_POINTS) or 1]:
-        if not found or result.epoch <= found[-1][-1].epoch:
-            found.append([])
-        found[-1].append(result)
-    return found
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

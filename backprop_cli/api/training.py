@@ -68,13 +68,12 @@ class Training(Steered):
         """Return how far it is, as a notebook shows it: a bar, to be shown anew at every event."""
         if not self.history:
             return notebook.progress(0.0, self.about)
-        last, n_members = self.history[-1], self.config.ensemble
-        said = f"epoch {last.epoch} of {last.n_epochs}, loss {last.train_loss:.4f}"
-        if n_members > 1:
-            said = f"network {self.member + 1} of {n_members}, {said}"
+        last, n_networks = self.history[-1], self.config.ensemble
+        said = f"network {self.member + 1} of {n_networks}, " if n_networks > 1 else ""
+        said += f"epoch {last.epoch} of {last.n_epochs}, loss {last.train_loss:.4f}"
         if last.val_loss is not None and last.val_accuracy is not None:
             said += f", validation loss {last.val_loss:.4f}, accuracy {percent(last.val_accuracy)}"
-        return notebook.progress((self.member + last.epoch / last.n_epochs) / n_members, said)
+        return notebook.progress((self.member + last.epoch / last.n_epochs) / n_networks, said)
 
     def __del__(self) -> None:
         with suppress(Exception):
