@@ -143,6 +143,15 @@ def test_a_network_without_hidden_layers_one_row_and_no_row(work: Path) -> None:
     assert_same(predictor, grids, found := read_with(work, predictor, ".json")(grids), found.argmax(axis=1))
 
 
+def test_sigmoid_outputs_of_which_none_fires_answer_the_same() -> None:
+    pytest.importorskip("onnx")
+    predictor = made([LayerSpec(24, "sigmoid")], LOSSES["mse_sigmoid"], (1, 1.0))
+    predictor.networks[0].layers[-1].bias[...] -= 6.0
+    grids = grids_for(predictor, 5000)
+    assert predictor.loss.outputs(predictor.networks[0].logits(predictor.scaling.apply(grids))).sum(axis=1).min() < 0.05
+    assert_same(predictor, grids, *session(onnx_bytes(predictor)).run(None, {"grids": grids}))
+
+
 def test_the_pretrained_model_and_the_docs_as_they_stand(
     work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -222,7 +231,8 @@ def test_the_command_tells_what_it_wrote_and_how_to_use_it(work: Path) -> None:
     done = backprop("export", "-o", "m.npz")
     assert done.exit_code == 0
     assert re.match(r"exported +m\.npz \(1,1\d\d kB\)\nholds +4 networks and their mean answer: 16x16 ", done.stdout)
-    assert "left out    how a picture becomes counts" in done.stdout
+    assert "\nleft out    how a picture becomes counts" in done.stdout
+    assert done.stdout.endswith("\n            grid = model.predict(PICTURE).pixels.reshape(1, -1) * 16\n")
     assert "pretrained.safetensors" in done.stderr
     assert "ten lines of NumPy" in done.stderr
     written = document("export", "pretrained", "-o", "m.json", "--force")

@@ -51,9 +51,8 @@ class Export:
 
     @property
     def left_out(self) -> str:
-        """What the file leaves out, and what does it, in words."""
-        *_, last_line = self.about["how_to"].splitlines()
-        return f"{self.about['left_out']}; backprop_cli does it: {last_line}"
+        """What the file leaves out, in words, and the lines of Python that do it."""
+        return f"{self.about['left_out']}; these lines do it:\n{self.about['how_to']}"
 
     @property
     def usage(self) -> str:
@@ -61,7 +60,7 @@ class Export:
         if self.path.suffix.lower() == ".onnx":
             run = f'run(None, {{"{onnx.GRIDS}": grids}})'
             return f"probabilities, predictions = onnxruntime.InferenceSession({str(self.path)!r}).{run}"
-        return 'ten lines of NumPy read it: docs/python.md, "Export"'
+        return 'ten lines of NumPy read it; they stand in docs/python.md of backprop_cli, under "Export"'
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON document of `export`."""

@@ -46,5 +46,5 @@ def export(
     else:
         console.print_result(f"exported    {clean(written.path)} ({written.n_bytes / 1000:,.0f} kB)")
         console.print_result(f"holds       {written.sentence}")
-        console.print_result(f"left out    {written.left_out}")
+        console.print_result(f"left out    {written.left_out}".replace("\n", f"\n{'':12}"))
     console.print_status(f"use it: {written.usage}")

@@ -24,7 +24,7 @@ class _Graph:
     """Nodes and constants in the order they are added; each call returns the name of what comes out."""
 
     def __init__(self, onnx: Any) -> None:
-        self._onnx = onnx
+        self._onnx, self.types = onnx, onnx.TensorProto
         self.nodes: list[Any] = []
         self.constants: dict[str, Any] = {}
 
@@ -137,9 +137,13 @@ def _answer(graph: _Graph, predictor: Predictor, member: int, inputs: str) -> st
     logits = graph.node("Div", logits, graph.constant("temperature", [predictor.model.temperature]))
     if predictor.loss.output == "softmax":
         return graph.node("Softmax", logits, axis=1)
-    outputs = _sigmoid(graph, logits)
+    # In double: where no unit fires, what rounding leaves of each is divided by their small sum.
+    double = graph.node("Cast", logits, to=graph.types.DOUBLE)
+    outputs = graph.node("Sigmoid", double)
     total = graph.node("ReduceSum", outputs, graph.constant("axis", [1], np.int64), keepdims=1)
-    return graph.node("Div", outputs, graph.node("Max", total, graph.number(float(np.finfo(np.float32).tiny))))
+    least = graph.constant("least", [np.finfo(np.float32).tiny], np.float64)
+    shares = graph.node("Div", outputs, graph.node("Max", total, least))
+    return graph.node("Cast", shares, to=graph.types.FLOAT)
 
 
 def _logits(graph: _Graph, network: Network, name: str, inputs: str) -> str:
