@@ -20,7 +20,7 @@ from backprop_cli.engine.activations import ACTIVATIONS
 from backprop_cli.engine.layers import LayerSpec
 from backprop_cli.engine.network import Network
 from backprop_cli.exporters.arrays import json_bytes, npz_bytes
-from backprop_cli.exporters.onnx import onnx_bytes
+from backprop_cli.exporters.onnx import _ACTIVATIONS, onnx_bytes
 from backprop_cli.predictor import Predictor
 from backprop_cli.store.model_file import Model
 
@@ -259,6 +259,14 @@ def test_without_the_extra_one_line_names_it(work: Path, monkeypatch: pytest.Mon
     assert said == "error: ONNX: needs the package onnx; pip install 'backprop-cli[onnx]'\n"
     assert not (work / "m.onnx").exists()
     answer("export", "-o", "m.npz")
+
+
+def test_an_activation_that_onnx_cannot_say_is_named(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnx")
+    monkeypatch.delitem(_ACTIVATIONS, "relu")
+    said = refusal("export", "-o", "m.onnx", "-q")
+    assert said == "error: ONNX: the activation relu has no form in it; .npz and .json take any\n"
+    assert not list(work.iterdir())
 
 
 def test_from_python(work: Path) -> None:

@@ -79,5 +79,5 @@ def json_bytes(predictor: Predictor) -> bytes:
 
 def _shortest(array: Float32Array) -> Array:
     """Return float32 as the float64 of the fewest digits that is rounded to it."""
-    short = array.astype("U32").astype(np.float64)
+    short = array.astype("U16").astype(np.float64)
     return np.where(short.astype(np.float32) == array, short, array)
