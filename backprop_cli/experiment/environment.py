@@ -15,19 +15,23 @@ from backprop_cli.experiment.split_data import SplitData
 
 def environment(split_data: SplitData, settings: TrainingSettings) -> dict[str, object]:
     """Return what the last bits of a training depend on: versions, BLAS, threads, processor, data."""
+    return {**machine(settings.threads), "data_sha256": split_data.fingerprints["source"].sha256}
+
+
+def machine(n_threads: int) -> dict[str, object]:
+    """Return what the last bits depend on, whatever is trained: versions, BLAS with so many threads, processor."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    with blas_threads(settings.threads):
-        n_threads = n_blas_threads()
+    with blas_threads(n_threads):
+        n_threads_held = n_blas_threads()
     return {
         "backprop": __version__,
         "python": sys.version.split()[0],
         "numpy": np.__version__,
         "blas": f"{blas.get('name')} {blas.get('version')}",
-        "threads": n_threads,
+        "threads": n_threads_held,
         "blas_kernel": blas_kernel(),
         "cpu": processor_name(),
         "cpu_features": " ".join(cpu_features()),
-        "data_sha256": split_data.fingerprints["source"].sha256,
     }
 
 
