@@ -5,7 +5,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # For speed: the BLAS threads of tests that run side by side would wait for each other.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: setup house train test test-all test-lowest test-kernels faults fuzz lint format types check wheel bench bench-pictures peers pretrained trials clean
+.PHONY: setup house docs api train test test-all test-lowest test-kernels faults fuzz lint format types check wheel bench bench-pictures peers pretrained trials clean
 
 setup: .venv/ready          ## make .venv with everything that training, tests and checks need
 .venv/ready: pyproject.toml
@@ -34,6 +34,12 @@ faults: .venv/ready         ## the fault campaign, some 9 minutes: OPTIONS='--ki
 
 house: .venv/ready           ## draw the floors of the package into CONTRIBUTING.md, from its imports
 	$(BIN)/python tests/house.py
+
+docs: .venv/ready            ## write docs/config.md and docs/commands.md from the program
+	$(BIN)/python tests/make_docs.py
+
+api: .venv/ready             ## the public names as pages, in build/api
+	$(BIN)/python -W error tests/make_api.py build/api
 
 lint: .venv/ready           ## style and formatting
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from backprop_cli.store.run_directory import RUNS
-from backprop_cli.store.runs import VARIABLE, RunInfo, chosen_model, list_runs, write_used
+from backprop_cli.store.runs import VARIABLE, RunInfo, chosen_model, list_runs, newest_runs, write_used
 
-__all__ = ["VARIABLE", "RunInfo", "chosen_model", "document", "runs", "write_used"]
+__all__ = ["VARIABLE", "RunInfo", "chosen_model", "document", "newest_runs", "runs", "write_used"]
 
 
 def runs(root: str | Path = RUNS) -> list[RunInfo]:

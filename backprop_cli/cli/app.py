@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from backprop_cli import __version__
 from backprop_cli.api.process import claim_process
@@ -47,6 +47,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("data", "Look at the data."),
     "config": ("config", "List, show and check configs; print their JSON Schema."),
     "init": ("init", "Write a config to start from."),
+    "version": ("version", "Print the versions, BLAS and processor that results depend on."),
 }
 
 _GLOBAL_FLAGS = {"-v": "verbose", "--verbose": "verbose", "-q": "quiet", "--quiet": "quiet", "--debug": "debug"}
@@ -104,10 +105,15 @@ class BackpropGroup(TyperGroup):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Offer the commands from the table, without importing them."""
+        self.commands = {name: TyperCommand(name, help=text) for name, (_, text) in COMMANDS.items()}
+        return super().shell_complete(ctx, incomplete)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take the global flags from wherever they stand: before or after the command."""
         end = args.index("--") if "--" in args else len(args)
-        if "--version" in args[:end]:
+        if "--version" in args[:end] and not ctx.resilient_parsing:
             console.print_result(f"backprop {__version__}")
             raise typer.Exit
         for name in ("verbose", "quiet", "debug"):
@@ -236,6 +242,11 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
+        if (shell := os.environ.get("_BACKPROP_COMPLETE", "")) in ("complete_bash", "complete_zsh"):
+            from backprop_cli.cli.completion import answer_shell
+
+            console.print_result(answer_shell(app, shell))
+            raise SystemExit
         app(prog_name="backprop")
     except SystemExit as leaving:
         for stream in (sys.stdout, sys.stderr):

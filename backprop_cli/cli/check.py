@@ -8,7 +8,7 @@ import typer
 
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
-from backprop_cli.cli.options import AsJson, ConfigName, Overrides, load_config, load_model
+from backprop_cli.cli.options import AsJson, ConfigName, Overrides, load_config, load_model, offering
 from backprop_cli.errors import UsageError
 from backprop_cli.files import clean
 
@@ -33,7 +33,10 @@ Examples:
 def check(
     config: ConfigName = None,
     model: Annotated[
-        str | None, typer.Option("-m", "--model", metavar="RUN|FILE", help="A trained network instead.")
+        str | None,
+        typer.Option(
+            "-m", "--model", metavar="RUN|FILE", help="A trained network instead.", autocompletion=offering("model")
+        ),
     ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,

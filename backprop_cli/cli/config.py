@@ -9,7 +9,7 @@ import typer
 
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
-from backprop_cli.cli.options import Overrides, load_config
+from backprop_cli.cli.options import Overrides, load_config, offering
 from backprop_cli.files import clean
 
 app = command_app(no_args_is_help=True)
@@ -24,7 +24,13 @@ Examples:
 """
 
 Reference = Annotated[
-    str, typer.Argument(metavar="NAME|FILE", help="A bundled name, a file, or - for stdin.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="NAME|FILE",
+        help="A bundled name, a file, or - for stdin.",
+        show_default=False,
+        autocompletion=offering("config"),
+    ),
 ]
 
 

@@ -9,7 +9,7 @@ import typer
 from backprop_cli.api.words import with_article
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
-from backprop_cli.cli.options import Overrides, as_a_shell, load_config
+from backprop_cli.cli.options import Overrides, as_a_shell, load_config, offering
 from backprop_cli.errors import UsageError
 from backprop_cli.files import clean
 
@@ -39,10 +39,21 @@ def _group() -> None:
 def show(
     row: Annotated[
         str | None,
-        typer.Argument(metavar="ROW", help="digits:N, TABLE:N, or a picture in a folder of folders."),
+        typer.Argument(
+            metavar="ROW",
+            help="digits:N, TABLE:N, or a picture in a folder of folders.",
+            autocompletion=offering("picture"),
+        ),
     ] = None,
     config: Annotated[
-        str, typer.Option("-c", "--config", help="A file, a bundled name, or - for stdin.", callback=as_a_shell)
+        str,
+        typer.Option(
+            "-c",
+            "--config",
+            help="A file, a bundled name, or - for stdin.",
+            callback=as_a_shell,
+            autocompletion=offering("config"),
+        ),
     ] = "digits",
     overrides: Overrides = None,
     index: Annotated[int | None, typer.Option("--index", min=0, help="One row of the data set.")] = None,

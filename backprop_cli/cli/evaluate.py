@@ -11,7 +11,7 @@ from backprop_cli.api.words import percent, with_article
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
 from backprop_cli.cli.findings import format_findings
-from backprop_cli.cli.options import AsJson, ModelName, as_a_shell, cell, check_table, load_model, write_table
+from backprop_cli.cli.options import AsJson, ModelName, as_a_shell, cell, check_table, load_model, offering, write_table
 from backprop_cli.errors import UsageError
 from backprop_cli.files import clean
 
@@ -45,7 +45,11 @@ def evaluate(
     source: Annotated[
         str | None,
         typer.Option(
-            "--data", metavar="SOURCE", help="Other data, all of it: what data.source may be.", callback=as_a_shell
+            "--data",
+            metavar="SOURCE",
+            help="Other data, all of it: what data.source may be.",
+            callback=as_a_shell,
+            autocompletion=offering("source"),
         ),
     ] = None,
     errors: Annotated[int, typer.Option("--errors", min=0, max=100, help="How many of the worst to show.")] = 5,

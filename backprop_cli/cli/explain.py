@@ -22,7 +22,7 @@ from backprop_cli.api.sentences import (
 from backprop_cli.api.words import guess, percent
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
-from backprop_cli.cli.options import AsJson, Force, ModelName, as_a_shell, check_new, load_model
+from backprop_cli.cli.options import AsJson, Force, ModelName, as_a_shell, check_new, load_model, offering
 from backprop_cli.errors import UsageError
 from backprop_cli.files import clean, write_atomic
 
@@ -64,7 +64,11 @@ def explain(
     picture: Annotated[
         str,
         typer.Argument(
-            metavar="PICTURE", help="A file, - for stdin, digits:N, TABLE:N.", show_default=False, callback=as_a_shell
+            metavar="PICTURE",
+            help="A file, - for stdin, digits:N, TABLE:N.",
+            show_default=False,
+            callback=as_a_shell,
+            autocompletion=offering("picture"),
         ),
     ],
     label: Annotated[

@@ -9,7 +9,7 @@ import typer
 
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
-from backprop_cli.cli.options import Force, check_new
+from backprop_cli.cli.options import Force, check_new, offering
 from backprop_cli.errors import UsageError
 from backprop_cli.files import clean, write_atomic
 
@@ -27,7 +27,13 @@ Examples:
 def init(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="Where to write it.")] = Path("backprop.yaml"),
     template: Annotated[
-        str, typer.Option("--template", metavar="NAME", help="A bundled config: see `backprop config list`.")
+        str,
+        typer.Option(
+            "--template",
+            metavar="NAME",
+            help="A bundled config: see `backprop config list`.",
+            autocompletion=offering("template"),
+        ),
     ] = "digits",
     force: Force = False,
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,16 +25,36 @@ def as_a_shell(value: Any) -> Any:
     return value if value is None else type(value)(spelled_out(str(value)))
 
 
+def offering(kind: str) -> Callable[[str], list[str]]:
+    """Return what gives a shell the values of one of the kinds of `cli/completion.py`, which is imported then."""
+
+    def offer(incomplete: str) -> list[str]:
+        from backprop_cli.cli.completion import offered
+
+        return offered(kind, incomplete)
+
+    return offer
+
+
 ConfigName = Annotated[
     str | None,
     typer.Option(
-        "-c", "--config", help="A file, a bundled name, or - for stdin. Default: digits.", callback=as_a_shell
+        "-c",
+        "--config",
+        help="A file, a bundled name, or - for stdin. Default: digits.",
+        callback=as_a_shell,
+        autocompletion=offering("config"),
     ),
 ]
 ModelName = Annotated[
     str | None,
     typer.Option(
-        "-m", "--model", metavar="RUN|FILE", help="Default: see backprop use; else the last run.", callback=as_a_shell
+        "-m",
+        "--model",
+        metavar="RUN|FILE",
+        help="Default: see backprop use; else the last run.",
+        callback=as_a_shell,
+        autocompletion=offering("model"),
     ),
 ]
 
@@ -53,7 +73,13 @@ def _with_values(overrides: list[str] | None) -> list[str] | None:
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.", callback=_with_values),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a setting; may be repeated.",
+        callback=_with_values,
+        autocompletion=offering("setting"),
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The result as one JSON document.")]

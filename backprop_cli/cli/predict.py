@@ -24,6 +24,7 @@ from backprop_cli.cli.options import (
     check_new,
     check_table,
     load_model,
+    offering,
     write_table,
 )
 from backprop_cli.errors import UsageError
@@ -61,6 +62,7 @@ def predict(
             help="Files, folders, tables (.csv, .npz, .npy, idx), - for stdin, digits:N.",
             show_default=False,
             callback=as_a_shell,
+            autocompletion=offering("picture"),
         ),
     ],
     model: ModelName = None,

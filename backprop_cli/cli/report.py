@@ -9,7 +9,7 @@ import typer
 
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
-from backprop_cli.cli.options import Force, as_a_shell, check_new
+from backprop_cli.cli.options import Force, as_a_shell, check_new, offering
 from backprop_cli.files import clean, write_atomic
 
 app = command_app()
@@ -27,7 +27,13 @@ Examples:
 def report(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="Default: the last run.", show_default=False, callback=as_a_shell),
+        typer.Argument(
+            metavar="RUN",
+            help="Default: the last run.",
+            show_default=False,
+            callback=as_a_shell,
+            autocompletion=offering("run"),
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -36,7 +42,11 @@ def report(
     picture: Annotated[
         str | None,
         typer.Option(
-            "--picture", metavar="P", help="Explained. Default: the worst digit of the test part.", callback=as_a_shell
+            "--picture",
+            metavar="P",
+            help="Explained. Default: the worst digit of the test part.",
+            callback=as_a_shell,
+            autocompletion=offering("picture"),
         ),
     ] = None,
     force: Force = False,

@@ -14,7 +14,7 @@ from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
 from backprop_cli.cli.findings import change_of, format_findings
 from backprop_cli.cli.kernel import hold_portable
-from backprop_cli.cli.options import SET, AsJson, ConfigName, Overrides, as_a_shell, load_config
+from backprop_cli.cli.options import SET, AsJson, ConfigName, Overrides, as_a_shell, load_config, offering
 from backprop_cli.cli.signals import Interrupt, progress_printer
 from backprop_cli.errors import DivergenceError, UsageError
 from backprop_cli.files import clean, write_atomic
@@ -52,7 +52,13 @@ def train(
     ] = None,
     resume: Annotated[
         str | None,
-        typer.Option("--resume", metavar="RUN", help="Go on with a run from its last checkpoint.", callback=as_a_shell),
+        typer.Option(
+            "--resume",
+            metavar="RUN",
+            help="Go on with a run from its last checkpoint.",
+            callback=as_a_shell,
+            autocompletion=offering("run"),
+        ),
     ] = None,
     init_from: Annotated[
         str | None,
@@ -61,6 +67,7 @@ def train(
             metavar="RUN|FILE|pretrained",
             help="Go on from a model's weights, in a new run, with its own config.",
             callback=as_a_shell,
+            autocompletion=offering("model"),
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs in all.")] = None,

@@ -8,7 +8,7 @@ import typer
 
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
-from backprop_cli.cli.options import described
+from backprop_cli.cli.options import described, offering
 from backprop_cli.errors import UsageError
 
 app = command_app()
@@ -26,7 +26,12 @@ Examples:
 @app.command(epilog=EXAMPLES)
 def use(
     model: Annotated[
-        str | None, typer.Argument(metavar="RUN|FILE", help="A run, a model file, or pretrained. Default: tell which.")
+        str | None,
+        typer.Argument(
+            metavar="RUN|FILE",
+            help="A run, a model file, or pretrained. Default: tell which.",
+            autocompletion=offering("model"),
+        ),
     ] = None,
     latest: Annotated[bool, typer.Option("--latest", help="The last run, whichever that is.")] = False,
 ) -> None:

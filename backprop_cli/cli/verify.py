@@ -9,7 +9,7 @@ import typer
 from backprop_cli.cli import console
 from backprop_cli.cli.app import command_app
 from backprop_cli.cli.kernel import hold_recorded
-from backprop_cli.cli.options import AsJson
+from backprop_cli.cli.options import AsJson, offering
 from backprop_cli.cli.signals import Interrupt, progress_printer
 from backprop_cli.files import clean
 
@@ -30,7 +30,9 @@ Nothing is written. Exit code 0: equal, or close where the environment is anothe
 
 @app.command(epilog=EXAMPLES)
 def verify(
-    run: Annotated[str | None, typer.Argument(metavar="RUN", help="Default: the last run.")] = None,
+    run: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="Default: the last run.", autocompletion=offering("run"))
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a run again and compare the model's bytes."""

@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,23 @@ def list_runs(root: Path = RUNS) -> list[RunInfo]:
     except OSError:
         return []
     return [describe_run(path) for path in paths if is_run(path)]
+
+
+def newest_runs(*, with_model: bool = False, root: Path = RUNS) -> list[str]:
+    """Return the names of the runs, the newest first, and `latest` where it is known; no file is opened.
+
+    Args:
+        with_model: Only those that have one.
+        root: Where they lie.
+    """
+    wanted, found = MODEL if with_model else CONFIG, []
+    with suppress(OSError), os.scandir(root) as entries:
+        for entry in entries:
+            with suppress(OSError):  # gone, or not ours to look into
+                if NAME.fullmatch(entry.name) and is_run(Path(entry)) and mode_of(Path(entry) / wanted) is not None:
+                    found.append((entry.stat().st_mtime, entry.name))
+    names = [name for _, name in sorted(found, reverse=True)]
+    return [*names, "latest"] if mode_of(root / "latest") is not None else names
 
 
 def _natural_key(path: Path) -> tuple[str, int, str]:
