@@ -1,4 +1,4 @@
-"""What is written about the commands is true: help, README, hints, bundled configs."""
+"""What is written about the program is true: help, README and docs, links, hints, bundled configs."""
 
 from __future__ import annotations
 
@@ -13,28 +13,22 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
-import typer
 import yaml
-from command_line import CHECKOUT, answer, backprop, document, environment
+from command_line import CHECKOUT, SAMPLES, answer, backprop, document, environment
+from make_docs import ROOT, Key, anchor, commands, made, parted, sections
 from typer.core import TyperGroup
 
-from backprop_cli.cli.app import COMMANDS, app
+import backprop_cli
+from backprop_cli.cli.app import COMMANDS
 from backprop_cli.config.config import bundled_names, load_config
+from backprop_cli.config.keys import keys
+from backprop_cli.config.schema import json_schema
 
-ROOT: Any = typer.main.get_command(app)
+MADE = made()
 CONFIGS = sorted((CHECKOUT / "configs").glob("*.yaml"))
-
-
-def commands(group: Any = ROOT, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Walk through all commands and subcommands, groups among them."""
-    for name, command in group.commands.items():
-        yield (*path, name), command
-        if isinstance(command, TyperGroup):
-            yield from commands(command, (*path, name))
-
-
 EVERY: dict[tuple[str, ...], Any] = dict(commands())
 LEAVES = [path for path, command in EVERY.items() if not isinstance(command, TyperGroup)]
 
@@ -94,16 +88,70 @@ def test_the_table_of_commands_says_what_each_says_itself() -> None:
     assert all(re.search(rf"^  {name} +{re.escape(text)}$", listed, re.MULTILINE) for name, text in own.items())
 
 
-# ---- README --------------------------------------------------------------------------------------------------------
+LONG = (  # examples that train long
+    "backprop train --from pretrained",
+    "backprop cv",
+    "backprop check -c deep",
+)
+NEVER_ENDING = "backprop draw"  # has tests of its own
 
 
-def readme() -> str:
-    return (CHECKOUT / "README.md").read_text("utf-8")
+EXAMPLES = [line for command in EVERY.values() for line, _ in parted(command.epilog or "")[0]]
 
 
-def blocks(kind: str) -> list[str]:
-    """Return the README's fenced blocks of exactly this kind."""
-    return re.findall(rf"^```{kind}\n(.*?)^```$", readme(), re.MULTILINE | re.DOTALL)
+@pytest.fixture
+def furnished(trained_once: Path, work: Path) -> Path:
+    """Give a working directory with all that examples name, in it three runs."""
+    for target, source in {"digits-1": "digits-1", "digits-3": "digits-1", "quick-1": "quick-1"}.items():
+        shutil.copytree(trained_once / "runs" / source, work / "runs" / target)
+    (work / "runs/latest").write_text("digits-1\n")
+    sample = SAMPLES / "7-1658.png" if (SAMPLES / "7-1658.png").exists() else min(SAMPLES.glob("*.png"))
+    for place in ("photo.png", "postcode.png", "PICTURE", "scans/1.png", "mine/7/0001.png"):
+        (work / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(sample, work / place)
+    shutil.copy(CHECKOUT / "configs/quick.yaml", work / "my.yaml")
+    rows = [f"{k % 10}," + ",".join(["0", "9", "16", "3"] * 16) for k in range(40)]
+    head = ",".join(f"pixel{k}" for k in range(64))
+    (work / "train.csv").write_text("\n".join([f"label,{head}", *rows]) + "\n")
+    (work / "test.csv").write_text("\n".join([head, *(row.partition(",")[2] for row in rows)]) + "\n")
+    return work
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(line, marks=pytest.mark.slow if line.startswith(LONG) else ())
+        for line in EXAMPLES
+        if not line.startswith(NEVER_ENDING)
+    ],
+)
+def test_every_example_in_help_runs(line: str, furnished: Path) -> None:
+    if line.startswith("backprop ") and words_of(line) == shlex.split(line)[1:]:
+        result = backprop(*words_of(line))
+        assert result.exit_code == 0, result.output
+    else:
+        done = in_a_shell(line, furnished)
+        assert done.returncode == 0, done.stderr.decode()
+
+
+# ---- README and docs -----------------------------------------------------------------------------------------------
+
+PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+MARKDOWN = sorted(
+    path
+    for path in CHECKOUT.rglob("*.md")
+    if not {"runs", "build", "dist", "node_modules"} & set(path.parts)
+    and not any(part.startswith(".") and part != ".github" for part in path.relative_to(CHECKOUT).parts)
+)
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(CHECKOUT))
+
+
+def blocks(page: Path, kind: str) -> list[str]:
+    """Return a page's fenced blocks of exactly this kind."""
+    return re.findall(rf"^```{kind}\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
 
 
 def shell_lines(block: str) -> list[tuple[str, str]]:
@@ -112,15 +160,25 @@ def shell_lines(block: str) -> list[tuple[str, str]]:
     return [(line, output) for line, _, output in (part.partition("\n") for part in parts)]
 
 
+def in_a_shell(line: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
+    """Run a line of a shell in a folder, where `backprop` is the program under test."""
+    program = folder / ".bin" / "backprop"
+    if not program.exists():
+        program.parent.mkdir()
+        program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m backprop_cli "$@"\n')
+        program.chmod(0o755)
+    env = environment(PATH=f"{program.parent}:{os.environ['PATH']}")
+    return subprocess.run(["bash", "-c", line], cwd=folder, env=env, capture_output=True, check=False)
+
+
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)
-def test_every_command_is_in_the_readme(path: tuple[str, ...]) -> None:
-    head, *tail = path
-    (row,) = re.findall(rf"^\| `backprop {head}[^`]*` .*", readme(), re.MULTILINE)
-    assert all(word in row for word in tail)
+def test_every_command_is_in_the_docs(path: tuple[str, ...]) -> None:
+    name = " ".join(("backprop", *path))
+    assert re.search(rf"^#+ {name}$", (CHECKOUT / "docs/commands.md").read_text("utf-8"), re.MULTILINE)
 
 
 def test_every_option_in_the_readmes_table_exists() -> None:
-    for head, rest in re.findall(r"^\| `backprop (\w+)[^`]*` (.*)", readme(), re.MULTILINE):
+    for head, rest in re.findall(r"^\| `backprop (\w+)[^`]*` (.*)", PAGES[0].read_text("utf-8"), re.MULTILINE):
         known = set().union(*(options_of(command) for path, command in EVERY.items() if path[0] == head))
         assert set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", rest)) <= known
 
@@ -131,30 +189,25 @@ def likeness(output: str) -> list[str]:
     return [re.sub(r"\d[\d.,]*", "N", re.sub(r" +", " ", line)).strip() for line in output.splitlines()]
 
 
-def test_the_readmes_run_blocks_run_in_order_and_print_what_they_show(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "console run")], ids=name_of)
+def test_the_run_blocks_of_a_page_run_in_order_and_print_what_they_show(page: Path, tmp_path: Path) -> None:
     for name in ("data", "configs"):
         (tmp_path / name).symlink_to(CHECKOUT / name)
-    program = tmp_path / "bin" / "backprop"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m backprop_cli "$@"\n')
-    program.chmod(0o755)
-    env = environment(PATH=f"{program.parent}:{os.environ['PATH']}")
-    lines = [pair for block in blocks("console run") for pair in shell_lines(block)]
-    assert len(lines) >= 3
-    for line, shown in lines:
-        done = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=env, capture_output=True, check=False)
+    for line, shown in [pair for block in blocks(page, "console run") for pair in shell_lines(block)]:
+        done = in_a_shell(line, tmp_path)
         assert done.returncode == 0, (line, done.stderr.decode())
         wanted, printed = likeness(shown.partition("\n...")[0]), likeness(done.stdout.decode())
         assert printed[: len(wanted)] == wanted, line
         assert "\n..." in shown or len(printed) == len(wanted), line
 
 
-def test_the_readmes_python_runs_and_gives_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "pycon run")], ids=name_of)
+def test_the_python_of_a_page_runs_and_gives_what_it_shows(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "data").symlink_to(CHECKOUT / "data")
     monkeypatch.chdir(tmp_path)
-    (block,) = blocks("pycon run")
-    test = doctest.DocTestParser().get_doctest(block, {}, "README.md", "README.md", 0)
-    assert len(test.examples) >= 8
+    test = doctest.DocTestParser().get_doctest("\n".join(blocks(page, "pycon run")), {}, page.name, page.name, 0)
     told: list[str] = []
     runner = doctest.DocTestRunner(checker=Alike(), verbose=False)
     assert runner.run(test, out=told.append).failed == 0, "".join(told)
@@ -167,21 +220,120 @@ class Alike(doctest.OutputChecker):
         return likeness(want) == likeness(got)
 
 
-def test_the_readmes_other_commands_parse() -> None:
-    lines = [line for block in blocks("console(?: run)?") for line, _ in shell_lines(block)]
-    lines += re.findall(r"`(backprop [a-z][^`|]*)`", readme())
-    assert lines
+def test_the_pages_run_something() -> None:
+    assert len([line for page in PAGES for block in blocks(page, "console run") for line in shell_lines(block)]) >= 3
+    assert sum(block.count(">>> ") for page in PAGES for block in blocks(page, "pycon run")) >= 8
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=name_of)
+def test_the_commands_of_a_page_parse(page: Path) -> None:
+    lines = [line for block in blocks(page, "console(?: run)?") for line, _ in shell_lines(block)]
+    lines += re.findall(r"`(backprop [a-z][^`|]*)`", page.read_text("utf-8"))
     for line in lines:
         words = words_of(line)
-        if "backprop " in line and words not in ([path] for path in COMMANDS):
+        if "backprop " in line and not words[0].startswith("--") and words not in ([path] for path in COMMANDS):
             parse(words)
 
 
-def test_the_config_in_the_readme_is_the_bundled_one(tmp_path: Path) -> None:
-    (shown,) = blocks("yaml")
-    (tmp_path / "quick.yaml").write_text(shown)
-    assert load_config(str(tmp_path / "quick.yaml")) == load_config("quick")
-    assert shown in (CHECKOUT / "configs/quick.yaml").read_text("utf-8")
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "yaml")], ids=name_of)
+def test_the_configs_of_a_page_are_the_bundled_ones(page: Path, tmp_path: Path) -> None:
+    for shown in blocks(page, "yaml"):
+        (tmp_path / "shown.yaml").write_text(shown)
+        name = yaml.safe_load(shown)["name"]
+        assert load_config(str(tmp_path / "shown.yaml")) == load_config(name)
+        assert shown in (CHECKOUT / f"configs/{name}.yaml").read_text("utf-8")
+
+
+# ---- links ---------------------------------------------------------------------------------------------------------
+
+
+def links(text: str) -> list[str]:
+    """Return where a page's links and pictures point, those in code left out."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"`[^`\n]*`", "code", text)
+    return re.findall(r"\]\(<?([^)\s>]+)", text) + re.findall(r"^\[[^\]]+\]: (\S+)", text, re.MULTILINE)
+
+
+def anchors(text: str) -> set[str]:
+    """Return the names of a page's headings, as GitHub makes them: the second of the same name ends in -1."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    found: dict[str, int] = {}
+    names = set(re.findall(r'<a (?:id|name)="([^"]+)"', text))
+    for heading in re.findall(r"^#{1,6} (.*?)\s*#*$", text, re.MULTILINE):
+        name = anchor(re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading))
+        names.add(f"{name}-{found[name]}" if name in found else name)
+        found[name] = found.get(name, 0) + 1
+    return names
+
+
+def test_links_and_anchors_are_found() -> None:
+    text = "# One `two`: 3\n\n## A_b, c\n## A_b, c\n```\n[x](no)\n```\n[`a`](b.md#c) ![p](p.svg) `[x](no)`\n[r]: d.md\n"
+    assert links(text) == ["b.md#c", "p.svg", "d.md"]
+    assert anchors(text) == {"one-two-3", "a_b-c", "a_b-c-1"}
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=name_of)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in links(page.read_text("utf-8")):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, name = link.partition("#")
+        target = page.parent / unquote(path) if path else page
+        assert target.exists(), f"{name_of(page)}: {link}: there is no such file"
+        if name:
+            assert name in anchors(target.read_text("utf-8")), f"{name_of(page)}: {link}: no such heading"
+
+
+# ---- what is made --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", MADE, ids=name_of)
+def test_what_is_made_from_the_program_is_current(path: Path) -> None:
+    assert path.read_text("utf-8") == MADE[path], "`make docs` writes it anew"
+
+
+def test_what_is_made_says_nothing_of_the_machine_that_made_it() -> None:
+    for text in MADE.values():
+        assert not re.search(
+            rf"{re.escape(str(CHECKOUT))}|{re.escape(str(Path.home()))}/|/tmp|\d+\.\d+\.\d+\.\d+:", text
+        )
+
+
+KEYS = [key for section in sections(json_schema()) for key in section.keys]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.path)
+def test_the_example_of_every_key_is_a_valid_setting(key: Key) -> None:
+    of_copies = "copies" in key.setting() or key.name == "kinds"
+    load_config("digits", [*["data.augment=copies", "data.picture=8x8"] * of_copies, key.setting()])
+
+
+def test_the_list_of_keys_has_every_key_of_every_config() -> None:
+    found = keys()
+    for path in CONFIGS:
+        for key in leaves(load_config(path.stem).to_dict()):
+            assert key in found, f"{path.name}: {key}"
+
+
+def leaves(plain: Any, path: str = "") -> Iterator[str]:
+    """Walk to the keys of a config that hold no mapping; of a list of mappings to those of its first."""
+    if isinstance(plain, dict):
+        for key, value in plain.items():
+            yield from leaves(value, f"{path}.{key}" if path else key)
+    elif isinstance(plain, list) and plain and isinstance(plain[0], dict):
+        yield from leaves(plain[0], f"{path}.0")
+    else:
+        yield path
+
+
+@pytest.mark.slow
+def test_the_public_names_become_pages_without_a_warning(tmp_path: Path) -> None:
+    command = (sys.executable, "-W", "error", "tests/make_api.py", str(tmp_path))
+    done = subprocess.run(command, cwd=CHECKOUT, env=environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    page = (tmp_path / "backprop_cli.html").read_text("utf-8")
+    assert all(f'id="{name}"' in page for name in backprop_cli.__all__ if name != "__version__")
+    assert str(CHECKOUT) not in page
 
 
 # ---- configs -------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ class LayerSpec:
 
     Attributes:
         units: Number of neurons, 1 to 65,536.
-        activation: A name in `ACTIVATIONS`.
+        activation: The function that the sum of each goes through.
         dropout: Share of this layer's outputs set to 0 in a training step, in [0, 1); the others are scaled up.
     """
 

@@ -36,7 +36,7 @@ class NetworkSettings:
 
     Attributes:
         layers: The hidden layers, in order, at most 63; the softmax output layer is implied by the classes.
-        initializer: How the weights of the hidden layers start: a name in `INITIALIZERS`.
+        initializer: How the weights of the hidden layers start.
     """
 
     layers: tuple[LayerSpec, ...] = (LayerSpec(64),)
