@@ -99,11 +99,7 @@ class Key:
     def choices(self) -> list[str]:
         if self.chooses_kind:
             return list(self.all_kinds)
-        found = [
-            choice for part in parts(self.schema) for choice in part.get("enum", part.get("items", {}).get("enum", []))
-        ]
-        found += ["true", "false"] * any(part.get("type") == "boolean" for part in parts(self.schema))
-        return [*found, *kinds_of(self.schema)]
+        return [choice for part in parts(self.schema) for choice in choices_in(part)]
 
     @property
     def is_nullable(self) -> bool:
@@ -150,6 +146,14 @@ class Section:
 def parts(schema: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the alternatives of a schema."""
     return schema.get("anyOf", [schema])
+
+
+def choices_in(part: dict[str, Any]) -> list[str]:
+    """Return what an alternative chooses from; nothing where it may be anything of its type."""
+    if part.get("type") == "boolean":
+        return ["true", "false"]
+    words = [part["const"]] if "const" in part else part.get("enum", part.get("items", {}).get("enum", []))
+    return [*map(written, words), *kinds_of(part)]
 
 
 def kinds_of(schema: dict[str, Any]) -> list[str]:
@@ -222,31 +226,26 @@ def written(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-_TYPES = {
-    "integer": "a whole number",
-    "number": "a number",
-    "string": "text",
-    "object": "a mapping",
-    "null": "null",
-    "boolean": "`true`, `false`",
-}
+_TYPES = {"integer": "a whole number", "number": "a number", "string": "text", "object": "a mapping", "null": "null"}
 
 
 def takes(key: Key) -> str:
     """Return what a key may be, in words."""
-    return ", or ".join(taken(key, part) for part in parts(key.schema))
+    if key.chooses_kind:
+        return as_choices(key.choices)
+    return ", or ".join(map(taken, parts(key.schema)))
 
 
-def taken(key: Key, part: dict[str, Any]) -> str:
-    """Return what one of its alternatives is."""
-    if part.keys() & {"const", "enum", "discriminator"}:
-        return ", ".join(f"`{choice}`" for choice in key.choices)
+def taken(part: dict[str, Any]) -> str:
+    """Return what one alternative of a key is."""
+    choices = as_choices(choices_in(part))
     if part.get("type") == "array":
-        inner = part["items"]
-        return "a list of " + (
-            "mappings" if "$ref" in inner else ", ".join(f"`{c}`" for c in inner.get("enum", [])) or "texts"
-        )
-    return "a mapping" if "$ref" in part else _TYPES[part["type"]]
+        return f"a list of {choices or ('mappings' if '$ref' in part['items'] else 'texts')}"
+    return choices or ("a mapping" if "$ref" in part else _TYPES.get(part.get("type", ""), "anything"))
+
+
+def as_choices(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def default(key: Key) -> str:
@@ -386,12 +385,13 @@ COMMANDS_HEAD = f"""{NOTE}
 # Commands
 
 Results go to stdout, everything else to stderr. With `--json` the result is one JSON document, whose `schema` names its
-form. The examples of a page run as they stand where the files that they name are there.
+form. The examples run as they stand where the files that they name exist.
 
 {{table}}
 A config is a file, the name of a bundled one (`backprop config list`), or `-` for standard input;
 [config.md](config.md) has every key. A model is a run's directory or its name under `runs/`, `latest`, a model file, or
-`pretrained`, the one that travels in the package. A picture is a file of any usual format, a folder of them, `-` for
+`pretrained`, the one that travels in the package; where none is named, the one that `BACKPROP_MODEL` names, else the
+choice of `backprop use`, else the last run. A picture is a file of any usual format, a folder of them, `-` for
 standard input, `samples:4` (a picture in the package) or `digits:1500` (a sample of the digits data set).
 
 ## Everywhere
@@ -506,7 +506,7 @@ def told(text: str) -> str:
             low, high, least = limits.groups()
             sentences.append(f"At least {least}." if least else f"{low} to {high}." if low else f"At most {high}.")
         elif note != "required":
-            raise ValueError(f"{note}: say it in words")
+            sentences.append(f"{note}.")
     return as_code(" ".join([*sentences, *default]))
 
 

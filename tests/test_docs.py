@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import pytest
 import yaml
 from command_line import CHECKOUT, SAMPLES, answer, backprop, document, environment
-from make_docs import ROOT, Key, anchor, commands, made, parted, sections
+from make_docs import ROOT, Key, anchor, commands, made, parted, sections, takes
 from typer.core import TyperGroup
 
 import backprop_cli
@@ -324,6 +324,16 @@ def leaves(plain: Any, path: str = "") -> Iterator[str]:
         yield from leaves(plain[0], f"{path}.0")
     else:
         yield path
+
+
+def test_a_setting_of_any_type_is_told_in_words() -> None:
+    texts, counts = {"type": "array", "items": {"type": "string"}}, {"type": "integer"}
+    schema = {
+        "anyOf": [{"const": "balanced"}, {"enum": ["a", "b"]}, {"type": "boolean"}, texts, counts, {"type": "null"}]
+    }
+    key = Key("training.weights", {"": schema})
+    assert takes(key) == "`balanced`, or `a`, `b`, or `true`, `false`, or a list of texts, or a whole number, or null"
+    assert key.setting() == "training.weights=balanced"
 
 
 @pytest.mark.slow
