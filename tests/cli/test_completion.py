@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -187,7 +188,7 @@ def test_bash_completes_with_the_script_that_is_installed(
 ) -> None:
     """The whole way: the script of `--show-completion`, and the words as this bash parts them."""
     program = tmp_path_factory.mktemp("bin") / "backprop"
-    program.write_text(f'#!/bin/sh\nexec {shutil.which("python")} -m backprop_cli "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m backprop_cli "$@"\n')
     program.chmod(0o755)
     script = told({"_BACKPROP_COMPLETE": "source_bash"}, place)
     calls = [
