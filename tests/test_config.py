@@ -77,7 +77,7 @@ def test_the_defaults_are_these() -> None:  # a config that leaves a key out com
         schedule: {name: constant}
         training:
           {epochs: 40, batch_size: 32, gradient_clip: null, threads: 1, early_stopping: {monitor: val_loss,
-          patience: 10, min_delta: 0}}
+          patience: 10, min_delta: 0}, class_weight: null}
         ensemble: 1
         calibration: null
     """
@@ -628,6 +628,7 @@ configs = st.builds(
         batch_size=st.integers(1, 10**6),
         gradient_clip=st.none() | positive,
         early_stopping=st.none() | st.builds(EarlyStopping, patience=st.integers(1, 99), min_delta=positive),
+        class_weight=st.sampled_from([None, "balanced", {}, {"8": 3.0, "dict[str,float]": 0.5}]),
     ),
     ensemble=st.integers(1, 100),
     calibration=st.sampled_from([None, Calibration(), Calibration(0.7, 0.5)]),

@@ -23,6 +23,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "augmentation": ("--set", WARPED),
     "ensemble": ("--set", "ensemble=2", "--epochs", "6"),
     "early stopping": ("--set", "training.early_stopping={monitor: val_accuracy, patience: 3}", "--epochs", "60"),
+    "class weights": ("--set", "training.class_weight=balanced"),
     "no validation": ("--set", "data.validation_size=0"),
     "everything": (
         *("--set", "ensemble=2", "--set", WARPED, "--set", "calibration=temperature", "--epochs", "6"),

@@ -24,6 +24,7 @@ OFF = ("false", "False", "no", "off", "none", "None", "NONE", "null", "'off'", "
 SHORT = [  # key, its short form, its long form
     *(("data.augment", word, "null") for word in OFF),
     *(("training.gradient_clip", word, "null") for word in OFF),
+    *(("training.class_weight", word, "null") for word in OFF),
     *(("training.early_stopping", word, "null") for word in OFF),
     *(("calibration", word, "null") for word in OFF),
     ("data.test_source", "false", "null"),

@@ -46,6 +46,7 @@ def verdict(code: int) -> dict[str, Any]:
         ("--set", "ensemble=2", "--set", "calibration=temperature", "--set", "data.augment={rotation: 10}"),
         ("--set", "training.early_stopping={monitor: val_accuracy, patience: 1}", "--epochs", "60"),
         ("--set", "data.validation_size=0"),
+        ("--set", "training.class_weight={8: 3.0}", "--set", "ensemble=2"),
     ],
 )
 def test_a_run_comes_out_equal_and_nothing_is_written(work: Path, options: tuple[str, ...]) -> None:

@@ -47,6 +47,8 @@ _ELSEWHERE = {
     "n_iter_no_change": "training.early_stopping.patience",
     "early_stopping": "training.early_stopping",
     "patience": "training.early_stopping.patience",
+    "class_weight": "training.class_weight",
+    "class_weights": "training.class_weight",
     "clip": "training.gradient_clip",
     "grad_clip": "training.gradient_clip",
     "random_state": "seed",
@@ -68,6 +70,7 @@ _FORMER = {  # what older versions said
 }
 _WENT_WITH = {"through_normalizer": ("copies", "thickness")}
 
+_FORM = re.compile(r"(?:dict|tuple|literal)\[.*\]")
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 
 
@@ -81,7 +84,10 @@ def explain(error: ValidationError, source: Source, where: str, record: Any) -> 
         record: The class that it should have become.
     """
     for item in error.errors(include_url=False):
-        path = _without_tags(item["loc"], source.data, record)
+        loc = _without_forms(item["loc"], source.data)
+        if loc is None:
+            continue
+        path = _without_tags(loc, source.data, record)
         if item["type"] in _UNKNOWN and _is_answered(path, source.data):
             continue
         if item["type"] == "value_error":  # from a settings class: lines such as "units: 0 is not in 1 to 65,536"
@@ -108,6 +114,20 @@ def _place(source: Source, path: tuple[str | int, ...], where: str) -> str:
         if path[:stop] in source.places:
             return source.places[path[:stop]]
     return where
+
+
+def _without_forms(loc: Sequence[str | int], data: Any) -> Sequence[str | int] | None:
+    """Drop the form that was tried, as in `classes.dict[str,str].1`; None where that is not the form of what is there.
+
+    Of a setting that may be a mapping or something else, pydantic tries and reports both.
+    """
+    for place, part in enumerate(loc):
+        value = value_at(data, loc[:place])
+        if _FORM.fullmatch(str(part)) and value_at(value, [part]) is None:
+            return (
+                [*loc[:place], *loc[place + 1 :]] if isinstance(value, dict) == str(part).startswith("dict") else None
+            )
+    return loc
 
 
 def _without_tags(loc: Sequence[str | int], data: Any, record: Any) -> tuple[str | int, ...]:

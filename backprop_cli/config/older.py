@@ -34,9 +34,11 @@ def modernized_calibration(plain: dict[str, Any]) -> dict[str, Any]:
 
 def as_first_written(plain: dict[str, Any]) -> dict[str, Any]:
     """Return a resolved config as version 0.1 said it: what a digest is taken of, then and now."""
-    data = dict(plain["data"])
+    data, training = dict(plain["data"]), dict(plain["training"])
     if not data.get("extra"):
         data.pop("extra", None)
+    if training.get("class_weight") is None:
+        training.pop("class_weight", None)
     if plain.get("calibration") == {"temperature": None, "unsure": 0.4}:
         plain = {**plain, "calibration": "temperature"}
     meaning = {key: data.pop(key, None) for key in ("invert", "transpose", "classes")}
@@ -48,4 +50,4 @@ def as_first_written(plain: dict[str, Any]) -> dict[str, Any]:
         case {"augment": {"kind": kind, **augment}}:
             first = {"interpolation": "bilinear", "thickness": 0.0, "copies": 30, **augment}
             data["augment"] = {"through_normalizer": kind == "copies", **first}
-    return {**plain, "data": data}
+    return {**plain, "data": data, "training": training}

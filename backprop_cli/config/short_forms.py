@@ -41,7 +41,7 @@ _WORDS: dict[str, dict[str, dict[str, Any]]] = {  # section -> a word -> the set
     "calibration": {"temperature": {"temperature": None}},
 }
 _NOTHING = ("none", "null", "no", "off", "false")
-_MAY_BE_OFF = ("augment", "gradient_clip", "early_stopping", "calibration", "max_value", "classes")
+_MAY_BE_OFF = ("augment", "gradient_clip", "early_stopping", "calibration", "max_value", "classes", "class_weight")
 """Where null means that there is none of it. Elsewhere it means that it is found out: `false` says something else."""
 
 Path = tuple[str | int, ...]

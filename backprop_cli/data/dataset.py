@@ -226,6 +226,7 @@ class ChunkLoader:
         warps_rng: Draws them.
         noise: Standard deviation of the noise on every input, as a share of full ink; `warps_rng` draws it.
         mixture: Given: what each pass is made of, instead of every row once.
+        weights: Given: of every row of the data set, (n,), at least 0; they come with the labels.
     """
 
     def __init__(
@@ -241,7 +242,9 @@ class ChunkLoader:
         warps_rng: Generator | None = None,
         noise: float = 0.0,
         mixture: Mixture | None = None,
+        weights: Array | None = None,
     ) -> None:
+        self.weights = None if weights is None else weights[rows].astype(np.float32)
         self.pictures, self.labels, self.rows, self.scaling = pictures, labels[rows], rows, scaling
         self.shuffle, self.warps, self.warps_rng = shuffle, warps, warps_rng
         self.noise, self.mixture = np.float32(noise / scaling.scale), mixture
@@ -263,7 +266,7 @@ class ChunkLoader:
         n_raw = len(buffer) if self.scaled is None else 0
         self.raw = np.empty((n_raw, n_inputs), pictures.dtype)  # a chunk before it is scaled
 
-    def __iter__(self) -> Iterator[tuple[Array, Labels]]:
+    def __iter__(self) -> Iterator[tuple[Array, Labels] | tuple[Array, Labels, Array]]:
         order = self._order()
         for start in range(0, self.n_rows, self.chunk_size):
             picked = order[start : start + self.chunk_size]
@@ -274,7 +277,10 @@ class ChunkLoader:
                 self._fill(inputs[:, :-1], picked)
             if self.noise and self.warps_rng is not None:
                 inputs[:, :-1] += self.noise * self.warps_rng.standard_normal(inputs[:, :-1].shape, np.float32)
-            yield inputs, self.labels.take(picked)
+            if self.weights is None:
+                yield inputs, self.labels.take(picked)
+            else:
+                yield inputs, self.labels.take(picked), self.weights.take(picked)
 
     def _order(self) -> NDArray[np.int64]:
         """Return which of `rows` a pass takes, one after the other."""

@@ -3,7 +3,9 @@
 A loss owns the output units as well (softmax or sigmoid), since the two are differentiated together: softmax and
 cross-entropy fuse into `probabilities - targets`. The network itself stops at the logits.
 
-Everything is a mean over the batch, and the division by the batch size happens here, once.
+Everything is a mean over the batch, and the division by the batch size happens here, once. Where rows have weights,
+the loss is sum_i weights[i] l_i / batch size: a weighted mean, as the weights are 1 on average over the training part.
+A row of weight 2 then counts as if it stood there twice.
 
 To add one: write the class, add it to the union at the foot. The config, its messages, the worksheet and the tests
 follow.
@@ -11,6 +13,7 @@ follow.
 
 from __future__ import annotations
 
+import copy
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -34,6 +37,17 @@ class RowBuffers:
         self.share = np.array(1.0 / batch_size, dtype)  # a 0-d array: NumPy takes in a Python float slower
         self.ones = np.ones((n_classes, 1), dtype)
         self.square = np.empty((batch_size, n_classes), dtype)
+
+    def weighted(self, share: Array) -> Self:
+        """Return the same memory for a batch whose rows have weights.
+
+        Args:
+            share: What each row's loss counts for in the batch's, weights / batch size, (batch, 1). It is looked at in
+                every step, and may be filled anew before.
+        """
+        buffers = copy.copy(self)
+        buffers.share = share
+        return buffers
 
 
 def softmax(logits: Array, out: Array | None = None, buffers: RowBuffers | None = None) -> Array:
@@ -135,7 +149,8 @@ class _Loss(ABC):
     def gradient(self, outputs: Array, targets: Array, out: Array, buffers: RowBuffers | None = None) -> Array:
         """Write dLoss/dlogits into `out`, (batch, n_classes).
 
-        With g = slopes / batch: g o (1 - o) for sigmoid units, o (g - sum_k g_k o_k) for softmax units.
+        With g = slopes / batch, times the row's weight where the buffers are `weighted`: g o (1 - o) for sigmoid
+        units, o (g - sum_k g_k o_k) for softmax units.
         """
         buffers = buffers or RowBuffers(len(outputs), outputs.shape[1], outputs.dtype)
         self.slopes(outputs, targets, out)
@@ -218,7 +233,10 @@ class CrossEntropy(_Loss):
         return np.negative(out, out=out)
 
     def gradient(self, outputs: Array, targets: Array, out: Array, buffers: RowBuffers | None = None) -> Array:
-        """Write dLoss/dlogits = (probabilities - targets) / batch into `out`, (batch, n_classes)."""
+        """Write dLoss/dlogits = (probabilities - targets) / batch into `out`, (batch, n_classes).
+
+        Where the buffers are `weighted`, each row is multiplied by its weight.
+        """
         np.subtract(outputs, targets, out=out)
         out *= 1.0 / len(out) if buffers is None else buffers.share
         return out
@@ -274,17 +292,25 @@ def loss_of(settings: Mapping[str, Any]) -> Loss:
     return LOSSES[settings["name"]](**settings)
 
 
-def loss_and_gradient(loss: Loss, logits: Array, labels: NDArray[np.integer[Any]]) -> tuple[float, Array]:
+def loss_and_gradient(
+    loss: Loss, logits: Array, labels: NDArray[np.integer[Any]], weights: Array | None = None
+) -> tuple[float, Array]:
     """Return the mean loss over the batch and its gradient with respect to the logits.
 
     Args:
         loss: One of the losses above.
         logits: Raw class scores, (batch, n_classes).
         labels: Integer classes in [0, n_classes), (batch,).
+        weights: Of the rows, (batch,), 1 on average over the training part; None: all are 1.
 
     Returns:
-        The loss (nats for cross-entropy), and grad_logits, (batch, n_classes).
+        The loss (nats for cross-entropy), sum_i weights[i] l_i / batch size; and grad_logits, (batch, n_classes).
     """
     targets = loss.targets(labels, logits.shape[1], logits.dtype)
-    outputs = loss.outputs(logits)
-    return float(loss.values(outputs, targets).mean()), loss.gradient(outputs, targets, np.empty_like(logits))
+    outputs, buffers = loss.outputs(logits), None
+    values = loss.values(outputs, targets)
+    if weights is not None:
+        weights = weights.astype(logits.dtype)
+        buffers = RowBuffers(len(logits), logits.shape[1], logits.dtype).weighted(weights[:, None] / len(logits))
+        values *= weights
+    return float(values.mean()), loss.gradient(outputs, targets, np.empty_like(logits), buffers)

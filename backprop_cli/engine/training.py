@@ -27,6 +27,7 @@ from backprop_cli.engine.training_state import StopReason, TrainingState
 from backprop_cli.errors import quoted, require
 
 PROGRESS_SECONDS = 0.1
+MAX_WEIGHT = 1e6  # of a class
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,10 @@ class TrainingSettings:
         threads: BLAS threads, 1 to 256, whoever calls. More than one pays for wide networks only.
         kernel: Of BLAS. `auto`: the one made for this processor. `portable`: the one that every x86-64 processor with
             AVX2 has, so that all of them train to the same bytes; with AVX-512 it takes up to twice as long.
+        class_weight: What a row of each class counts for in the loss, also of the validation part. `balanced`: rows of
+            the training part / (classes * rows of the class), so that rare classes count as much as frequent ones. Or
+            a mapping from class to weight, 0 to 1,000,000, such as `{7: 3.0}`; classes left out have 1, and all
+            weights are scaled to be 1 on average over the training part. null: every row counts the same.
     """
 
     epochs: int = 40
@@ -72,15 +77,25 @@ class TrainingSettings:
     early_stopping: EarlyStopping | None = None
     threads: int = 1
     kernel: Literal["auto", "portable"] = "auto"
+    class_weight: Literal["balanced"] | dict[str, float] | None = None
 
     def __post_init__(self) -> None:
         clip = 1.0 if self.gradient_clip is None else self.gradient_clip
+        weights = self.class_weight if isinstance(self.class_weight, dict) else {}
         require(
             (1 <= self.epochs <= 1_000_000, f"epochs: {self.epochs} is not in 1 to 1,000,000"),
             (1 <= self.batch_size <= 1_000_000, f"batch_size: {self.batch_size} is not in 1 to 1,000,000"),
             (0.0 < clip < math.inf, f"gradient_clip: {clip} is not above 0"),
             (1 <= self.threads <= 256, f"threads: {self.threads} is not in 1 to 256"),
             (self.kernel in ("auto", "portable"), f"kernel: {quoted(self.kernel)} is not one of auto, portable"),
+            (
+                isinstance(self.class_weight, dict) or self.class_weight in ("balanced", None),
+                f"class_weight: {quoted(self.class_weight)} is not one of balanced",
+            ),
+            *(
+                (0.0 <= weight <= MAX_WEIGHT, f"class_weight: {weight} for {quoted(name)} is not in 0 to 1,000,000")
+                for name, weight in weights.items()
+            ),
         )
 
 
@@ -196,8 +211,8 @@ def train(
         while state.stop_reason is None:
             epoch, started, loss_sum, n_done = state.epoch + 1, time.perf_counter(), 0.0, 0
             steering.begin_epoch()
-            for inputs, labels in batches:
-                n_cut, parts = 0, minibatches.cut(inputs, labels)
+            for inputs, *labels in batches:  # and with them, where rows have some, weights
+                n_cut, parts = 0, minibatches.cut(inputs, *labels)
                 last_batch = parts[-1][0] if n_done + len(inputs) >= batches.n_rows else None
                 for portion in steering.portions(parts):
                     with np.errstate(all="ignore"):  # a step that overflows is found, and said, after the epoch

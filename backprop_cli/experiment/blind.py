@@ -31,7 +31,8 @@ class BlindTrial:
     def _chunks(self, part: str) -> ChunkLoader:
         dataset, rows = self._experiment.split_data.select(part)
         size = min(EVALUATION_ROWS, len(rows))
-        return ChunkLoader(dataset.pictures, dataset.labels, rows, self._experiment.scaling, size)
+        weights = self._experiment.row_weights(dataset.labels)
+        return ChunkLoader(dataset.pictures, dataset.labels, rows, self._experiment.scaling, size, weights=weights)
 
     def train(self) -> Generator[BlindGuess]:
         """Nudge for ever; yield every guess."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backprop_cli import __version__
-from backprop_cli.arrays import Rows
+from backprop_cli.arrays import Array, Labels, Rows
 from backprop_cli.blas import blas_threads, in_blas_threads, require_portable
 from backprop_cli.config.config import Config
 from backprop_cli.data.arrangement import spread
@@ -28,6 +28,7 @@ from backprop_cli.engine.training import EpochResult, LayerFigures, Progress, tr
 from backprop_cli.engine.training_state import StopReason, TrainingState
 from backprop_cli.errors import ConfigError, DataError
 from backprop_cli.experiment.checkpoint import restore_states, save_checkpoint
+from backprop_cli.experiment.class_weights import class_weights
 from backprop_cli.experiment.data_checks import sentence
 from backprop_cli.experiment.split_data import SplitData, size_text
 from backprop_cli.experiment.start import Start
@@ -95,6 +96,7 @@ class Experiment:
         states: Where the training of each stands.
         member: Which one is in training.
         warps: Of each epoch, as the data allow them; None without.
+        class_weights: What a row of each class counts for, (n_classes,); None: every row the same.
         steering: What may be changed while it trains.
         stop_reason: Why training ended; None while it has not.
     """
@@ -112,6 +114,8 @@ class Experiment:
         self.warps = _chosen_warps(config, dataset, splits.train)
         max_value = config.data.max_value or dataset.max_value or largest(dataset.pictures, splits.train) or 1.0
         self.scaling, self.layout = self._form(max_value)
+        setting = config.training.class_weight
+        self.class_weights = None if setting is None else class_weights(setting, dataset, splits.train)
         self.networks: list[Network] = []
         self.states: list[TrainingState] = []
         for member in range(config.ensemble):
@@ -148,6 +152,10 @@ class Experiment:
         seeds = np.random.SeedSequence([self.config.seed, member]).spawn(4)
         names = ("init", "shuffle", "dropout", "augment")
         return {name: np.random.Generator(np.random.PCG64(seed)) for name, seed in zip(names, seeds, strict=True)}
+
+    def row_weights(self, labels: Labels) -> Array | None:
+        """Return the weight of each row by its label, (n,); None where all count the same."""
+        return None if self.class_weights is None else self.class_weights[labels]
 
     @property
     def stop_reason(self) -> StopReason | None:
@@ -225,12 +233,13 @@ class Experiment:
             warps_rng=state.rngs["augment"],
             noise=settings.noise if isinstance(settings, Copies) else 0.0,
             mixture=part.mixture,
+            weights=self.row_weights(part.labels),
         )
         validation = None
         if len(splits.val):
-            validation = ChunkLoader(
-                dataset.pictures, dataset.labels, splits.val, self.scaling, min(1024, len(splits.val))
-            )
+            size = min(1024, len(splits.val))
+            weights = self.row_weights(dataset.labels)
+            validation = ChunkLoader(dataset.pictures, dataset.labels, splits.val, self.scaling, size, weights=weights)
         network = self.networks[self.member]
         yield from train(
             network,
@@ -345,7 +354,7 @@ class Experiment:
             labels = self.split_data.dataset.labels[self.split_data.splits.val]
             logits = self._validation_logits(len(states))
             probabilities = np.mean([self.config.loss.probabilities(z) for z in logits], axis=0)
-            val_loss = log_loss(probabilities, labels)
+            val_loss = log_loss(probabilities, labels, self.row_weights(labels))
             val_accuracy = float((probabilities.argmax(axis=1) == labels).mean())
         return {
             "epochs": sum(state.epoch for state in states) // len(states),

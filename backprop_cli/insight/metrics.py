@@ -123,10 +123,17 @@ def difference_interval(first: tuple[int, int], second: tuple[int, int]) -> tupl
     return p - q - math.hypot(p - low, upper - q), p - q + math.hypot(high - p, q - lower)
 
 
-def log_loss(probabilities: Array, labels: Labels) -> float:
-    """Return the mean of -ln(probability of the truth), nats; finite also where that probability is 0."""
+def log_loss(probabilities: Array, labels: Labels, weights: Array | None = None) -> float:
+    """Return the mean of -ln(probability of the truth), nats; finite also where that probability is 0.
+
+    Args:
+        probabilities: (n, n_classes).
+        labels: (n,).
+        weights: Given: the mean is by these weights, (n,), not all of them 0.
+    """
     truth = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.maximum(truth, np.finfo(np.float32).tiny)).mean())
+    losses = -np.log(np.maximum(truth, np.finfo(np.float32).tiny))
+    return float(losses.mean() if weights is None else np.average(losses, weights=weights))
 
 
 def _reliability(confidence: Array, right: NDArray[np.bool_]) -> tuple[ReliabilityBin, ...]:
@@ -149,7 +156,7 @@ def _class_figures(name: str, k: int, confusion: Labels) -> ClassFigures:
     return ClassFigures(name, precision, recall, f1, support)
 
 
-def fit_temperature(logits: list[Array], labels: Labels, probabilities_of: Any) -> float:
+def fit_temperature(logits: list[Array], labels: Labels, probabilities_of: Any, weights: Array | None = None) -> float:
     """Return the number that the logits are to be divided by for the lowest log loss, in [0.1, 10].
 
     It is 1 where every answer is right: the loss would then only fall, the surer the answers were made.
@@ -158,13 +165,14 @@ def fit_temperature(logits: list[Array], labels: Labels, probabilities_of: Any) 
         logits: Of each network of an ensemble, (n, n_classes).
         labels: The truth, (n,): of the validation part.
         probabilities_of: The loss's function from logits to probabilities.
+        weights: Given: what each row counts for, (n,), not all of them 0.
 
     Source: Guo et al. 2017, section 4.2; found by golden-section search over its logarithm (Kiefer 1953).
     """
 
     def loss_at(log_temperature: float) -> float:
         scaled = [probabilities_of(member / math.exp(log_temperature)) for member in logits]
-        return log_loss(np.mean(scaled, axis=0), labels)
+        return log_loss(np.mean(scaled, axis=0), labels, weights)
 
     guesses = np.mean([probabilities_of(member) for member in logits], axis=0).argmax(axis=1)
     if (guesses == labels).all():

@@ -202,3 +202,34 @@ def test_label_smoothing_out_of_range_is_refused(smoothing: float) -> None:
 def test_unknown_output_units_are_refused() -> None:
     with pytest.raises(ValueError, match=r'^output: "tanh" is not one of softmax, sigmoid$'):
         MeanSquaredError(output="tanh")  # type: ignore[arg-type]
+
+
+# ---- weights -------------------------------------------------------------------------------------------------------
+
+
+@every_loss
+def test_the_gradient_with_weights_is_that_of_the_weighted_loss(loss: Loss) -> None:
+    rng = np.random.default_rng(0)
+    logits, labels, weights = rng.standard_normal((6, 4)), rng.integers(4, size=6), rng.uniform(0.0, 3.0, 6)
+    _, gradient = loss_and_gradient(loss, logits, labels, weights)
+    step = 1e-6
+    for place in np.ndindex(*logits.shape):
+        above, below = logits.copy(), logits.copy()
+        above[place] += step
+        below[place] -= step
+        change = loss_and_gradient(loss, above, labels, weights)[0] - loss_and_gradient(loss, below, labels, weights)[0]
+        assert gradient[place] == pytest.approx(change / (2.0 * step), abs=1e-9)
+
+
+@every_loss
+def test_weights_of_1_change_no_bit_and_the_loss_is_the_sum_of_weight_times_loss_over_the_batch_size(
+    loss: Loss,
+) -> None:
+    logits, labels = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32), np.array([0, 1, 2, 0, 1])
+    plain, gradient = loss_and_gradient(loss, logits, labels)
+    ones, gradient_of_ones = loss_and_gradient(loss, logits, labels, np.ones(5))
+    assert ones == plain
+    np.testing.assert_allclose(gradient_of_ones, gradient, rtol=2e-7)
+    weights = np.array([2.0, 0.0, 1.0, 0.5, 1.5])
+    values = loss.values(loss.outputs(logits), loss.targets(labels, 3))
+    assert loss_and_gradient(loss, logits, labels, weights)[0] == pytest.approx((values * weights).sum() / 5.0)
