@@ -7,6 +7,7 @@ floats (`math`, not NumPy: a `np.float64` would widen float32 arrays).
 from __future__ import annotations
 
 import math
+import typing
 from dataclasses import dataclass
 from typing import Literal
 
@@ -113,3 +114,4 @@ class Step:
 
 
 Schedule = Constant | WarmupCosine | OneCycle | Step
+SCHEDULES: dict[str, type[Schedule]] = {kind.name: kind for kind in typing.get_args(Schedule)}
