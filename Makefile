@@ -5,7 +5,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # For speed: the BLAS threads of tests that run side by side would wait for each other.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: setup house docs api train test test-all test-lowest test-kernels faults fuzz lint format types check wheel bench bench-pictures peers pretrained trials clean
+.PHONY: setup house docs api train test test-all test-lowest test-kernels faults fuzz lint format types check wheel bench bench-estimator bench-pictures peers pretrained trials clean
 
 setup: .venv/ready          ## make .venv with everything that training, tests and checks need
 .venv/ready: pyproject.toml
@@ -57,6 +57,9 @@ wheel: .venv/ready          ## sdist and wheel in dist/, built, checked and trie
 
 bench: .venv/ready          ## our speed against others; writes benchmarks/RESULTS.md (torch and jax: pip install -e '.[bench]')
 	$(BIN)/python -m benchmarks.bench
+
+bench-estimator: .venv/ready ## BackpropClassifier beside scikit-learn's MLPClassifier: fit on networks A and B, accuracy with defaults
+	$(BIN)/python -m benchmarks.estimator
 
 bench-pictures: .venv/ready ## how photo-like pictures of DATA=digits.npz are read, by kind (MODEL=runs/... if not the last)
 	$(BIN)/python -m benchmarks.pictures --data $(DATA) $(if $(MODEL),--model $(MODEL))

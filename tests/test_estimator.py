@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -76,7 +78,9 @@ def expected(estimator: BackpropClassifier) -> dict[str, str]:
 @parametrize_with_checks(
     [
         BackpropClassifier(),
-        BackpropClassifier(ensemble=2, early_stopping=20, calibration="temperature", class_weight="balanced"),
+        BackpropClassifier(
+            epochs=30, ensemble=2, early_stopping=20, calibration="temperature", class_weight="balanced"
+        ),
     ],
     expected_failed_checks=expected,
 )
@@ -429,3 +433,24 @@ def test_bad_labels_and_weights_are_value_errors_in_words(labels: Array, weights
 def test_early_stopping_may_be_said_in_four_ways() -> None:
     for setting in (True, 10, np.int64(10), EarlyStopping()):
         same(quick(early_stopping=setting).fit(WINE, WINES), quick(early_stopping=10).fit(WINE, WINES))
+
+
+# ---- what is written about it --------------------------------------------------------------------------------------
+
+
+def test_the_example_in_the_documentation_is_true() -> None:
+    section = (CHECKOUT / "docs/python.md").read_text("utf-8").partition("## scikit-learn")[2].partition("\n## ")[0]
+    block = section.partition("```pycon\n")[2].partition("```")[0]
+    test = doctest.DocTestParser().get_doctest(block, {}, "python.md", "python.md", 0)
+    assert len(test.examples) >= 8
+    told: list[str] = []
+    assert doctest.DocTestRunner(verbose=False).run(test, out=told.append).failed == 0, "".join(told)
+
+
+def test_the_parameters_named_in_the_documentation_are_parameters() -> None:
+    section = (CHECKOUT / "docs/python.md").read_text("utf-8").partition("## scikit-learn")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")]
+    said = [name for row in rows for name in re.findall(r"\b([a-z_]+)=", row)]
+    known = {*BackpropClassifier().get_params(), "sample_weight", "classes", "momentum"}
+    assert said
+    assert set(said) <= known
