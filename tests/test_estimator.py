@@ -311,6 +311,9 @@ def test_partial_fit_learns_from_rows_that_come_in_parts() -> None:
     only_threes = X_TRAIN[Y_TRAIN == 3]
     model.partial_fit(only_threes, np.full(len(only_threes), 3), sample_weight=np.full(len(only_threes), 2.0))
     assert model.classes_.tolist() == list(range(10))
+    before = np.sum(model.scaler_.n_samples_seen_)
+    model.partial_fit(X_TEST[:2], Y_TEST[:2], sample_weight=[1.0, 3.0])  # the standardization takes them for four rows
+    np.testing.assert_allclose(model.scaler_.n_samples_seen_, before + 4.0)
 
 
 def test_partial_fit_says_what_it_needs() -> None:
@@ -428,6 +431,14 @@ def test_a_bad_parameter_is_a_value_error_in_words(parameters: dict[str, Any], m
 def test_bad_labels_and_weights_are_value_errors_in_words(labels: Array, weights: Array | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         quick().fit(WINE, labels, weights)
+
+
+def test_a_refused_fit_leaves_what_was_fitted() -> None:
+    model = quick().fit(WINE, WINES)
+    with pytest.raises(ValueError, match="one class only"):
+        model.fit(WINE, np.ones(len(WINES)))
+    same(model, quick().fit(WINE, WINES))
+    assert model.classes_.tolist() == [0, 1, 2]
 
 
 def test_early_stopping_may_be_said_in_four_ways() -> None:

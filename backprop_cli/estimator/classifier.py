@@ -180,8 +180,10 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return rows that have been checked, with numbers for labels; set `classes_`."""
         X, y = validate_data(self, X, y, dtype=FLOATS, reset=reset)
         check_classification_targets(y)
-        self.classes_ = np.unique(y) if classes is None else classes
-        return table_of(X, y, self.classes_, sample_weight, self.class_weight)
+        known = np.unique(y) if classes is None else classes
+        table = table_of(X, y, known, sample_weight, self.class_weight)
+        self.classes_ = known
+        return table
 
     def _begin(self, settings: Parameters, table: Table) -> None:
         """Set the standardization, and networks that have learned nothing yet."""
