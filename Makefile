@@ -5,7 +5,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # For speed: the BLAS threads of tests that run side by side would wait for each other.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: setup house docs api train test test-all test-lowest test-kernels faults fuzz lint format types check wheel bench bench-estimator bench-pictures peers pretrained trials clean
+.PHONY: setup house docs api readme-pictures train test test-all test-lowest test-kernels faults fuzz lint format types check wheel bench bench-estimator bench-pictures peers pretrained trials clean
 
 setup: .venv/ready          ## make .venv with everything that training, tests and checks need
 .venv/ready: pyproject.toml
@@ -32,11 +32,14 @@ test-kernels: .venv/ready   ## what hangs on arithmetic, under other BLAS kernel
 faults: .venv/ready         ## the fault campaign, some 9 minutes: OPTIONS='--kills 50 --jobs 1', or --help
 	PYTHONPATH=tests $(BIN)/python -m faults $(OPTIONS)
 
-house: .venv/ready           ## draw the floors of the package into CONTRIBUTING.md, from its imports
+house: .venv/ready           ## draw the floors of the package into docs/how-it-is-built.md, from its imports
 	$(BIN)/python tests/house.py
 
 docs: .venv/ready            ## write docs/config.md and docs/commands.md from the program
 	$(BIN)/python tests/make_docs.py
+
+readme-pictures: .venv/ready ## take the README's pictures of the real programs; needs Chromium and tmux
+	$(BIN)/python tests/make_readme_pictures.py
 
 api: .venv/ready             ## the public names as pages, in build/api
 	$(BIN)/python -W error tests/make_api.py build/api
@@ -55,7 +58,7 @@ check: lint types test      ## before every commit
 wheel: .venv/ready          ## sdist and wheel in dist/, built, checked and tried outside this clone
 	rm -rf dist && $(BIN)/python -m build && $(BIN)/twine check --strict dist/* && .ci/try $(CURDIR)/$(BIN)/python
 
-bench: .venv/ready          ## our speed against others; writes benchmarks/RESULTS.md (torch and jax: pip install -e '.[bench]')
+bench: .venv/ready          ## our speed against others; writes docs/performance.md (torch and jax: pip install -e '.[bench]')
 	$(BIN)/python -m benchmarks.bench
 
 bench-estimator: .venv/ready ## BackpropClassifier beside scikit-learn's MLPClassifier: fit on networks A and B, accuracy with defaults

@@ -1,4 +1,4 @@
-"""`make bench`: our training step and our command line against others, and how they grow; writes RESULTS.md.
+"""`make bench`: our training step and our command line against others, and how they grow; writes docs/performance.md.
 
 Every comparison is a ratio within one interleaved run: each peer runs in turn, round after round, and the figure is the
 median of the rounds' ratios. Absolute times drift on shared machines; ratios taken so do not.
@@ -27,7 +27,13 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_
 from benchmarks import peers  # noqa: E402  (NumPy reads the variables above when it is imported)
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "RESULTS.md"
+INTRODUCTION = """\
+# Performance
+
+`make bench` measures a training step against scikit-learn, PyTorch and JAX (`pip install -e '.[bench]'`; those that are missing are
+skipped), whole processes against `import numpy`, and how time and memory grow, and writes this page. All ratios come from
+one run in which every peer takes its turn, round after round; those that fall short are here, too."""
+RESULTS = HERE.parent / "docs/performance.md"
 
 Table = tuple[str, Sequence[str], list[Sequence[str]]]  # title and remark, columns, rows
 
@@ -365,7 +371,7 @@ TABLES: dict[str, Callable[[float], Table]] = {
 
 
 def main() -> None:
-    """Measure, print, and write RESULTS.md when everything was measured in full."""
+    """Measure, print, and write docs/performance.md when everything was measured in full."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=TABLES, help="one table, printed and not written")
     parser.add_argument("--share", type=float, default=1.0, help="of the rounds; below 1 nothing is written")
@@ -393,7 +399,7 @@ def _heading() -> str:
             versions.append(f"no {package}")
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return (
-        "# Measured by `make bench`\n\n"
+        f"{INTRODUCTION}\n\n"
         f"{processor_name()}, {os.cpu_count()} cores; {', '.join(versions)}; {blas['name']} {blas['version']}; "
         "one thread, float32. Every peer runs in turn, round after round; ratios are medians of the rounds' ratios.\n"
     )

@@ -1,4 +1,4 @@
-"""`make house`: the picture of the package's floors, made from its imports, is put into CONTRIBUTING.md."""
+"""`make house`: the picture of the package's floors, made from its imports, is put into docs/how-it-is-built.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).parents[1]
 PACKAGE = CHECKOUT / "backprop_cli"
 FILES = sorted(PACKAGE.rglob("*.py"))
-PAGE = CHECKOUT / "CONTRIBUTING.md"
+PAGE = CHECKOUT / "docs/how-it-is-built.md"
 BEGIN, END = "<!-- made by `make house` -->\n", "<!-- end of the house -->\n"
 
 

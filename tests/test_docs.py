@@ -177,10 +177,39 @@ def test_every_command_is_in_the_docs(path: tuple[str, ...]) -> None:
     assert re.search(rf"^#+ {name}$", (CHECKOUT / "docs/commands.md").read_text("utf-8"), re.MULTILINE)
 
 
-def test_every_option_in_the_readmes_table_exists() -> None:
-    for head, rest in re.findall(r"^\| `backprop (\w+)[^`]*` (.*)", PAGES[0].read_text("utf-8"), re.MULTILINE):
-        known = set().union(*(options_of(command) for path, command in EVERY.items() if path[0] == head))
-        assert set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", rest)) <= known
+def table(page: str, above: str) -> list[list[str]]:
+    """Return the cells of the table below some words, without its ruler."""
+    text = (CHECKOUT / page).read_text("utf-8").partition(above)[2]
+    first, _, *rest = text[text.index("|") :].partition("\n\n")[0].splitlines()
+    return [[cell.strip() for cell in line.strip()[1:-1].split("|")] for line in (first, *rest)]
+
+
+def test_the_readme_compares_with_the_figures_that_were_measured() -> None:
+    measured = {
+        (job.partition(" ")[2], by): ratio for job, by, _, ratio in table("docs/performance.md", "## A training")
+    }
+    (_, *peers), *jobs = table("README.md", "Time of a training step")
+    names = {
+        "scikit-learn": "scikit-learn MLPClassifier",
+        "PyTorch": "torch eager Adam",
+        "PyTorch, fused Adam": "torch fused Adam",
+        "JAX, one call a step": "jax, one jit per step",
+        "JAX, one call an epoch": "jax, lax.scan over an epoch",
+    }
+    for job, *ratios in jobs:
+        assert ratios == [f"{float(measured[job, names[peer]]):.1f}" for peer in peers]
+    (_, *protocols), *methods = table("docs/accuracy.md", "prints this table")
+    right = {
+        (row[0].split(",")[0].strip("`"), name): float(cell)
+        for row in methods
+        for name, cell in zip(protocols, row[1:], strict=True)
+    }
+    (_, *others), *rows = table("README.md", "Mistakes on the digits")
+    for about, *ratios in rows:
+        name = about[:2]
+        ours = 100 - right["best-ensemble.yaml", name]
+        known = [right[other.split(",")[0].strip("`").replace("digits", "digits.yaml"), name] for other in others]
+        assert ratios == [f"{(100 - one) / ours:.1f}" for one in known], about
 
 
 def likeness(output: str) -> list[str]:

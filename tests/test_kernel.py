@@ -15,7 +15,7 @@ from command_line import PROGRAM, answer, environment, parsed, process, refusal
 import backprop_cli.experiment  # noqa: F401  (before a test replaces what it takes from blas)
 from backprop_cli import blas
 
-# SHA-256 of the parameters, the same with every NumPy from 2.3 on; quick's is in the README too.
+# SHA-256 of the parameters, the same with every NumPy from 2.3 on; quick's is in docs/promises.md too.
 PORTABLE = {
     "quick": "7da8b82ef6f31fa19041b1d691cc66bbbe755cc272472bab0fae4b671dd65643",
     "digits": "f7f11688b9dfbc08ef1eb65672a2e6edb23e391a86e5c9b4f1a441c7d1e37808",

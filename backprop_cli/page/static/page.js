@@ -5,6 +5,7 @@ import { Pad } from "./board.js";
 import { Lesson } from "./lesson.js";
 import { $, bars, clear, curves, element, ink, percent, short, signed, units } from "./paint.js";
 
+const UNIT_HINT = $("unit-text").textContent;
 const MANY_CLASSES = 12, MAX_UNITS = 640, REST = 250; // milliseconds until what a step does to the others is asked
 
 const state = {
@@ -119,7 +120,7 @@ function nothing(text) {
   $("warnings").replaceChildren();
   bars($("bars"), noShares());
   clear($("unit-picture"));
-  $("unit-text").textContent = $("unit-text").dataset.hint;
+  $("unit-text").textContent = UNIT_HINT;
   paintUnits();
   showCorrected();
 }
