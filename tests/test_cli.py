@@ -771,7 +771,7 @@ def test_a_full_device_behind_stdout_is_exit_1(trained: Path) -> None:
     "surroundings",
     [
         {"COLUMNS": "20", "LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-        {"CI": "true", "TERM": "xterm-256color", "PYTHONDEVMODE": "1"},
+        pytest.param({"CI": "true", "TERM": "xterm-256color", "PYTHONDEVMODE": "1"}, marks=pytest.mark.slow),
         pytest.param({"TERM": "dumb", "NO_COLOR": "1"}, marks=pytest.mark.slow),
         pytest.param({"HOME": "", "TMPDIR": "/nowhere"}, marks=pytest.mark.slow),
     ],

@@ -88,11 +88,6 @@ def test_the_table_of_commands_says_what_each_says_itself() -> None:
     assert all(re.search(rf"^  {name} +{re.escape(text)}$", listed, re.MULTILINE) for name, text in own.items())
 
 
-LONG = (  # examples that train long
-    "backprop train --from pretrained",
-    "backprop cv",
-    "backprop check -c deep",
-)
 NEVER_ENDING = "backprop draw"  # has tests of its own
 
 
@@ -117,14 +112,8 @@ def furnished(trained_once: Path, work: Path) -> Path:
     return work
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        pytest.param(line, marks=pytest.mark.slow if line.startswith(LONG) else ())
-        for line in EXAMPLES
-        if not line.startswith(NEVER_ENDING)
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("line", [line for line in EXAMPLES if not line.startswith(NEVER_ENDING)])
 def test_every_example_in_help_runs(line: str, furnished: Path) -> None:
     if line.startswith("backprop ") and words_of(line) == shlex.split(line)[1:]:
         result = backprop(*words_of(line))

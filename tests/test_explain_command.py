@@ -418,10 +418,8 @@ def test_a_worksheet_is_the_same_where_python_drops_docstrings(trained: Path, tm
     ("path", "wrong"),
     [
         ("64,0,0,0", '"64" is not in 0 to 63'),
-        ("0,256,0,0", '"256" is not in 0 to 255'),
         ("0,0,256,0", '"256" is not in 0 to 255'),
         ("0,0,0,10", '"10" is not one of 0, 1'),
-        ("-1,0,0,0", '"-1" is not in 0 to 63'),
         ("x,0,0,0", '"x" is not in 0 to 63'),
         ("0,0,0", "this network needs 4: pixel, a unit of each layer, class"),
         ("", "this network needs 4"),

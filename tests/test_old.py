@@ -66,6 +66,7 @@ def test_they_are_listed_with_their_figures(old: Path) -> None:
     assert "not finished" in runs["interrupted"]
 
 
+@pytest.mark.slow
 def test_a_run_on_copies_keeps_its_meaning(old: Path) -> None:
     assert "through_normalizer: true" in (old / "copies" / "config.yaml").read_text()
     assert accuracy_of("copies") == pytest.approx(162 / 360)

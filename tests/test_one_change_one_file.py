@@ -309,6 +309,7 @@ FOLLOWING = [  # a file of tests, and which of the three it must take up
 ]
 
 
+@pytest.mark.slow
 def test_the_tests_of_all_take_up_one_more_activation_optimizer_and_loss(changed: Path) -> None:
     done = in_the_copy(
         changed,

@@ -51,6 +51,7 @@ def test_bad_pictures_are_errors_a_line_each_and_at_most_twelve(folder: Path, wo
     assert contents(work) == before
 
 
+@pytest.mark.slow
 def test_what_is_skipped_is_told(folder: Path) -> None:
     (folder / "3" / "broken.png").write_text("")
     (folder / "3" / "notes.txt").write_text("")

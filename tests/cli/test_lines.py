@@ -51,7 +51,7 @@ def test_a_prediction_and_a_number_are_lines(trained: Path) -> None:
 NUMBER = re.compile(r"[-+]?[0-9][0-9.,]*(?:e[-+]?[0-9]+)?")
 
 
-@pytest.mark.parametrize("width", [40, 60])
+@pytest.mark.parametrize("width", [40, pytest.param(60, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "command",
     [

@@ -44,7 +44,7 @@ WORST = [
 ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=[pytest.mark.slow] * (k == "model")) for k in KINDS])
 def test_the_worst_bombs_take_little_memory(kind: str) -> None:
     tally = run(kind, (BOMBS[kind][name]() for of, name in WORST if of == kind), timed=False)
     assert not tally.accepted

@@ -34,7 +34,11 @@ from backprop_cli.insight.diagnosis import Finding, Trials, diagnose
 from backprop_cli.insight.training_figures import Sizes, has_layer_figures
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=[pytest.mark.slow] * ("ensemble" in case.name)) for case in CASES],
+    ids=lambda case: case.name,
+)
 def test_a_training_that_is_spoilt_on_purpose_is_found_out_and_mended(case: Case) -> None:
     found = [value for seed in SEEDS[:2] if (value := ratio(case, seed)) is not None]
     assert found, "not found, or another comes first"
@@ -128,8 +132,8 @@ def test_an_epoch_chosen_by_few_rows_is_chosen_worse(case: Case) -> None:
         ("digits", "training.epochs=20"),
         ("deep", "seed=0"),
         ("deep", "training.epochs=20"),
-        ("best", "training.epochs=30"),
-        ("best-ensemble", "training.epochs=10"),
+        pytest.param("best", "training.epochs=30", marks=pytest.mark.slow),
+        pytest.param("best-ensemble", "training.epochs=10", marks=pytest.mark.slow),
     ],
 )
 def test_in_a_healthy_training_nothing_is_found(config: str, settings: str) -> None:
