@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from backprop_cli.errors import RunDirectoryError as RunDirectoryError
     from backprop_cli.errors import UsageError as UsageError
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 _NAMES = {
     "api.blind": ("BlindResult", "BlindSculptor", "blind_sculptor"),

@@ -73,3 +73,9 @@ def test_the_citation_is_of_this_very_package() -> None:
     assert found["title"] == project["name"].replace("-", "_")
     assert found["type"] == "software"
     assert all(author.keys() <= {"name", "family-names", "given-names", "orcid"} for author in found["authors"])
+
+
+def test_the_changelog_begins_with_this_version_or_with_what_is_not_released() -> None:
+    first, *others = re.findall(r"^## (.*)", (CHECKOUT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert __version__ in ([first.partition(" ")[0]] if first != "Unreleased" else [others[0].partition(" ")[0]])
+    assert {re.sub(r" - .*", "", version) for version in others} >= {"0.1.0"}
