@@ -32,7 +32,7 @@ INTRODUCTION = """\
 
 `make bench` measures a training step against scikit-learn, PyTorch and JAX (`pip install -e '.[bench]'`; those that
 are missing are skipped), whole processes against `import numpy`, and how time and memory grow, and writes this page.
-All ratios come from one run in which every peer takes its turn, round after round; those that fall short are here too."""
+All ratios come from one run in which every peer takes its turn, round by round; those that fall short are here too."""
 RESULTS = HERE.parent / "docs/performance.md"
 
 Table = tuple[str, Sequence[str], list[Sequence[str]]]  # title and remark, columns, rows
