@@ -250,3 +250,14 @@ def test_ctrl_c_leaves_one_whole_picture_a_visible_cursor_and_a_run_that_goes_on
     code, stdout, seen = on_a_terminal("train", "--resume", "run", cwd=work, keys=b"\x03", after="says")
     assert code == 130
     assert "(interrupted)" in stdout
+
+
+@pytest.mark.parametrize("columns", ["40", "50", "60", "80"])
+def test_no_figure_of_the_bar_is_cut_however_narrow_the_screen(work: Path, columns: str) -> None:
+    _, _, seen = on_a_terminal("train", "-c", "quick", "--epochs", "100", cwd=work, COLUMNS=columns)
+    lines = [line for line in screen(seen) if line.startswith("epoch ")]
+    assert lines
+    for line in lines:
+        assert "…" not in line
+        assert re.match(r"epoch 100/100 .*\bloss \d\.\d{4}\b", line)
+        assert len(line) <= int(columns)

@@ -177,6 +177,11 @@ def _paragraph(screen: Screen, heading: str, text: str) -> list[str]:
     )
 
 
+def _note(screen: Screen, text: str) -> list[str]:
+    """Return a remark, wrapped between words."""
+    return wrap(text, width=min(screen.width, WIDEST_TEXT), break_long_words=False, break_on_hyphens=False)
+
+
 def format_guess(found: Explanation, screen: Screen) -> list[Line]:
     """Return the guess, what the network sees, and what fires."""
     lines: list[Line] = [*_paragraph(screen, "GUESS", guess(found.probabilities, 3))]
@@ -289,7 +294,7 @@ def format_input_blame(found: Explanation, screen: Screen) -> list[Line]:
     worse, better = ("red", "blue") if screen.is_colored else ("+", "-")
     beside = 4 * width + 5 <= screen.width
     picture = "; beside it the picture" if beside else ""
-    lines: list[Line] = [f"More ink here would make it worse ({worse}) or better ({better}){picture}:"]
+    lines: list[Line] = [*_note(screen, f"More ink here would make it worse ({worse}) or better ({better}){picture}:")]
     for blame, ink in zip(signed, console.shade_lines(found.pixels), strict=True):
         line = Text("  ").append_text(blame)
         lines.append(line.append(f"   {ink}") if beside else line)
@@ -304,10 +309,10 @@ def format_correction(found: Explanation, screen: Screen) -> list[Line]:
         *(_paragraph(screen, "", reason) if (reason := why_less_sure(found)) else []),
         "",
         _step_table(found),
-        "forecast: where a straight line would lead, loss - rate x |gradient|^2",
+        *_note(screen, "forecast: where a straight line would lead, loss - rate x |gradient|^2"),
     ]
     if any(step.forecast_loss < 0.0 for step in found.steps):
-        lines.append("(no loss is below 0: there the step is too long for a straight line)")
+        lines += _note(screen, "(no loss is below 0: there the step is too long for a straight line)")
     return lines
 
 

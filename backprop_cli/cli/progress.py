@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 REFRESH_SECONDS = 0.1  # at least, between two drawings
 DRAWING_SHARE = 0.01  # of the time, between the first drawing and the last: with these it stays under 2 %
 LINE_SECONDS = 1.0  # between two plain lines
+ALL_FIGURES, MOST_FIGURES, WITH_BAR, SOME_FIGURES = 110, 78, 64, 50  # columns of a screen from which there is room
 
 
 class View(AbstractContextManager["View"]):
@@ -82,14 +83,9 @@ class RichView(View):
                 return [*super().get_renderables(), *panels, *foot]
 
         screen = console.rich_console(sys.stderr)
-        self.bar = WatchingBar(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=10),
-            TextColumn("{task.fields[figures]}", markup=False),
-            TimeRemainingColumn(compact=True),
-            console=screen,
-            auto_refresh=False,
-        )
+        epoch, figures = (TextColumn(f"{{task.{field}}}", markup=False) for field in ("description", "fields[figures]"))
+        self.columns = epoch, BarColumn(bar_width=10), figures, TimeRemainingColumn(compact=True)
+        self.bar = WatchingBar(*self.columns, console=screen, auto_refresh=False)
         settings = training.config
         self.panels, self.foot, self.draw, self.fits = panels, foot, live_panels.draw, live_panels.fits
         is_seen = sys.stderr.isatty() and console.is_terminal(sys.stderr) and screen.encoding.startswith("utf")
@@ -129,22 +125,24 @@ class RichView(View):
         if self.history and self.history.events and self.fits(width, height):
             self.history.look()
             self.panels.append(self.draw(self.history, width))
+        self.bar.columns = tuple(one for one in self.columns if width >= WITH_BAR or one is not self.columns[1])
         self.bar.update(
             self.task,
             completed=member * n_epochs + epochs_done,
             description=f"epoch {int(epochs_done)}/{n_epochs}",
-            figures=figures_of(result, wide=width >= 110) if result else "",
+            figures=figures_of(result, width) if result else "",
         )
         self.bar.refresh()
 
 
-def figures_of(event: EpochResult, *, wide: bool = True) -> str:
-    """Return an epoch's figures on one line; the rate and the pace only where it may be wide."""
+def figures_of(event: EpochResult, width: int = ALL_FIGURES) -> str:
+    """Return an epoch's figures on one line: as many as a screen of this width has room for, none of them cut."""
     text = f"loss {event.train_loss:.4f}"
-    if event.val_loss is not None and event.val_accuracy is not None:
-        text += f"  val loss {event.val_loss:.4f}  val accuracy {percent(event.val_accuracy)}"
+    if event.val_loss is not None and event.val_accuracy is not None and width >= SOME_FIGURES:
+        loss, accuracy = ("val loss", "val accuracy ") if width >= MOST_FIGURES else ("val", "")
+        text += f"  {loss} {event.val_loss:.4f}  {accuracy}{percent(event.val_accuracy)}"
     pace = event.n_rows / max(event.seconds, 1e-9)
-    return f"{text}  rate {event.learning_rate:.2g}  {pace:,.0f}/s" if wide else text
+    return f"{text}  rate {event.learning_rate:.2g}  {pace:,.0f}/s" if width >= ALL_FIGURES else text
 
 
 def view_of(display: Literal["auto", "rich", "plain", "none"], training: Events) -> View:
