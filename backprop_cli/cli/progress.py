@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 REFRESH_SECONDS = 0.1  # at least, between two drawings
 DRAWING_SHARE = 0.01  # of the time, between the first drawing and the last: with these it stays under 2 %
 LINE_SECONDS = 1.0  # between two plain lines
-ALL_FIGURES, MOST_FIGURES, WITH_BAR, SOME_FIGURES = 110, 78, 64, 50  # columns of a screen from which there is room
+ALL_FIGURES, MOST_FIGURES, WITH_BAR, SOME_FIGURES = 110, 80, 68, 56  # columns of a screen from which there is room
 
 
 class View(AbstractContextManager["View"]):
