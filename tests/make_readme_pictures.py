@@ -45,7 +45,7 @@ def take_board(browser: Any, scheme: str) -> None:
         choose(page, "7")
         settle(page)
         page.locator("#step-others", has_text="others").wait_for()
-        page.screenshot(path=PICTURES / f"draw-{scheme}.png")
+        page.screenshot(path=PICTURES / f"draw-{scheme}.png", clip={"x": 0, "y": 0, "width": 1280, "height": 660})
 
 
 @contextmanager
