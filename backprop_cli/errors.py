@@ -11,9 +11,9 @@ ADVICE = {
     "resume": "resume it, or choose another directory",
     "directory": "choose another directory",
     "template": "start from a bundled config",
-    "jobs": "was there too little memory for so many jobs?",
+    "jobs": "perhaps there was too little memory for so many jobs; try fewer",
     "other_data": "other data to measure on may be named",
-    "run_data": "restore it, or begin a new run",
+    "run_data": "restore it, or start a new run",
     "verified_data": "restore it to verify the run",
 }
 """What to do, by name: a command says it in words of its own, which name its options."""

@@ -66,10 +66,10 @@ def why_no_file(name: str, instead: str) -> str | None:
     if os.path.lexists(name):
         return None
     if is_address(name):
-        return f"an address of the web, from which nothing is fetched; {instead}"
+        return f"a web address, from which nothing is downloaded; {instead}"
     path = Path(name)
     if any(_PATTERN.search(one.name) and not os.path.lexists(one) for one in (path, *path.parents)):
-        return "a pattern that the shell did not expand: nothing matches it, or it stands in quotes"
+        return "a pattern that the shell did not expand: nothing matches it, or it is in quotes"
     return None
 
 
@@ -327,7 +327,7 @@ def _short_int(digits: str) -> int:
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise ValueError("a key in JSON stands twice")
+        raise ValueError("a duplicate key in JSON")
     return result
 
 

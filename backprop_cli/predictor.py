@@ -101,7 +101,7 @@ class Predictor:
         """
         answers = self.answers(pictures, self.networks)
         if not np.isfinite(answers).all():
-            raise ModelFileError(f"{self.where}: its numbers are too large to give an answer; train it anew")
+            raise ModelFileError(f"{self.where}: its numbers are too large to give an answer; train it again")
         return answers
 
     def answers(self, pictures: NDArray[Any], networks: Sequence[Network]) -> Array:

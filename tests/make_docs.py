@@ -405,7 +405,7 @@ These may stand before or after the command:
 | 1 | it ran, and the answer is no: a gradient that is wrong, a picture that cannot be read, a full disk |
 | 2 | wrong usage, config, data or model file; stdout is empty |
 | 70 | a bug of ours |
-| 130, 143 | ended by Ctrl-C, by SIGTERM; a training can be gone on with |
+| 130, 143 | ended by Ctrl-C, by SIGTERM; a training can be resumed |
 
 ## Completion
 

@@ -82,8 +82,8 @@ def test_the_table_says_what_the_document_says(work: Path) -> None:
         cells = [f"{layer['n']:,}", *(f"{layer[key]:.1e}" for key in ("largest_gradient", "max_relative_error"))]
         cells += [f"{layer['median_relative_error']:.1e}", str(layer["kinks"]), "ok"]
         assert re.search(rf"^{layer['name']} +{' +'.join(map(re.escape, cells))} *$", text, re.MULTILINE)
-    assert f"loss at the start    {found['initial_loss']:.3f}; a network that knows nothing: ln(10) = 2.303" in text
-    assert re.search(r"one batch by heart   loss \d\.\d{3} to 0\.0\d* in [\d,]+ steps\n", text)
+    assert f"loss at the start    {found['initial_loss']:.3f}; a uniform guess: ln(10) = 2.303" in text
+    assert re.search(r"overfit one batch    loss \d\.\d{3} to 0\.0\d* in [\d,]+ steps\n", text)
     assert text.endswith("\npassed\n")
     assert max(map(len, text.splitlines())) <= 80
 
@@ -227,7 +227,7 @@ def test_squared_error_has_no_loss_that_it_should_start_with(work: Path) -> None
 
 def test_a_network_that_cannot_learn_one_batch_is_found(work: Path) -> None:
     (fault,) = faults("network.initializer=zeros")  # relu at 0 lets no blame through: its units stay silent
-    assert re.match(r"one batch by heart: the loss went from \S+ to \S+ in 2,000 steps, not below 1 %; look at", fault)
+    assert re.match(r"overfit one batch: the loss went from \S+ to \S+ in 2,000 steps, not below 1 %; look at", fault)
 
 
 def test_one_batch_is_learned_without_dropout_and_smoothing(work: Path) -> None:

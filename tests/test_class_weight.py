@@ -94,7 +94,7 @@ def test_the_losses_of_a_run_are_weighted_and_its_accuracy_is_not(work: Path) ->
         ("blanced", 'x.yaml:1: training.class_weight: "blanced" is not one of balanced; did you mean "balanced"?'),
         ("[1]", 'x.yaml:1: training.class_weight: "[1]" is not one of balanced'),
         ("{8: much}", 'x.yaml:1: training.class_weight.8: "much" is not a number'),
-        ("{8: -1}", 'x.yaml:1: training.class_weight: -1.0 for "8" is not in 0 to 1,000,000'),
+        ("{8: -1}", 'x.yaml:1: training.class_weight: -1.0 for "8" is not between 0 and 1,000,000'),
         ("{8: .inf}", "x.yaml:1: training.class_weight.8: .inf is not a finite number"),
     ],
 )

@@ -859,7 +859,7 @@ def test_train_says_what_went_wrong_and_its_remedy_can_be_typed_as_it_stands(wor
     spoilt = ("optimizer.learning_rate=0.01", "data.test_size=0.8", "network.layers=[{units: 256}, {units: 256}]")
     command = ("train", "-c", "quick", *(word for setting in spoilt for word in ("--set", setting)))
     report = answer(*command)
-    assert re.search(r"^finding     It learns by heart: ", report, re.MULTILINE)
+    assert re.search(r"^finding     It overfits: ", report, re.MULTILINE)
     assert max(map(len, report.splitlines()[5:7])) <= 80
     (remedy,) = re.findall(r"^ {12}(--set .*)$", report, re.MULTILINE)
     words = shlex.split(remedy)
@@ -881,7 +881,7 @@ def test_the_findings_are_in_the_json_of_train_and_eval(work: Path) -> None:
 
 def test_of_a_healthy_run_eval_says_that_it_is_and_train_says_nothing(trained: Path) -> None:
     assert answer("eval", "--diagnose", "--errors", "0").endswith(
-        "The training was healthy: nothing was found to mend.\n"
+        "The training was healthy: nothing was found to fix.\n"
     )
     assert document("eval", "--diagnose", "-m", "quick-1")["findings"] == []
 
@@ -985,4 +985,4 @@ def test_an_interrupted_training_is_not_judged_yet(work: Path, monkeypatch: pyte
     assert document("train", "-c", "quick", "--epochs", "3", code=130)["findings"] == []
     result = backprop("eval", "--diagnose")
     assert result.exit_code == 0
-    assert "runs/quick-1: its training is not over" in result.stderr
+    assert "runs/quick-1: its training is not finished" in result.stderr

@@ -37,8 +37,8 @@ from backprop_cli.errors import ConfigError
 
 KEYS = "name, seed, data, network, loss, optimizer, schedule, training, ensemble, calibration"
 NO_ANCHORS = "anchors and aliases are not allowed; write the settings out"
-IN_QUOTES = "a backslash in double quotes begins an escape; put a Windows path in single quotes, or write it with /"
-NO_TABS = "a tab as indentation; indent with blanks, not tabs"
+IN_QUOTES = "a backslash in double quotes starts an escape; put a Windows path in single quotes, or write it with /"
+NO_TABS = "a tab in the indentation; indent with spaces, not tabs"
 ACTIVATION_NAMES = ", ".join(ACTIVATIONS)
 
 
@@ -225,7 +225,7 @@ LINES = [
     ("null: 1", f"my.yaml:1: null: unknown key; known here: {KEYS}"),
     (
         "optimizer:\n  name: sgd\n  beta1: 0.9",
-        "my.yaml:3: optimizer.beta1: unknown key; it goes with name: adam or adamw",
+        "my.yaml:3: optimizer.beta1: unknown key; it belongs to name: adam or adamw",
     ),
     (
         "data:\n  augment:\n    kind: warp\n    shift: 1",
@@ -233,21 +233,21 @@ LINES = [
     ),
     (
         "data:\n  augment: {kind: copies, interpolation: bitmap}",
-        "my.yaml:2: data.augment.interpolation: unknown key; it goes with kind: warps",
+        "my.yaml:2: data.augment.interpolation: unknown key; it belongs to kind: warps",
     ),
     (
         "data:\n  augment:\n    copies: 40",
-        "my.yaml:3: data.augment.copies: unknown key; it goes with kind: copies",
+        "my.yaml:3: data.augment.copies: unknown key; it belongs to kind: copies",
     ),
     (
         "data:\n  augment:\n    shitf: 1",
         "my.yaml:3: data.augment.shitf: unknown key; did you mean data.augment.shift?",
     ),
     ("data:\n  augment:\n    shift: far", 'my.yaml:3: data.augment.shift: "far" is not a number'),
-    ("data:\n  augment: true", "my.yaml:2: data.augment: a mapping is wanted, not true"),
+    ("data:\n  augment: true", "my.yaml:2: data.augment: expected a mapping, not true"),
     (
         "data:\n  augment:\n    through_normalizer: true",
-        "my.yaml:3: data.augment.through_normalizer: unknown key; say `kind: copies` for `true`; for "
+        "my.yaml:3: data.augment.through_normalizer: unknown key; write `kind: copies` for `true`; for "
         "`false`, `kind: warps` without copies and thickness",
     ),
     (
@@ -256,11 +256,11 @@ LINES = [
     ),
     (
         "data:\n  picture: 8x8\n  augment: {kind: copies, copies: 0}",
-        "my.yaml:3: data.augment.copies: 0 is not in 1 to 1,000",
+        "my.yaml:3: data.augment.copies: 0 is not between 1 and 1,000",
     ),
     (
         "data:\n  picture: 8x8\n  augment: {kind: copies, copies: 40, interpolation: bitmap}",
-        "my.yaml:3: data.augment.interpolation: unknown key; it goes with kind: warps",
+        "my.yaml:3: data.augment.interpolation: unknown key; it belongs to kind: warps",
     ),
     (
         "optimizer:\n  adam: 1",
@@ -282,9 +282,9 @@ LINES = [
     # numbers that are none
     (
         'optimizer: {learning_rate: "1e-3"}',
-        'my.yaml:1: optimizer.learning_rate: "1e-3" is not a number; take the quotes away',
+        'my.yaml:1: optimizer.learning_rate: "1e-3" is not a number; remove the quotes',
     ),
-    ("training: {epochs: '40'}", 'my.yaml:1: training.epochs: "40" is not a whole number; take the quotes away'),
+    ("training: {epochs: '40'}", 'my.yaml:1: training.epochs: "40" is not a whole number; remove the quotes'),
     ("training: {epochs: 012}", 'my.yaml:1: training.epochs: "012" is not a whole number'),
     ("training: {epochs: 1_000}", 'my.yaml:1: training.epochs: "1_000" is not a whole number'),
     ("training: {epochs: 32.0}", 'my.yaml:1: training.epochs: "32.0" is not a whole number; write 32'),
@@ -298,10 +298,10 @@ LINES = [
     ("optimizer: {learning_rate: -.inf}", "my.yaml:1: optimizer.learning_rate: -.inf is not a finite number"),
     ("optimizer: {learning_rate: 1e999}", "my.yaml:1: optimizer.learning_rate: 1e999 is not a finite number"),
     # words
-    ("name: no", "my.yaml:1: name: text is wanted, and no is none in YAML; put it in quotes"),
-    ("name: 12", "my.yaml:1: name: text is wanted, and 12 is none in YAML; put it in quotes"),
-    ("name: 1e-3", "my.yaml:1: name: text is wanted, and 1e-3 is none in YAML; put it in quotes"),
-    ("data: {source: off}", "my.yaml:1: data.source: text is wanted, and off is none in YAML; put it in quotes"),
+    ("name: no", "my.yaml:1: name: expected text, but no is not text in YAML; put it in quotes"),
+    ("name: 12", "my.yaml:1: name: expected text, but 12 is not text in YAML; put it in quotes"),
+    ("name: 1e-3", "my.yaml:1: name: expected text, but 1e-3 is not text in YAML; put it in quotes"),
+    ("data: {source: off}", "my.yaml:1: data.source: expected text, but off is not text in YAML; put it in quotes"),
     (
         "optimizer: {name: sgd, momentum: 0.5, nesterov: 1}",
         'my.yaml:1: optimizer.nesterov: "1" is neither true nor false',
@@ -334,19 +334,19 @@ LINES = [
     ),
     ("calibration: platt", 'my.yaml:1: calibration.temperature: "platt" is not a number'),
     # shapes
-    ("loss: [mse]", 'my.yaml:1: loss: a mapping is wanted, not ["mse"]'),
+    ("loss: [mse]", 'my.yaml:1: loss: expected a mapping, not ["mse"]'),
     ("\nloss: mze", 'my.yaml:2: loss.name: "mze" is not one of cross_entropy, mse; did you mean "mse"?'),
-    ("optimizer: off", "my.yaml:1: optimizer: a mapping is wanted, not off"),
+    ("optimizer: off", "my.yaml:1: optimizer: expected a mapping, not off"),
     ("optimizer: none", f'my.yaml:1: optimizer.name: "none" is not one of {", ".join(OPTIMIZERS)}'),
-    ("data: null", "my.yaml:1: data: a mapping is wanted, not null"),
-    ("optimizer: []", "my.yaml:1: optimizer: a mapping is wanted, not []"),
-    ("training: {early_stopping: true}", "my.yaml:1: training.early_stopping: a mapping is wanted, not true"),
-    ("network: {layers: 64}", "my.yaml:1: network.layers: a list is wanted, such as [{units: 64}], not 64"),
+    ("data: null", "my.yaml:1: data: expected a mapping, not null"),
+    ("optimizer: []", "my.yaml:1: optimizer: expected a mapping, not []"),
+    ("training: {early_stopping: true}", "my.yaml:1: training.early_stopping: expected a mapping, not true"),
+    ("network: {layers: 64}", "my.yaml:1: network.layers: expected a list, such as [{units: 64}], not 64"),
     (
         "network:\n  layers:\n    - 64\n    - '32'",
-        'my.yaml:4: network.layers[1].units: "32" is not a whole number; take the quotes away',
+        'my.yaml:4: network.layers[1].units: "32" is not a whole number; remove the quotes',
     ),
-    ("network: {layers: [64, 0]}", "my.yaml:1: network.layers[1].units: 0 is not in 1 to 65,536"),
+    ("network: {layers: [64, 0]}", "my.yaml:1: network.layers[1].units: 0 is not between 1 and 65,536"),
     (
         "training:\n  early_stopping: 5e-1",
         'my.yaml:2: training.early_stopping.patience: "5e-1" is not a whole number',
@@ -358,11 +358,11 @@ LINES = [
     ("seed: -1", "my.yaml:1: seed: -1 should be greater than or equal to 0"),
     ("seed: 9223372036854775808", "my.yaml:1: seed: 9223372036854775808 should be less than 9223372036854775808"),
     ("ensemble: 101", "my.yaml:1: ensemble: 101 should be less than or equal to 100"),
-    ("training:\n  epochs: 0", "my.yaml:2: training.epochs: 0 is not in 1 to 1,000,000"),
-    ("network: {layers: [{units: 65537}]}", "my.yaml:1: network.layers[0].units: 65537 is not in 1 to 65,536"),
+    ("training:\n  epochs: 0", "my.yaml:2: training.epochs: 0 is not between 1 and 1,000,000"),
+    ("network: {layers: [{units: 65537}]}", "my.yaml:1: network.layers[0].units: 65537 is not between 1 and 65,536"),
     ("optimizer: {name: adamw, beta2: 1.5}", "my.yaml:1: optimizer.beta2: 1.5 is not in [0, 1)"),
     ("optimizer: {name: sgd, nesterov: true}", "my.yaml:1: optimizer.nesterov: needs a momentum above 0"),
-    ("data: {augment: {rotation: 200}}", "my.yaml:1: data.augment.rotation: 200.0 is not in 0 to 180"),
+    ("data: {augment: {rotation: 200}}", "my.yaml:1: data.augment.rotation: 200.0 is not between 0 and 180"),
     ("training: {early_stopping: {patience: 0}}", "my.yaml:1: training.early_stopping.patience: 0 is not at least 1"),
     (
         "data: {validation_size: 0.6, test_size: 0.5}",
@@ -388,10 +388,10 @@ LINES = [
     ("seed: !!int 1", "my.yaml:1: tags are not allowed"),
     ("!mine\nseed: 1", "my.yaml:1: tags are not allowed"),
     ("data: !!python/object/apply:os.getcwd []", "my.yaml:1: tags are not allowed"),
-    ("data:\n  <<: {split: ordered}", "my.yaml:2: data: a plain word is wanted as a key"),
-    ("? [a]\n: 1", "my.yaml:1: the config: a plain word is wanted as a key"),
-    ("- seed", "my.yaml:1: a mapping of settings is wanted, such as `seed: 0`"),
-    ("\n\njust words", "my.yaml:1: a mapping of settings is wanted, such as `seed: 0`"),
+    ("data:\n  <<: {split: ordered}", "my.yaml:2: data: expected a plain word as the key"),
+    ("? [a]\n: 1", "my.yaml:1: the config: expected a plain word as the key"),
+    ("- seed", "my.yaml:1: expected a mapping of settings, such as `seed: 0`"),
+    ("\n\njust words", "my.yaml:1: expected a mapping of settings, such as `seed: 0`"),
     ("", "my.yaml: empty; start from a bundled config"),
     ("# nothing\n", "my.yaml: empty; start from a bundled config"),
     ("seed: 1\n\tname: x", f"my.yaml:2: {NO_TABS}"),
@@ -431,7 +431,7 @@ def test_twenty_levels_are_read_and_one_more_is_refused() -> None:
     def nested(levels: int) -> str:
         return "data: " + "[" * (levels - 2) + "]" * (levels - 2)  # the mapping, and its value, are two
 
-    assert problems(nested(20))[0].startswith("my.yaml:1: data: a mapping is wanted")
+    assert problems(nested(20))[0].startswith("my.yaml:1: data: expected a mapping")
     assert problems(nested(22)) == ["my.yaml:1: more than 20 levels"]
     assert problems("[" * 900_000) == ["my.yaml:1: more than 20 levels"]
 
@@ -443,7 +443,7 @@ def test_a_character_that_yaml_does_not_know_is_refused() -> None:
 
 @pytest.mark.parametrize("escape", ["\\U00110000", "\\UFFFFFFFF"])
 def test_an_escape_that_stands_for_no_character_is_refused(escape: str) -> None:
-    assert problems(f'seed: 1\nname: "{escape}"') == ["my.yaml:2: an escape that stands for no character"]
+    assert problems(f'seed: 1\nname: "{escape}"') == ["my.yaml:2: an invalid escape sequence"]
 
 
 def test_ten_thousand_values_are_read_and_one_more_is_refused() -> None:
@@ -463,15 +463,15 @@ def test_all_mistakes_are_told_at_once() -> None:
     assert set(problems(text)) == {
         "my.yaml:1: sed: unknown key; did you mean seed?",
         'my.yaml:2: training.epochs: "x" is not a whole number',
-        "my.yaml:5: network.layers[0].units: 0 is not in 1 to 65,536",
+        "my.yaml:5: network.layers[0].units: 0 is not between 1 and 65,536",
         'my.yaml:6: optimizer.name: "adm" is not one of sgd, rmsprop, adam, adamw; did you mean "adam"?',
     }
 
 
 def test_all_mistakes_of_one_section_are_told_at_once() -> None:
     assert set(problems("training:\n  epochs: 0\n  batch_size: 0\n")) == {
-        "my.yaml:2: training.epochs: 0 is not in 1 to 1,000,000",
-        "my.yaml:3: training.batch_size: 0 is not in 1 to 1,000,000",
+        "my.yaml:2: training.epochs: 0 is not between 1 and 1,000,000",
+        "my.yaml:3: training.batch_size: 0 is not between 1 and 1,000,000",
     }
 
 
@@ -515,7 +515,7 @@ def test_a_file_name_with_a_nul_character_is_refused_by_its_place() -> None:
 
 
 def test_half_a_surrogate_pair_is_refused() -> None:
-    message = "half of a surrogate pair is no character"
+    message = "half of a surrogate pair is not a character"
     assert problems('seed: 1\nname: "\\udc80"') == [f"my.yaml:2: name: {message}"]
     assert problems('seed: 1\n"\\udc80": 2') == [f"my.yaml:2: the config: {message}"]
     assert read('name: "\\u0041"').name == "A"
@@ -557,15 +557,15 @@ def test_the_last_override_wins() -> None:
     [
         ("optimizer.lr=1", "optimizer.lr: unknown key; did you mean optimizer.learning_rate?"),
         ("optimizer.learning_rate=fast", 'optimizer.learning_rate: "fast" is not a number'),
-        ("network.layers[0].units=0", "network.layers[0].units: 0 is not in 1 to 65,536"),
+        ("network.layers[0].units=0", "network.layers[0].units: 0 is not between 1 and 65,536"),
         ("network.layers[5].units=1", "network.layers has 2 entries, counted from 0"),
         ("network.layers.x=1", "network.layers has 2 entries, counted from 0"),
         ("optimizer[0]=1", "optimizer is not a list"),
         ("optimizer.name.x=1", "optimizer.name is not a mapping"),
         ("seed=[1", "expected ',' or ']', but got '<stream end>'"),
         ("seed=&a 1", NO_ANCHORS),
-        ("name=no", "name: text is wanted, and no is none in YAML; put it in quotes"),
-        *((wrong, "KEY=VALUE is wanted, such as optimizer.learning_rate=1e-2") for wrong in ("seed", "=1", "a..b=1")),
+        ("name=no", "name: expected text, but no is not text in YAML; put it in quotes"),
+        *((wrong, "expected KEY=VALUE, such as optimizer.learning_rate=1e-2") for wrong in ("seed", "=1", "a..b=1")),
     ],
 )
 def test_a_wrong_override_is_told_by_its_option(override: str, message: str) -> None:

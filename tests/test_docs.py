@@ -416,7 +416,7 @@ def test_texts_of_the_program_name_only_commands_and_options_that_exist() -> Non
 
 def next_of(text: str) -> list[str]:
     """Return the command that an output says is next."""
-    (line,) = re.findall(r"(?:next:? +|go on with: )(backprop .*)", text)
+    (line,) = re.findall(r"(?:next:? +|resume with: )(backprop .*)", text)
     return words_of(line)
 
 

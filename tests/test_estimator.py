@@ -283,7 +283,7 @@ def test_what_cannot_go_on_is_refused_in_words() -> None:
         clone_of(model).set_params(hidden_layers=(8,)).fit(WINE, WINES)
     with pytest.raises(ValueError, match="optimizer: must stay"):
         clone_of(model).set_params(optimizer="sgd").fit(WINE, WINES)
-    with pytest.raises(ValueError, match=r"y: \[7\] are not among the classes of before"):
+    with pytest.raises(ValueError, match=r"y: \[7\] are not among the earlier classes"):
         model.fit(WINE, np.where(WINES == 2, 7, WINES))
     with pytest.raises(ValueError, match="features"):
         model.fit(WINE[:, :3], WINES)
@@ -323,7 +323,7 @@ def test_partial_fit_says_what_it_needs() -> None:
         with pytest.raises(ValueError, match="need all rows; use fit"):
             quick(**parameters).partial_fit(X, Y, classes=range(10))
     model = quick().partial_fit(WINE, WINES, classes=[0, 1, 2])
-    with pytest.raises(ValueError, match=r"classes: \[0 1\] are not those of before"):
+    with pytest.raises(ValueError, match=r"classes: \[0 1\] are not the earlier ones"):
         model.partial_fit(WINE, WINES, classes=[0, 1])
     with pytest.raises(ValueError, match=r"y: \[3\] are not among"):
         model.partial_fit(WINE, WINES + 1)
@@ -382,13 +382,13 @@ def test_balanced_classes_find_more_of_the_rare_one() -> None:
     [
         ({"hidden_layers": (16, 0)}, "hidden_layers: 0 is not a number of units"),
         ({"hidden_layers": ("16",)}, "hidden_layers: '16' is not a number of units"),
-        ({"hidden_layers": "16"}, "hidden_layers: '16' is no list"),
-        ({"hidden_layers": None}, "hidden_layers: None is no list"),
+        ({"hidden_layers": "16"}, "hidden_layers: '16' is not a list"),
+        ({"hidden_layers": None}, "hidden_layers: None is not a list"),
         ({"activation": "rleu"}, 'activation: "rleu" is not one of '),
-        ({"activation": 3}, "activation: 3 is no list"),
+        ({"activation": 3}, "activation: 3 is not a list"),
         ({"activation": ("relu", "relu")}, "activation: 2 for 1 hidden layers"),
         ({"dropout": 1.0}, r"dropout: 1.0 is not in \[0, 1\)"),
-        ({"dropout": "0.1"}, "dropout: '0.1' is no list"),
+        ({"dropout": "0.1"}, "dropout: '0.1' is not a list"),
         ({"dropout": (True,)}, "dropout: True is not a number"),
         ({"activation": (None,)}, "activation: None is not a name"),
         ({"loss": "hinge"}, 'loss: "hinge" is not one of cross_entropy, mse'),
@@ -398,7 +398,7 @@ def test_balanced_classes_find_more_of_the_rare_one() -> None:
         ({"learning_rate": 0.0}, r"learning_rate: 0.0 is not in \(0, inf\)"),
         ({"learning_rate": "1e-3"}, "learning_rate: '1e-3' is neither a number nor None"),
         ({"weight_decay": -1.0}, r"weight_decay: -1.0 is not in \[0, inf\)"),
-        ({"epochs": 0}, "epochs: 0 is not in 1 to 1,000,000"),
+        ({"epochs": 0}, "epochs: 0 is not between 1 and 1,000,000"),
         ({"epochs": 2.5}, "epochs: 2.5 is not a whole number"),
         ({"batch_size": "auto"}, "batch_size: 'auto' is not a whole number"),
         ({"gradient_clip": -1.0}, "gradient_clip: -1.0 is not above 0"),
@@ -407,7 +407,7 @@ def test_balanced_classes_find_more_of_the_rare_one() -> None:
         ({"early_stopping": "yes"}, "early_stopping: 'yes' is not a number of epochs"),
         ({"validation_fraction": 1.0}, "validation_fraction: 1.0 is not between 0 and 1"),
         ({"validation_fraction": 0.999, "early_stopping": 5}, "leaves none of 178 rows to train on"),
-        ({"ensemble": 0}, "ensemble: 0 is not in 1 to 100"),
+        ({"ensemble": 0}, "ensemble: 0 is not between 1 and 100"),
         ({"calibration": "isotonic"}, "calibration: 'isotonic' is not temperature or None"),
         ({"class_weight": "blanced"}, "class_weight"),
         ({"optimizer": "sgd", "learning_rate": 1e30}, "training diverged in epoch 1; lower learning_rate"),

@@ -326,7 +326,7 @@ def test_without_a_label_the_own_guess_stands_in_and_the_way_out_is_told(work: P
     assert "Nobody told me what it shows, so my own guess, 9, stands in for the truth" in " ".join(
         result.stdout.split()
     )
-    assert "--label D tells what the picture shows" in result.stderr
+    assert "--label D says what the picture shows" in result.stderr
     assert "pretrained.safetensors" in result.stderr
     assert "test set" not in result.stdout  # that model was trained on all there is
     answer(*SMALL, "run")
@@ -417,10 +417,10 @@ def test_a_worksheet_is_the_same_where_python_drops_docstrings(trained: Path, tm
 @pytest.mark.parametrize(
     ("path", "wrong"),
     [
-        ("64,0,0,0", '"64" is not in 0 to 63'),
-        ("0,0,256,0", '"256" is not in 0 to 255'),
+        ("64,0,0,0", '"64" is not between 0 and 63'),
+        ("0,0,256,0", '"256" is not between 0 and 255'),
         ("0,0,0,10", '"10" is not one of 0, 1'),
-        ("x,0,0,0", '"x" is not in 0 to 63'),
+        ("x,0,0,0", '"x" is not between 0 and 63'),
         ("0,0,0", "this network needs 4: pixel, a unit of each layer, class"),
         ("", "this network needs 4"),
     ],
@@ -433,7 +433,7 @@ def test_a_path_that_is_none_is_refused(trained: Path, tmp_path: Path, path: str
 
 @pytest.mark.parametrize("rates", ["0", "-0.1", "nan", "inf", "1e7", "x", "", "0.1,", ",".join(["1"] * 21)])
 def test_learning_rates_that_are_none_are_refused(trained: Path, rates: str) -> None:
-    assert "numbers above 0 with commas between them" in refusal("explain", STRAY, "--learning-rate", rates)
+    assert "numbers above 0 separated by commas" in refusal("explain", STRAY, "--learning-rate", rates)
 
 
 @pytest.mark.parametrize(

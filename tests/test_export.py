@@ -243,7 +243,7 @@ def test_the_command_tells_what_it_wrote_and_how_to_use_it(work: Path) -> None:
 def test_what_cannot_be_written_is_refused_in_one_line(work: Path) -> None:
     (work / "m.npz").write_text("mine")
     assert "must end in .onnx or .npz or .json" in refusal("export", "-o", "m.txt")
-    assert "is there already; --force overwrites it" in refusal("export", "-o", "m.npz")
+    assert "already exists; --force overwrites it" in refusal("export", "-o", "m.npz")
     assert "Missing option '-o'" in refusal("export")
     assert "no such model" in refusal("export", "nothing", "-o", "x.npz")
     assert (work / "m.npz").read_text() == "mine"
@@ -274,7 +274,7 @@ def test_from_python(work: Path) -> None:
     written = library.export(model, "m.npz")
     assert repr(written).startswith("<Export m.npz: 4 networks and their mean answer: 16x16 grids from 0")
     assert library.export("pretrained", work / "n.json").to_dict()["model"] == str(model.path)
-    with pytest.raises(library.ArgumentError, match=r"path m.npz: is there already; force=True overwrites it"):
+    with pytest.raises(library.ArgumentError, match=r"path m.npz: already exists; force=True overwrites it"):
         library.export(model, "m.npz")
     with pytest.raises(library.ArgumentError, match=r"must end in .onnx or .npz or .json"):
         library.export(model, "m.pt")

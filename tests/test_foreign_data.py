@@ -113,7 +113,7 @@ def test_a_model_of_rows_as_they_are_keeps_how_they_lie(work: Path) -> None:
     result = backprop("train", "-c", "quick", "--set", f"data.source={source}", "--progress", "none")
     assert result.exit_code == 0
     assert "28x28, 0 to 255, as it is; 10 classes: a (41), " in result.stderr
-    assert "data.transpose=true turns them" in result.stderr
+    assert "set data.transpose=true" in result.stderr
     model = library.load()
     assert model.predictor.form.layout is not None
     assert b'\\"format\\":2' in (work / "runs" / "quick-1" / "model.safetensors").read_bytes()
@@ -154,14 +154,14 @@ def test_a_layout_tells_what_rows_have_in_common_and_lays_ink_so() -> None:
             {"images": np.concatenate([IMAGES, IMAGES[:9]]), "labels": np.concatenate([DIGITS, DIGITS[:9]])},
             "memory, not",
         ),
-        ({"images": IMAGES // 3}, "go with none of 0..1, 0..16, 0..255"),
+        ({"images": IMAGES // 3}, "match none of 0..1, 0..16, 0..255"),
         ({"images": np.where(np.arange(N)[:, None, None] < 3, 0, IMAGES)}, "3 rows (0, 1, 2) are blank or full of ink"),
         ({"labels": np.where(np.arange(N) == 7, 9, np.where(DIGITS == 9, 8, DIGITS))}, "1 row (7) is alone in 9"),
         (
             {"images": np.concatenate([IMAGES, IMAGES[:2]]), "labels": np.concatenate([DIGITS, DIGITS[:2] + 1])},
             "2 rows (400, 401) are equal to others of another class",
         ),
-        ({"labels": np.where(DIGITS == 0, 10, DIGITS)}, 'data.classes={10: "0"} says it'),
+        ({"labels": np.where(DIGITS == 0, 10, DIGITS)}, 'set data.classes={10: "0"}'),
     ],
 )
 def test_a_warning_says_what_speaks_against_the_data(change: dict[str, Any], words: str, work: Path) -> None:
@@ -225,14 +225,14 @@ def test_the_answer_of_every_row_is_in_the_document_and_in_a_table(work: Path) -
     assert backprop("train", "-c", "quick", "--set", f"data.source={source}", "--progress", "none").exit_code == 0
     others = save(work / "others.npz", FORMS["paper"](OTHERS), THEIRS)
     result = backprop("eval", "--data", others, "--csv", "answers.csv", "--json")
-    assert f"{others}: 100 rows of 28x28, 0 to 255, dark ink on a light ground, counted at 28x28" in result.stderr
+    assert f"{others}: 100 rows of 28x28, 0 to 255, dark ink on a light background, counted at 28x28" in result.stderr
     found = json.loads(result.stdout)
     assert np.mean([one["label"] == one["predicted"] for one in found["answers"]]) == pytest.approx(found["accuracy"])
     head, *rows = Path("answers.csv").read_text().splitlines()
     assert (head, len(rows)) == ("sample,label,predicted,probability", 100)
     assert rows[17].startswith(f"{others}:17,{THEIRS[17]},")
     assert backprop("eval", "--data", others, "--csv", "-").stdout.splitlines() == [head, *rows]
-    assert "--csv -: goes not with --json" in refusal("eval", "--csv", "-", "--json")
+    assert "--csv -: cannot be used with --json" in refusal("eval", "--csv", "-", "--json")
 
 
 def test_many_rows_are_counted_by_all_cores_to_the_same_counts(monkeypatch: pytest.MonkeyPatch, work: Path) -> None:

@@ -14,7 +14,7 @@ from backprop_cli.files import spelled_out, why_no_file
 
 PICTURE = SAMPLES / "4-1419.png"
 DRY = ("train", "-c", "quick", "--dry-run", "--set")
-PATTERN = "a pattern that the shell did not expand: nothing matches it, or it stands in quotes"
+PATTERN = "a pattern that the shell did not expand: nothing matches it, or it is in quotes"
 
 
 @pytest.fixture
@@ -35,14 +35,14 @@ def home(work: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("name", ["https://a.org/4.png", "HTTP://a.org/4", "ftp://a.org/x[1].png"])
 def test_a_picture_on_the_web_is_not_fetched(work: Path, name: str) -> None:
-    told = f"{name}: an address of the web, from which nothing is fetched; save the picture to a file"
+    told = f"{name}: a web address, from which nothing is downloaded; save the picture to a file"
     assert document("predict", name, code=1)["predictions"] == [{"path": name, "error": told}]
     assert told in backprop("explain", name, "-m", "pretrained").stderr
 
 
 @pytest.mark.parametrize("name", ["https://a.org/train.npz", "http://a.org/train.csv.gz", "https://a.org/data/"])
 def test_data_on_the_web_are_not_fetched(home: Path, name: str) -> None:
-    told = f"error: {name}: an address of the web, from which nothing is fetched; save the file, or use openml:NAME\n"
+    told = f"error: {name}: a web address, from which nothing is downloaded; save the file, or use openml:NAME\n"
     assert refusal(*DRY, f"data.source={name}").endswith(told)
     (home / "c.yaml").write_text(f"data: {{source: '{name}'}}\n")
     assert refusal("train", "--dry-run", "-c", home / "c.yaml").endswith(told)
@@ -50,7 +50,7 @@ def test_data_on_the_web_are_not_fetched(home: Path, name: str) -> None:
 
 
 def test_a_table_on_the_web_is_not_fetched(work: Path) -> None:
-    assert "from which nothing is fetched; save the file, or use openml:NAME" in refusal(
+    assert "from which nothing is downloaded; save the file, or use openml:NAME" in refusal(
         "predict", "https://a.org/x.csv"
     )
 

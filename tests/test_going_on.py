@@ -68,7 +68,7 @@ def test_it_goes_on_with_the_models_own_config_more_gently(base: Path) -> None:
     begun = json.loads((RUN / "environment.json").read_text())["from"]
     assert begun["model"] == "../../base/model.safetensors"
     again = backprop("train", "--from", "quick-1")
-    assert "going on from quick-1: epochs 5, learning rate 0.0003, data digits" in again.stderr  # not gentler again
+    assert "starting from quick-1: epochs 5, learning rate 0.0003, data digits" in again.stderr  # not gentler again
 
 
 def test_the_first_step_is_taken_from_the_models_weights(base: Path) -> None:
@@ -141,7 +141,7 @@ def test_without_the_model_that_it_began_from_it_is_neither_resumed_nor_verified
         assert "runs/quick-1/from.safetensors: No such file or directory; restore it" in refusal(*command)
         answer(*BASE[:-1], "other", "--seed", "9") if not Path("other").exists() else None
         shutil.copy("other/model.safetensors", RUN / "from.safetensors")
-        assert "from.safetensors: not the model that the run went on from; restore it" in refusal(*command)
+        assert "from.safetensors: not the model that the run started from; restore it" in refusal(*command)
     shutil.copy(base / "model.safetensors", RUN / "from.safetensors")
     assert document("verify", "quick-1")["verdict"] == "equal"
 
@@ -163,14 +163,14 @@ def test_from_python_it_is_the_same(base: Path, work: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--set", "network.layers=[16]"), "network.layers: 16 relu, but {} has 32 relu; a training goes on"),
+        (("--set", "network.layers=[16]"), "network.layers: 16 relu, but {} has 32 relu; a run from a model keeps"),
         (("--set", "network.layers=[{units: 32, activation: tanh}]"), "network.layers: 32 tanh, but {} has 32 relu"),
         (("-c", "digits"), "network.layers: 256 gelu, 256 gelu, but {} has 32 relu"),
         (("--set", "data.picture=16x16"), "data.picture: 16x16, but {} has 8x8"),
         (("--set", "ensemble=3"), "ensemble: 3 networks, but {} has 1"),
         (("--set", "data.classes={9: nine}"), "data: classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, nine, but {} has 0, 1, "),
-        (("--set", "data.extra=nothing"), 'nothing" is none of digits, pens, '),
-        (("--set", "data.extra=3"), "data.extra: a list is wanted"),
+        (("--set", "data.extra=nothing"), 'nothing" is not one of digits, pens, '),
+        (("--set", "data.extra=3"), "data.extra: expected a list"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_both_named(base: Path, options: tuple[str, ...], told: str) -> None:
@@ -189,7 +189,7 @@ def test_another_config_that_fits_is_taken_as_it_stands(base: Path, work: Path) 
 
 def test_what_is_no_model_and_what_goes_with_nothing_is_refused(base: Path) -> None:
     assert "nothing: no such model" in refusal("train", "--from", "nothing")
-    assert "--resume goes with none of" in refusal(*GO_ON, "--resume", "base")
+    assert "--resume cannot be used with" in refusal(*GO_ON, "--resume", "base")
     (base / "model.safetensors").write_bytes(b"x" * 100)
     assert "base/model.safetensors: " in refusal(*GO_ON)
 

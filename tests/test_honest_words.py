@@ -32,10 +32,10 @@ def test_a_run_that_was_stopped_has_a_model_and_says_that_it_is_not_finished(
     assert backprop("train", "-c", "quick").exit_code == 143
     assert "not finished" in answer("runs")
     assert document("runs")["runs"][0]["has_model"] is True
-    assert "training is not over" in backprop("eval").stderr
+    assert "training is not finished" in backprop("eval").stderr
     assert backprop("train", "--resume", "runs/quick-1", "--progress", "none").exit_code == 0
     assert "not finished" not in answer("runs")
-    assert "training is not over" not in backprop("eval").stderr
+    assert "training is not finished" not in backprop("eval").stderr
 
 
 def test_what_backpropagation_saves_is_counted_and_timed(work: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_file_that_is_there_is_written_over_only_if_that_is_asked_for(
     command: tuple[str, ...], name: str, wrong: str, work: Path
 ) -> None:
     (work / name).write_text("mine")
-    assert f"{name}: is there already; --force overwrites it" in refusal(*command, name, "-m", "pretrained")
+    assert f"{name}: already exists; --force overwrites it" in refusal(*command, name, "-m", "pretrained")
     assert (work / name).read_text() == "mine"
     assert backprop(*command, name, "-m", "pretrained", "--force").exit_code == 0
     assert (work / name).read_bytes() != b"mine"
@@ -79,7 +79,7 @@ def test_an_option_that_is_a_setting_is_answered_with_the_setting() -> None:
     assert "--lr; it is a setting: --set optimizer.learning_rate=VALUE" in refusal("train", "--lr", "0.1")
     assert "--batch-size; it is a setting: --set training.batch_size=VALUE" in refusal("cv", "--batch-size", "3")
     assert "see backprop eval --help" in refusal("eval", "--lr", "3")  # which takes none
-    assert "--set seed: KEY=VALUE is wanted" in refusal("train", "--set", "seed", "3")
+    assert "--set seed: expected KEY=VALUE" in refusal("train", "--set", "seed", "3")
 
 
 @pytest.mark.parametrize(
@@ -115,8 +115,8 @@ def two_runs(work: Path) -> Path:
 def test_the_line_that_says_which_model_reads_says_how_good_it_was(two_runs: Path) -> None:
     told = backprop("predict", "digits:3").stderr
     assert re.search(r"model: runs/hopeless/model\.safetensors \(validation accuracy \d+\.\d %\)", told)
-    assert re.search(r"warning: runs/hopeless/model\.safetensors: it read only \d+\.\d % of its validation part", told)
-    assert "read only" not in backprop("predict", "digits:3", "-m", "runs/hopeless").stderr  # asked for by name
+    assert re.search(r"warning: runs/hopeless/model\.safetensors: its validation accuracy is only \d+\.\d %", told)
+    assert "is only" not in backprop("predict", "digits:3", "-m", "runs/hopeless").stderr  # asked for by name
 
 
 def test_use_chooses_the_model_until_it_is_undone(two_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,7 @@ def test_use_chooses_the_model_until_it_is_undone(two_runs: Path, monkeypatch: p
     assert "(by runs/.use)" in answer("use")
     monkeypatch.setenv("BACKPROP_MODEL", "pretrained")
     assert "pretrained" in backprop("predict", "digits:3").stderr
-    assert "BACKPROP_MODEL is set, and wins" in backprop("use", "quick-1").stderr
+    assert "BACKPROP_MODEL is set and takes precedence" in backprop("use", "quick-1").stderr
     monkeypatch.delenv("BACKPROP_MODEL")
     assert "hopeless" in answer("use", "--latest")
     assert "hopeless" in backprop("predict", "digits:3").stderr
@@ -138,7 +138,7 @@ def test_a_model_that_cannot_be_used_is_told_by_whom_it_was_named(
     two_runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "nope: no such model" in refusal("use", "nope")
-    assert "--latest: names a model itself" in refusal("use", "quick-1", "--latest")
+    assert "--latest: cannot be used with the name of a model" in refusal("use", "quick-1", "--latest")
     answer("use", "quick-1")
     shutil.rmtree(two_runs / "runs" / "quick-1")
     assert "runs/.use: " in refusal("predict", "digits:3")

@@ -244,7 +244,7 @@ def test_ctrl_c_leaves_one_whole_picture_a_visible_cursor_and_a_run_that_goes_on
     assert [k for k, line in enumerate(left) if TITLE in line] == [1]
     assert "^C" not in "".join(left)
     assert re.search(r"says \d", left[10])
-    assert left[12].startswith("interrupted; go on with: ")
+    assert left[12].startswith("interrupted; resume with: ")
     assert seen.rindex("\x1b[?25h") > seen.rfind("\x1b[?25l")
     wait_until((work / "run/checkpoint.safetensors").exists)
     code, stdout, seen = on_a_terminal("train", "--resume", "run", cwd=work, keys=b"\x03", after="says")

@@ -74,7 +74,7 @@ def refused_thrice(about: str) -> None:
     before = contents(Path())
     for command, way_out in (
         (("eval",), "--data SOURCE measures on other data"),
-        (("train", "--resume", "quick-1", "--epochs", "3"), "or begin a new run"),
+        (("train", "--resume", "quick-1", "--epochs", "3"), "or start a new run"),
         (("verify",), "restore it to verify the run"),
     ):
         lines = [line for line in refusal(*command).splitlines() if line.startswith("error: ")]
@@ -225,7 +225,7 @@ def test_another_environment_is_a_warning_as_before(project: Path) -> None:
     environment_is(lambda found: found.update(numpy="1.0"))
     told = backprop("train", "--resume", "quick-1", "--epochs", "3")
     assert told.exit_code == 0
-    assert "warning: numpy: not as when the run began; the last bits may differ" in told.stderr
+    assert "warning: numpy: changed since the run began; the last bits may differ" in told.stderr
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_an_explanation_shows_guess_loss_blame_and_steps(run: library.Run) -> No
 def test_a_run_shows_its_curves_and_findings(run: library.Run) -> None:
     said = text_of(run)
     assert run.sentence in said
-    assert "To mend it: training.epochs=8" in said
+    assert "To fix it: training.epochs=8" in said
     long = tuple(replace(run.history[0], epoch=k % 1000 + 1, val_loss=0.1 + k % 7) for k in range(20_000))
     text_of(replace(run, history=long))
     text_of(replace(run, history=()))

@@ -82,7 +82,7 @@ def test_a_config_of_then_is_answered_with_todays_spelling(old: Path) -> None:
     told = refusal("train", "-c", old / "copies" / "config.yaml")
     assert told.count("\n") == 1
     assert (
-        "config.yaml:24: data.augment.through_normalizer: unknown key; say `kind: copies` for `true`; for `false`"
+        "config.yaml:24: data.augment.through_normalizer: unknown key; write `kind: copies` for `true`; for `false`"
         in told
     )
 

@@ -59,7 +59,7 @@ def test_what_is_skipped_is_told(folder: Path) -> None:
     result = backprop(*TRAIN, *skipping)
     assert result.exit_code == 0
     assert f"warning: {folder}: 1 bad row left out\n" in result.stderr
-    assert f"warning: {folder}: 1 file left out that is no picture of a class: notes.txt\n" in result.stderr
+    assert f"warning: {folder}: 1 file left out (not a picture of a class): notes.txt\n" in result.stderr
     (folder / "3" / "more.png").write_text("")
     assert "2 bad rows left out" in backprop("train", "--resume", "runs/quick-1").stderr
     both = backprop(*TRAIN, *skipping, "--set", "data.test_source=mine", "--dry-run").stderr

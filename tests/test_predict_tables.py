@@ -95,7 +95,9 @@ def test_names_that_one_command_prints_are_names_that_the_others_take(trained: P
         if source == table:  # what a lone picture shows, nobody has said
             assert (explained["label"], explained["label_source"]) == (label, "known")
     missing = str(trained / "mine" / "3" / "none.png")
-    assert refusal("data", "show", missing, "-c", "quick").startswith(f"error: {missing}: no row; such as")
+    assert refusal("data", "show", missing, "-c", "quick").startswith(
+        f"error: {missing}: not the name of a row, such as"
+    )
     assert "error: digits:1797: rows are counted from 0 to 1796" in refusal("data", "show", "digits:1797")
     assert answer("data", "show", "pens:17", "-c", "quick", "--set", "data.picture=8x8").startswith("pens:17 is a 7")
     assert "the row is named already" in refusal("data", "show", "digits:3", "--index", "3")
@@ -107,7 +109,7 @@ def test_a_bad_row_has_an_error_and_the_others_keep_their_numbers(trained: Path)
     table = csv(trained / "odd.csv", images, THEIRS)
     result = backprop("predict", table, "--csv", "answers.csv")
     assert result.exit_code == 1
-    assert f"{table}:7: a bad row; as many numbers" in result.stderr
+    assert f"{table}:7: a bad row; expected as many numbers" in result.stderr
     rows = [line.split(",") for line in Path("answers.csv").read_text().splitlines()[1:]]
     whole = csv(trained / "whole.csv", OTHERS)
     right = [one["predicted"] for one in document("predict", whole)["predictions"]]
@@ -130,8 +132,8 @@ def test_a_blank_row_is_answered_and_warned_of(trained: Path) -> None:
 def test_what_is_read_is_never_written_over(trained: Path) -> None:
     table = csv(trained / "test.csv", OTHERS, THEIRS)
     before = Path(table).read_bytes()
-    assert "is what is read" in refusal("predict", table, "--csv", "test.csv")
-    assert "is what is read" in refusal("eval", "--data", table, "--csv", "./test.csv")
+    assert "is the file being read" in refusal("predict", table, "--csv", "test.csv")
+    assert "is the file being read" in refusal("eval", "--data", table, "--csv", "./test.csv")
     assert Path(table).read_bytes() == before
 
 
@@ -169,7 +171,7 @@ def test_what_is_no_table_is_refused_in_one_line(trained: Path) -> None:
     assert "objects.npy: holds Python objects, which may run code" in refusal("predict", "objects.npy")
     np.savez("none.npz", labels=THEIRS)
     assert "needs the arrays images" in refusal("predict", "none.npz")
-    assert "--csv: goes with neither --json" in refusal("predict", "no.csv", "--csv", "-", "--json")
+    assert "--csv: cannot be used with --json" in refusal("predict", "no.csv", "--csv", "-", "--json")
     np.save("labels_missing.npy", OTHERS)
     assert "holds no labels" in refusal("train", "-c", "quick", "--set", "data.source=labels_missing.npy")
 

@@ -67,7 +67,7 @@ def test_numbers_that_overflow_for_some_picture_are_refused_on_loading(
     save_model(path, model_of(*members, mean=np.full(2, mean, np.float32)))
     with pytest.raises(ModelFileError) as caught:
         Predictor.load(path)
-    assert str(caught.value) == f"{path}: its numbers are too large to give an answer; train it anew"
+    assert str(caught.value) == f"{path}: its numbers are too large to give an answer; train it again"
 
 
 def test_numbers_that_overflow_for_no_picture_are_not_refused(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def whole_number(name: str, value: Any, low: int, high: int) -> int:
     except TypeError:
         number = low - 1
     if isinstance(value, bool) or not low <= number <= high:
-        raise ArgumentError(f"{name} {value}: a whole number from {low:,} to {high:,} is wanted")
+        raise ArgumentError(f"{name} {value}: expected a whole number from {low:,} to {high:,}")
     return number
 
 
@@ -66,4 +66,4 @@ def directory_of(run_dir: Reference) -> Path:
     try:
         return Path(run_dir)
     except TypeError as error:
-        raise ArgumentError(f"run_dir {run_dir}: a path, None or False is wanted") from error
+        raise ArgumentError(f"run_dir {run_dir}: expected a path, None or False") from error

@@ -166,7 +166,7 @@ def blind_sculptor(
         DataError: The data is not there, or not what it should be.
     """
     if seconds is not None and not seconds > 0:
-        raise ArgumentError(f"seconds {seconds}: a number above 0 is wanted")
+        raise ArgumentError(f"seconds {seconds}: expected a number above 0")
     if guesses is not None:
         guesses = whole_number("guesses", guesses, 1, 10**12)
     if seconds is None and guesses is None:

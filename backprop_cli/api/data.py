@@ -18,7 +18,7 @@ from backprop_cli.experiment.experiment import Experiment
 from backprop_cli.files import clean
 
 N_CLASSES, N_TOGETHER, N_WARPS = 10, 5, 6  # classes shown, pictures drawn at a time, warps of one row
-NO_ROW = "no row; such as digits:555, train.csv:17, or a picture in a folder of folders"
+NO_ROW = "not the name of a row, such as digits:555, train.csv:17, or a picture in a folder of folders"
 PARTS = {"train": "training", "validation": "validation", "test": "test"}
 
 

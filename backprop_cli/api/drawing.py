@@ -41,7 +41,7 @@ MAX_RATE = 100.0
 KEPT_BYTES = 80_000_000  # of networks that steps have led to
 KEPT_PICTURES = 512
 N_PARTS = 4  # of a unit's sum, that are told
-NOT_FINITE = "after these steps the numbers are no longer finite: they were too long; take one back"
+NOT_FINITE = "after these steps the numbers are no longer finite: the steps were too large; undo one"
 
 
 @dataclass(frozen=True)
@@ -294,7 +294,7 @@ class Board:
         trace = self._trace(self.seen(picture), self.after(steps), 0)
         layers = trace.network.layers
         if not 0 <= layer < len(layers) or not 0 <= unit < layers[layer].fan_out:
-            raise ArgumentError(f"unit {layer}, {unit}: there is none")
+            raise ArgumentError(f"unit {layer}, {unit}: no such unit")
         column = layers[layer].weight[:, unit]
         products = column * trace.inputs[layer][:-1]
         largest = np.argsort(-np.abs(products), kind="stable")[:N_PARTS]
@@ -346,7 +346,7 @@ class Board:
             if step.label not in self.predictor.classes:
                 raise ArgumentError(f'label: "{step.label}" is not one of {", ".join(self.predictor.classes)}')
             if not 0.0 < step.learning_rate <= MAX_RATE:
-                raise ArgumentError(f"learning_rate {step.learning_rate:g}: is not above 0, and at most {MAX_RATE:g}")
+                raise ArgumentError(f"learning_rate {step.learning_rate:g}: must be above 0 and at most {MAX_RATE:g}")
         return tuple(steps)
 
     def after(self, steps: Sequence[Step]) -> Networks:

@@ -34,11 +34,11 @@ PartKind = Literal["train", "validation", "test_source", "writers", "stratified"
 
 ABOUT: dict[PartKind, str] = {
     "train": "the very rows the network was trained on: how well it remembers, not how well it reads",
-    "validation": "the rows that the best epoch was chosen by: a little too kind",
+    "validation": "the rows that the best epoch was chosen on: slightly optimistic",
     "test_source": "all of {source}, which the network has never seen",
     "writers": "written by people the network has never seen",
     "stratified": "drawn at random: other digits, but by the same people as in training",
-    "unknown": "drawn at random from one source, which does not say who wrote what: perhaps hands learned from",
+    "unknown": "drawn at random from one source, which does not say who wrote what: perhaps by the same writers",
     "ordered": "the last rows, which the network has never seen",
     "other": "all {n:,} rows of {source}",
 }
@@ -196,7 +196,7 @@ def evaluate(
         own = _own_data(model) if diagnose else _at_hand(model, warnings)
     pictures, labels = dataset.pictures[rows], dataset.labels[rows]
     if model.path is not None and is_unfinished(model.path):
-        warnings.append("the model's training is not over: it was stopped, and may go on")
+        warnings.append("the model's training is not finished: it was stopped and can be resumed")
     if own is not None and kind != "train" and (n_known := len(trained_on(*own.select("train"), pictures))):
         warnings.append(
             f"the model was trained on {n_known:,} of these {len(rows):,} pictures: on them this measures memory, "
@@ -229,12 +229,12 @@ def _recorded(path: Path | None, notes: list[str]) -> Sequence[Mapping[str, Any]
     from backprop_cli.insight.training_figures import has_layer_figures, is_finished
 
     if path is None:
-        raise RunDirectoryError("this model: never written, so no figures of its training are at hand")
+        raise RunDirectoryError("this model: never saved, so there are no figures of its training")
     rows, run = metrics_beside(path), clean(path.parent)
     if not has_layer_figures(rows):
-        notes.append(f"{run}: recorded by an older version, without figures by layer: judged by its losses alone")
+        notes.append(f"{run}: recorded by an older version, without figures by layer: diagnosed from its losses alone")
     if not is_finished(rows):
-        notes.append(f"{run}: its training is not over, so whether it was long enough is not judged")
+        notes.append(f"{run}: its training is not finished, so whether it was long enough is not judged")
     return rows
 
 

@@ -181,7 +181,7 @@ class Explanation(insight.Explanation):
             raise ArgumentError(f"{where}: this network needs {len(sizes) + 1}: pixel, a unit of each layer, class")
         for part, size in zip(parts, sizes, strict=True):
             if not part.isdecimal() or not part.isascii() or len(part) > 9 or int(part) >= size:
-                raise ArgumentError(f'{where}: "{part}" is not in 0 to {size - 1}')
+                raise ArgumentError(f'{where}: "{part}" is not between 0 and {size - 1}')
         return (*map(int, parts), _class(last, self.classes, where))
 
     def to_dict(self) -> dict[str, Any]:

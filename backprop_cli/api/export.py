@@ -83,7 +83,7 @@ def export(model: Model | Reference | None, path: Reference, *, force: bool = Fa
         force: Whether it may be there already.
 
     Raises:
-        ArgumentError: The file has another ending, or is there already.
+        ArgumentError: The file has another ending, or already exists.
         ModelFileError: There is no such model, or its file is damaged.
         UsageError: The `onnx` package is not installed, or an activation has no form in ONNX.
         OSError: It cannot be written.
@@ -92,7 +92,7 @@ def export(model: Model | Reference | None, path: Reference, *, force: bool = Fa
     if target.suffix.lower() not in FORMATS:
         raise ArgumentError(f"path {target}: its name must end in {' or '.join(FORMATS)}")
     if target.exists() and not force:
-        raise ArgumentError(f"path {target}: is there already; force=True overwrites it")
+        raise ArgumentError(f"path {target}: already exists; force=True overwrites it")
     found = model if isinstance(model, Model) else load(model)
     content = FORMATS[target.suffix.lower()](found.predictor)
     write_atomic(target, content)

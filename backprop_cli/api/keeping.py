@@ -54,10 +54,10 @@ def keep_picture(folder: Path, label: str, content: bytes) -> Path:
         OSError: It cannot be written.
     """
     if not _CLASS.fullmatch(label) or is_litter(label):
-        raise UsageError(f"{clean(label)}: no folder can have the name of this class")
+        raise UsageError(f"{clean(label)}: the name of this class cannot be the name of a folder")
     picture, place = small_picture(content), folder / label
     if n_kept(folder) >= MAX_KEPT:
-        raise UsageError(f"{folder}: holds {MAX_KEPT:,} pictures already; move some away")
+        raise UsageError(f"{folder}: holds {MAX_KEPT:,} pictures, the most it may; move some away")
     place.mkdir(parents=True, exist_ok=True)
     number = max((int(match[1]) for path in place.iterdir() if (match := _NUMBER.fullmatch(path.name))), default=0)
     while True:

@@ -41,12 +41,12 @@ def lesson(
     truth = with_article(label)
     most = max(layers, key=lambda layer: layer.blame_share)
     moved = "less" if step.loss < trace.loss_value else "more"
-    moved = f"{moved} than before, {trace.loss_value:.4g}" if math.isfinite(step.loss) else "no number any more"
+    moved = f"{moved} than before, {trace.loss_value:.4g}" if math.isfinite(step.loss) else "no longer a number"
     return (
         LessonLine("GUESS", f"{guess(by_class(classes, trace.probabilities), 2)}.", _guess_formula(trace, classes)),
         LessonLine(
             "LOSS",
-            f"In truth it is {truth}: the loss says how far off that was.",
+            f"The truth is {truth}: the loss says how far off that was.",
             f"loss = {loss_formula(trace, clean(label))}",
         ),
         LessonLine(

@@ -86,9 +86,9 @@ class Model:
         accuracy = self.predictor.model.summary.get("val_accuracy")
         found = []
         if isinstance(accuracy, float) and accuracy < LEAST_ACCURACY:
-            found.append(f"it read only {100 * accuracy:.1f} % of its validation part")
+            found.append(f"its validation accuracy is only {100 * accuracy:.1f} %")
         if self.path is not None and is_unfinished(self.path):
-            found.append("its training is not over: it was stopped, and may go on")
+            found.append("its training is not finished: it was stopped and can be resumed")
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class Model:
             picture: A file's path, the content of a file, a picture of Pillow's, `digits:555` (a sample of the digits
                 data set), `-` (standard input), or an array: uint8 or from 0 to 1, (height, width) gray or
                 (height, width, 3) RGB, with a fourth channel transparent. Of any size, light on dark or dark on light.
-            invert: "no" for dark ink on a light ground, "yes" for light on dark, "auto" to find out.
+            invert: "no" for dark ink on a light background, "yes" for light on dark, "auto" to find out.
 
         Raises:
             PictureError: It cannot be read, or is blank.

@@ -1,4 +1,4 @@
-"""Whether a network's gradients are right, it starts as it should, and it can learn one batch by heart."""
+"""Whether a network's gradients are right, it starts as it should, and it can overfit one batch."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class NetworkCheck:
         gradients: Every gradient against central differences.
         initial_loss: Before any training; None for a trained network.
         expected_initial_loss: Of a network that knows nothing; None where that is no matter of course.
-        memorized: Whether a fresh network learns one batch by heart; None for a trained one.
+        memorized: Whether a fresh network can overfit one batch; None for a trained one.
         problems: What did not pass, a line each.
         warnings: What it was not checked at, in words.
         seconds: That moving every weight and input by itself took.
@@ -108,11 +108,11 @@ class _Subject:
 
 
 def check(subject: Config | Model | Reference | Mapping[str, Any] = "digits") -> NetworkCheck:
-    """Hold every gradient of a network against central differences.
+    """Check every gradient of a network against central differences.
 
     Args:
         subject: A config, or what `load_config` takes for one: its network as training would begin with it, of which
-            the first loss and one batch by heart are checked too; or a model.
+            the first loss and overfitting one batch are checked too; or a model.
 
     Raises:
         ConfigError: There is no such config, or it holds mistakes.
@@ -229,7 +229,7 @@ def _problems(
         )
     if learned is not None and not learned.passed:
         yield (
-            f"one batch by heart: the loss went from {learned.first_loss:.4g} to {learned.last_loss:.4g} in "
+            f"overfit one batch: the loss went from {learned.first_loss:.4g} to {learned.last_loss:.4g} in "
             f"{learned.steps:,} steps, not below 1 %; look at network.initializer, network.layers and data.scaling"
         )
 

@@ -76,7 +76,7 @@ def picture_input(source: Source, predictor: Predictor, invert: Invert = "auto")
     Args:
         source: See `Source`.
         predictor: The model.
-        invert: "no" for dark ink on a light ground, "yes" for light on dark, "auto" to find out.
+        invert: "no" for dark ink on a light background, "yes" for light on dark, "auto" to find out.
 
     Raises:
         UsageError: There is no such sample, no standard input, or an array is no picture.
@@ -313,7 +313,7 @@ def _content(source: Source, predictor: Predictor) -> Any:
         return Image.fromarray(_as_bytes(np.asarray(source), predictor))
     content = source.read(MAX_BYTES + 1) if hasattr(source, "read") else None
     if not isinstance(content, bytes):
-        raise ArgumentError(f"{type(source).__name__}: a path, bytes, a picture of Pillow's or an array is wanted")
+        raise ArgumentError(f"{type(source).__name__}: expected a path, bytes, a Pillow image or an array")
     return content
 
 

@@ -162,7 +162,7 @@ def predict_proba(predictor: Predictor, grids: NDArray[Any]) -> Array:
     full, other = predictor.scaling.max_value, "predict takes pictures as a person sees them"
     if array.shape[1:] not in ((height, width), (height * width,)) or array.dtype.kind not in "buif":
         wanted = f"(n, {height}, {width}) or (n, {height * width})"
-        raise ArgumentError(f"grids of {array.dtype}, {array.shape}: numbers of shape {wanted} are wanted; {other}")
+        raise ArgumentError(f"grids of {array.dtype}, {array.shape}: expected numbers of shape {wanted}; {other}")
     if not len(array):
         return np.empty((0, len(predictor.classes)), np.float32)
     low, high = float(array.min()), float(array.max())

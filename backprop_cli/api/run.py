@@ -67,7 +67,7 @@ class Run:
         history = self.history[:: 1 + len(self.history) // MOST_POINTS]
         epochs, losses = [one.epoch for one in history], [one.train_loss for one in history]
         chart = notebook.chart(epochs, training=losses, validation=[one.val_loss for one in history])
-        found = [f"{one.text} To mend it: {one.change}" for one in self.findings]
+        found = [f"{one.text} To fix it: {one.change}" for one in self.findings]
         said = [self.path or self.config.name, self.sentence, *found, *self.warnings]
         return notebook.shown(chart, notebook.words(said))
 

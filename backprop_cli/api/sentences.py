@@ -79,5 +79,5 @@ def check_sentence(found: Explanation) -> str:
         text += f" {kinks:,} stand at a kink of their activation, where none can be measured."
     faint = [layer.name for layer in check.layers if layer.is_faint]
     if faint:
-        text += f" In {', '.join(faint)} they are too faint for float64 to check."
+        text += f" In {', '.join(faint)} they are too small for float64 to check."
     return text

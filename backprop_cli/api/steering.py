@@ -132,7 +132,7 @@ class Steered(Events):
     @learning_rate.setter
     def learning_rate(self, rate: float) -> None:
         if not 0.0 < rate < math.inf:
-            raise ArgumentError(f"learning_rate {rate}: a number above 0 is wanted")
+            raise ArgumentError(f"learning_rate {rate}: expected a number above 0")
         self._experiment.steering.set_learning_rate(float(rate))
 
     @property

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 BATCH = 1024  # rows that are answered together
 
 
-A_ROW = "as many numbers as the other rows have are wanted, each finite and at least 0"
+A_ROW = "expected as many numbers as in the other rows, each finite and at least 0"
 
 
 class Batch(NamedTuple):

@@ -243,7 +243,7 @@ def _changed_environment(directory: RunDirectory, experiment: Experiment) -> lis
     then = directory.read_environment()
     _record(directory, then or _begun_with(directory, experiment), experiment.split_data)  # killed before it was there
     changed = [name for name in now if name in then and now[name] != then[name]]
-    return [f"{', '.join(changed)}: not as when the run began; the last bits may differ"] if changed else []
+    return [f"{', '.join(changed)}: changed since the run began; the last bits may differ"] if changed else []
 
 
 def _begun_with(directory: RunDirectory, experiment: Experiment) -> dict[str, object]:

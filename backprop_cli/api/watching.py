@@ -105,7 +105,7 @@ class Watch:
             ModelFileError: There is none.
         """
         if self.run is None:
-            raise UsageError("the training goes on: end it first")
+            raise UsageError("the training is still running; end it first")
         return self.run.model
 
     # ---- what is told ----------------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ class Watch:
             return self.run.divergence
         if not self.run.has_model:
             return "ended before an epoch was finished: there is no model"
-        ended = "ended early, to be gone on with" if self.run.stop_reason == "interrupted" else "trained to its end"
+        ended = "ended early, can be resumed" if self.run.stop_reason == "interrupted" else "trained to its end"
         accuracy = self.run.summary["val_accuracy"]
         figures = "" if accuracy is None else f", {percent(accuracy)} of {self.run.n_val:,} validation digits read"
         return f"{ended}: best epoch {self.run.summary['best_epoch']} of {self.run.summary['epochs']}{figures}"
@@ -201,7 +201,7 @@ class Watch:
         if self._pupil is not None:
             raise UsageError("the blind sculptor begins with random weights: a model that is taught does not")
         if self.run is None:
-            raise UsageError("the blind sculptor gets the time that the training took: let it end first")
+            raise UsageError("the blind sculptor gets the time that the training took; let the training end first")
         if self._blind is None:
             self._blind = blind_sculptor(self.training.config, seconds=max(0.01, self.training.seconds))
         end = time.perf_counter() + SLICE

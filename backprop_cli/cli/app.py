@@ -31,16 +31,16 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # none has a part here, 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "Train a network from a YAML config."),
     "eval": ("evaluate", "Measure a model on a part of its data that it was not trained on."),
-    "use": ("use", "Choose the model that the other commands take."),
+    "use": ("use", "Choose the model that the other commands use."),
     "predict": ("predict", "Read pictures of digits."),
     "explain": ("explain", "Show guess, loss, blame and correction for one picture."),
     "report": (
         "report",
-        "Write a run as a page to look at, or several beside each other.",
+        "Write a run as an HTML page, or several side by side.",
     ),
     "export": ("export", "Write a model in another format: ONNX, NumPy arrays or JSON."),
     "draw": ("draw", "Draw a digit in the browser, see what fires, and teach the network."),
-    "check": ("check", "Hold every gradient of a network against central differences."),
+    "check": ("check", "Check every gradient of a network against central differences."),
     "cv": ("cv", "Measure a config by cross-validation."),
     "verify": ("verify", "Train a run again and compare the model's bytes."),
     "runs": ("runs", "List the runs, with their best epochs."),
@@ -218,7 +218,7 @@ def _root(
     ctx: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Say what is read, chosen and done, and when.")
+        bool, typer.Option("-v", "--verbose", help="Print what is read, chosen and done, with times.")
     ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only results and errors.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a bug.")] = False,

@@ -41,11 +41,11 @@ def check(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Hold every gradient of a network against central differences."""
+    """Check every gradient of a network against central differences."""
     from backprop_cli.api.network_check import check
 
     if model is not None and (config is not None or overrides):
-        raise UsageError("--model: a trained network goes with neither --config nor --set")
+        raise UsageError("--model: cannot be used with --config or --set")
     found = check(load_config(config, overrides) if model is None else load_model(model))
     console.print_detail(f"checked: {found.n_parameters:,} slopes at {found.n_rows} rows")
     for warning in found.warnings:
@@ -71,15 +71,15 @@ def format_check(found: NetworkCheck) -> list[Line]:
         f"backpropagation: 1 backward pass, {_duration(found.backward_seconds)}",
         "",
         _gradient_table(found),
-        "errors are shares of the layer's largest gradient; below 1e-6 passes",
+        "errors are relative to the layer's largest gradient; below 1e-6 passes",
     ]
     if found.initial_loss is not None:
         expected = found.expected_initial_loss
-        beside = f"; a network that knows nothing: ln({found.n_classes}) = {expected:.3f}" if expected else ""
+        beside = f"; a uniform guess: ln({found.n_classes}) = {expected:.3f}" if expected else ""
         lines += ["", f"loss at the start    {found.initial_loss:.3f}{beside}"]
     if (learned := found.memorized) is not None:
         losses = f"loss {learned.first_loss:.3f} to {learned.last_loss:.4f}"
-        lines.append(f"one batch by heart   {losses} in {learned.steps:,} steps")
+        lines.append(f"overfit one batch    {losses} in {learned.steps:,} steps")
     return lines
 
 
@@ -95,7 +95,7 @@ def _gradient_table(found: NetworkCheck) -> Table:
     for layer in (*found.gradients.layers, found.gradients.inputs):
         verdict, style = ("ok", console.GOOD) if layer.passed else ("wrong", console.BAD)
         if layer.passed and layer.is_faint:
-            verdict, style = "too faint to check", console.WARNING
+            verdict, style = "too small to check", console.WARNING
         errors = [layer.largest_gradient, layer.max_relative_error, layer.median_relative_error]
         table.add_row(
             layer.name, f"{layer.n:,}", *(f"{x:.1e}" for x in errors), f"{layer.kinks:,}", Text(verdict, style)

@@ -31,12 +31,12 @@ WIDE = 10_000  # columns: wider than any table
 
 ADVICE = {
     "train": "run `backprop train` first",
-    "resume": "add --resume {about} to go on with it, or choose another --run-dir",
+    "resume": "add --resume {about} to continue it, or choose another --run-dir",
     "directory": "choose another --run-dir",
     "template": "`backprop init` writes a config to start from",
-    "jobs": "was there too little memory for so many --jobs?",
+    "jobs": "perhaps there was too little memory for so many --jobs; try fewer",
     "other_data": "--data SOURCE measures on other data",
-    "run_data": "restore it, say with --set data.source=SOURCE where it is now, or begin a new run",
+    "run_data": "restore it, give its new place with --set data.source=SOURCE, or start a new run",
     "verified_data": "restore it to verify the run",
 }
 """What to do, in words of the command line: see `errors.ADVICE`."""

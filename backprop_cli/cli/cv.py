@@ -37,11 +37,11 @@ Examples:
 def cv(
     config: ConfigName = None,
     folds: Annotated[
-        str, typer.Option("--folds", metavar="K|writers", help="K: each class in proportion. writers: one each.")
+        str, typer.Option("--folds", metavar="K|writers", help="K: stratified. writers: one fold per writer.")
     ] = "10",
-    seeds: Annotated[int, typer.Option("--seeds", min=1, max=1000, help="Trainings of each fold.")] = 1,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, max=1000, help="Training runs per fold.")] = 1,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", min=1, max=256, help="Processes at a time. Default: the cores.")
+        int | None, typer.Option("--jobs", min=1, max=256, help="Parallel processes. Default: all cores.")
     ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,

@@ -45,24 +45,24 @@ LOOPBACK = "127.0.0.1"
 @app.command(epilog=EXAMPLES)
 def draw(
     model: ModelName = None,
-    train: Annotated[bool, typer.Option("--train", help="Train while the page looks, in a run of its own.")] = False,
+    train: Annotated[bool, typer.Option("--train", help="Train while the page shows it, in a new run.")] = False,
     config: ConfigName = None,
     overrides: Overrides = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of the page.", show_default="a free one")] = 0,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address and open nothing.")] = False,
     host: Annotated[
-        str, typer.Option("--host", metavar="ADDRESS", help="Where others reach it; needs --allow-others.")
+        str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on; needs --allow-others.")
     ] = LOOPBACK,
     allow_others: Annotated[
-        bool, typer.Option("--allow-others", help="Everybody with the address may ask, and save drawings.")
+        bool, typer.Option("--allow-others", help="Anyone with the address may query the model and save drawings.")
     ] = False,
 ) -> None:
     """Draw a digit in the browser, see what fires, and teach the network."""
     check_host(host, allow_others=allow_others)
     if train and model is not None:
-        raise UsageError("--train goes without --model: it makes one")
+        raise UsageError("--train cannot be used with --model: it trains a new one")
     if not train and (config is not None or overrides):
-        raise UsageError("--config and --set go with --train")
+        raise UsageError("--config and --set need --train")
     wanted = _config(config, overrides) if train else None
     server, seen_as = _server(None if train else _board(model), host, port, can_teach=not allow_others)
     with server:
@@ -106,14 +106,14 @@ def _end(server: PageServer) -> None:
         return
     path = shlex.quote(clean(watch.run.path))
     is_over = watch.run.stop_reason != "interrupted"
-    console.print_status(f"run {path}" if is_over else f"ended; go on with: {console.program()} train --resume {path}")
+    console.print_status(f"run {path}" if is_over else f"ended; resume with: {console.program()} train --resume {path}")
 
 
 def _serve(server: PageServer, address: str, *, opens: bool, allow_others: bool) -> None:
     console.print_result(f"page        {address}")
     sys.stdout.flush()
     if allow_others:
-        console.warn("whoever has this address may ask the network and save drawings here; nothing is encrypted")
+        console.warn("anyone with this address may query the network and save drawings here; nothing is encrypted")
         if server.desk.watch is not None:
             console.warn("and may steer the training")
     console.print_status("Ctrl-C ends it")
@@ -131,11 +131,11 @@ def check_host(host: str, *, allow_others: bool) -> None:
     try:
         is_own = ipaddress.ip_address(host).is_loopback
     except ValueError:
-        raise UsageError(f"--host {host}: an address such as 192.168.1.20 is wanted") from None
+        raise UsageError(f"--host {host}: expected an address such as 192.168.1.20") from None
     if not is_own and not allow_others:
         raise UsageError(
-            f"--host {host}: everybody on that network who gets the address could ask the network and save drawings "
-            "in this folder, and nothing is encrypted; --allow-others says that this is meant"
+            f"--host {host}: anyone on that network who has the address could query the model and save drawings "
+            "in this folder, and nothing is encrypted; add --allow-others if you want that"
         )
 
 
@@ -149,7 +149,7 @@ def _server(board: Board | None, host: str, port: int, *, can_teach: bool) -> tu
         names = {seen_as, LOOPBACK} if is_any else set()
         server = PageServer(board, host=host, port=port, names=names, can_teach=can_teach)
     except OSError as problem:
-        remedy = "; without --port a free one is taken" if problem.errno == errno.EADDRINUSE else ""
+        remedy = "; without --port, a free one is used" if problem.errno == errno.EADDRINUSE else ""
         raise UsageError(f"--host {host} --port {port}: {problem.strerror}{remedy}") from problem
     if board is not None:
         read_soon(server)

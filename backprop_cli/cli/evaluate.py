@@ -33,7 +33,7 @@ Examples:
 """
 
 MOST_CLASSES, WIDEST = 20, 16  # that a table shows; pixels that are drawn
-_HEALTHY = "The training was healthy: nothing was found to mend."
+_HEALTHY = "The training was healthy: nothing was found to fix."
 
 Split = Literal["test", "validation", "train"]
 
@@ -54,19 +54,19 @@ def evaluate(
     ] = None,
     errors: Annotated[int, typer.Option("--errors", min=0, max=100, help="How many of the worst to show.")] = 5,
     min_accuracy: Annotated[
-        float | None, typer.Option("--min-accuracy", min=0.0, max=1.0, help="Below it, exit code 1.")
+        float | None, typer.Option("--min-accuracy", min=0.0, max=1.0, help="Exit with code 1 below this accuracy.")
     ] = None,
     diagnose: Annotated[
-        bool, typer.Option("--diagnose", help="Also say what went wrong in training, and the --set that mends it.")
+        bool, typer.Option("--diagnose", help="Also say what went wrong in training, and the --set that fixes it.")
     ] = False,
     csv: Annotated[
-        str | None, typer.Option("--csv", metavar="FILE|-", help="The answer of every row, as a table.")
+        str | None, typer.Option("--csv", metavar="FILE|-", help="Write the answer for every row as a table.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a model on a part of its data that it was not trained on."""
     if csv == "-" and as_json:
-        raise UsageError("--csv -: goes not with --json, which is on stdout too")
+        raise UsageError("--csv -: cannot be used with --json, which also writes to stdout")
     check_table(csv, [source])
     found = load_model(model, with_doubts=False).evaluate(split, data=source, n_worst=errors, diagnose=diagnose)
     console.print_detail(f"measured: {found.n:,} answers, {clean(found.about)}")
@@ -106,7 +106,7 @@ def format_figures(found: Evaluation, width: int) -> list[Line]:
         f"accuracy   {percent(found.accuracy)}   {n_right:,} of {found.n:,}; "
         f"95 % interval {100 * low:.1f} to {100 * high:.1f} %",
         f"log loss   {found.log_loss:.4f}",
-        f"ECE        {100 * found.ece:.1f} %   mean gap between sure and right, below",
+        f"ECE        {100 * found.ece:.1f} %   mean gap between confidence and accuracy, below",
         f"{'test part' if found.is_never_seen else 'these are'}  {clean(found.about)}",
         "",
         *(_class_lines(found, width) if len(found.classes) <= MOST_CLASSES else []),
@@ -154,7 +154,7 @@ def _class_table(found: Evaluation, *, with_confusions: bool) -> Table:
 
 def format_worst(worst: tuple[WorstAnswer, ...], width: int) -> list[str]:
     """Return the worst answers as lines of this width, each below its picture where that is not too wide."""
-    lines = ["", "The digits whose truth was thought least likely:"] if worst else []
+    lines = ["", "The digits whose true class got the lowest probability:"] if worst else []
     for one in worst:
         verdict = "right, but" if one.label == one.predicted else f"it is {with_article(one.label)};"
         read_as = f"read as {clean(one.predicted)} with {100 * one.probability:.1f} %"

@@ -84,9 +84,9 @@ def explain(
             help="Of the correction; several make a ladder. Default: the largest that harms nothing.",
         ),
     ] = None,
-    top: Annotated[int, typer.Option("--top", min=1, max=100, help="How many weights of each layer to name.")] = 3,
+    top: Annotated[int, typer.Option("--top", min=1, max=100, help="Number of weights to list per layer.")] = 3,
     worksheet: Annotated[
-        Path | None, typer.Option("--worksheet", metavar="FILE", help="Write one path as a sheet to follow by hand.")
+        Path | None, typer.Option("--worksheet", metavar="FILE", help="Write one path as a worksheet to do by hand.")
     ] = None,
     path: Annotated[
         str | None,
@@ -94,7 +94,7 @@ def explain(
     ] = None,
     html: Annotated[
         Path | None,
-        typer.Option("--html", metavar="FILE", help="Write it as a page to look at, with the worksheet to print."),
+        typer.Option("--html", metavar="FILE", help="Write it as an HTML page, with the worksheet to print."),
     ] = None,
     force: Force = False,
     as_json: AsJson = False,
@@ -125,7 +125,7 @@ def explain(
         is_colored = screen.color_system is not None and not screen.no_color
         console.print_lines(format_explanation(found, Screen(screen.width, is_colored)))
         if found.label_source == "guess":
-            console.print_status("--label D tells what the picture shows: then the blame is about the truth")
+            console.print_status("--label D says what the picture shows, so that the loss is about the truth")
     if not found.check.passed:
         console.error(f"the gradients are wrong; backprop check -m {clean(found.model)} says where")
         raise typer.Exit(1)
@@ -138,7 +138,7 @@ def _rates(text: str) -> tuple[float, ...]:
     try:
         return checked_rates([float(part) for part in text.split(",")])
     except ValueError:  # an ArgumentError is one too
-        problem = f'--learning-rate "{text}": numbers above 0 with commas between them, such as 0.01,0.1'
+        problem = f'--learning-rate "{text}": expected numbers above 0 separated by commas, such as 0.01,0.1'
         raise UsageError(problem) from None
 
 

@@ -67,7 +67,7 @@ def _with_values(overrides: list[str] | None) -> list[str] | None:
     """
     for change in overrides or []:
         if "=" not in change:
-            raise UsageError(f"--set {change}: KEY=VALUE is wanted, such as --set seed=1")
+            raise UsageError(f"--set {change}: expected KEY=VALUE, such as --set seed=1")
     return overrides
 
 
@@ -81,8 +81,8 @@ Overrides = Annotated[
         autocompletion=offering("setting"),
     ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")]
-AsJson = Annotated[bool, typer.Option("--json", help="The result as one JSON document.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 
 SET = "--set "  # stands before an override in messages
 
@@ -136,7 +136,7 @@ def check_new(path: Path, endings: tuple[str, ...], *, option: str = "", force: 
     if endings and path.suffix.lower() not in endings:
         raise UsageError(f"{option}{path}: its name must end in {' or '.join(endings)}")
     if path.exists() and not force:
-        raise UsageError(f"{option}{path}: is there already; --force overwrites it")
+        raise UsageError(f"{option}{path}: already exists; --force overwrites it")
 
 
 def check_table(target: str | None, sources: Iterable[str | None]) -> None:
@@ -152,7 +152,7 @@ def check_table(target: str | None, sources: Iterable[str | None]) -> None:
         return False
 
     if target not in (None, "-") and any(map(is_target, sources)):
-        raise UsageError(f"--csv {target}: is what is read; choose another file")
+        raise UsageError(f"--csv {target}: is the file being read; choose another")
 
 
 def write_table(target: str, lines: Iterable[str]) -> None:

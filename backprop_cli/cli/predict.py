@@ -66,7 +66,7 @@ def predict(
         ),
     ],
     model: ModelName = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="How many answers to give for each picture.")] = 2,
+    top: Annotated[int, typer.Option("--top", min=1, help="Number of classes to list per picture.")] = 2,
     show: Annotated[bool, typer.Option("--show", help="Draw what the network saw.")] = False,
     save_input: Annotated[
         Path | None, typer.Option("--save-input", metavar="FILE", help="Save what the network saw as a PNG.")
@@ -77,7 +77,7 @@ def predict(
     ] = "one",
     csv: Annotated[
         str | None,
-        typer.Option("--csv", metavar="FILE|-", help="The answers as a table: ImageId,Label for one table of rows."),
+        typer.Option("--csv", metavar="FILE|-", help="Write the answers as a table: ImageId,Label for one table."),
     ] = None,
     force: Force = False,
     as_json: AsJson = False,
@@ -87,9 +87,9 @@ def predict(
     from backprop_cli.api.prediction import document
 
     if csv is not None and (as_json or digits == "many"):
-        raise UsageError("--csv: goes with neither --json nor --digits many")
+        raise UsageError("--csv: cannot be used with --json or --digits many")
     if digits == "many" and (show or save_input is not None):
-        raise UsageError("--digits many: goes with neither --show nor --save-input, which are of one digit")
+        raise UsageError("--digits many: cannot be used with --show or --save-input, which are for one digit")
     check_table(csv, pictures)
     if save_input is not None:
         check_new(save_input, (".png",), option="--save-input ", force=force)

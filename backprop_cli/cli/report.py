@@ -44,14 +44,14 @@ def report(
         typer.Option(
             "--picture",
             metavar="P",
-            help="Explained. Default: the worst digit of the test part.",
+            help="Picture to explain. Default: the worst digit of the test part.",
             callback=as_a_shell,
             autocompletion=offering("picture"),
         ),
     ] = None,
     force: Force = False,
 ) -> None:
-    """Write a run as a page to look at, or several beside each other."""
+    """Write a run as an HTML page, or several side by side."""
     from backprop_cli.api.report import report
     from backprop_cli.page.report import comparison_page, run_page
 

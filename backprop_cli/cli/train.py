@@ -55,7 +55,7 @@ def train(
         typer.Option(
             "--resume",
             metavar="RUN",
-            help="Go on with a run from its last checkpoint.",
+            help="Resume a run from its last checkpoint.",
             callback=as_a_shell,
             autocompletion=offering("run"),
         ),
@@ -65,12 +65,12 @@ def train(
         typer.Option(
             "--from",
             metavar="RUN|FILE|pretrained",
-            help="Go on from a model's weights, in a new run, with its own config.",
+            help="Start a new run from a model's weights, with that model's config.",
             callback=as_a_shell,
             autocompletion=offering("model"),
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs in all.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Total number of epochs.")] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Seed of weights, order, dropout, augmentation.")
     ] = None,
@@ -79,12 +79,12 @@ def train(
         typer.Option("--portable", help="Train to the same bytes as on every x86-64 processor with AVX2."),
     ] = False,
     report: Annotated[
-        bool, typer.Option("--report", help="At the end write a page to look at: report.html in the run's directory.")
+        bool, typer.Option("--report", help="At the end, write an HTML page: report.html in the run's directory.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
     progress: Annotated[
         Display,
-        typer.Option("--progress", help="rich: a bar and what goes on. auto: that on a terminal, else plain."),
+        typer.Option("--progress", help="rich: a bar and live panels. auto: rich on a terminal, else plain."),
     ] = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -98,7 +98,8 @@ def train(
         if resume is not None:
             if run_dir is not None or dry_run or init_from is not None:
                 raise UsageError(
-                    "--resume goes with none of --run-dir, --dry-run, --from: it goes on where the run stands"
+                    "--resume cannot be used with --run-dir, --dry-run or --from: "
+                    "it continues the run in its own directory"
                 )
             run = _follow(_resumed(resume, config, settings, interrupt), progress, interrupt)
         else:
@@ -132,7 +133,7 @@ def _wanted(config: str | None, settings: list[str], init_from: str | None) -> C
     wanted = config_to_go_on(init_from, settings, option=SET)
     beside = ", ".join(clean(one.source) for one in wanted.data.extra)
     console.print_status(
-        f"going on from {clean(init_from)}: epochs {wanted.training.epochs}, learning rate "
+        f"starting from {clean(init_from)}: epochs {wanted.training.epochs}, learning rate "
         f"{wanted.optimizer.learning_rate:g}, data {clean(wanted.data.source)}{' beside ' * bool(beside)}{beside}"
     )
     return wanted
@@ -147,7 +148,7 @@ def _resumed(reference: str, config: str | None, settings: list[str], interrupt:
     with interrupt.at_once():
         training = resuming(reference, config=wanted, overrides=settings, option=SET, progress=progress_printer())
     if training.is_finished:
-        console.print_status(f"{clean(training.path)} was finished; it stays as it is (more --epochs would go on)")
+        console.print_status(f"{clean(training.path)} is finished and stays as it is (raise --epochs to continue)")
     else:
         console.print_status(f"going on after epoch {training.epoch} of {clean(training.path)}")
     return training
@@ -183,7 +184,7 @@ def _tell(run: Run, as_json: bool, interrupt: Interrupt) -> None:
     if run.divergence is not None:
         raise DivergenceError(f"{run.divergence}: {change_of(run.findings[0])}")
     if run.stop_reason == "interrupted":
-        console.print_status(f"interrupted; go on with: {console.program()} train --resume {path}")
+        console.print_status(f"interrupted; resume with: {console.program()} train --resume {path}")
         raise typer.Exit(interrupt.exit_code)
 
 

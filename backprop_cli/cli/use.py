@@ -29,18 +29,18 @@ def use(
         str | None,
         typer.Argument(
             metavar="RUN|FILE",
-            help="A run, a model file, or pretrained. Default: tell which.",
+            help="A run, a model file, or pretrained. Default: print the current choice.",
             autocompletion=offering("model"),
         ),
     ] = None,
     latest: Annotated[bool, typer.Option("--latest", help="The last run, whichever that is.")] = False,
 ) -> None:
-    """Choose the model that the other commands take."""
+    """Choose the model that the other commands use."""
     from backprop_cli.api.models import Model
     from backprop_cli.api.runs import VARIABLE, chosen_model, write_used
 
     if latest and model is not None:
-        raise UsageError("--latest: names a model itself")
+        raise UsageError("--latest: cannot be used with the name of a model")
     if latest:
         write_used(None)
     found = Model.load(model, or_pretrained=True)
@@ -52,4 +52,4 @@ def use(
     by = f" (by {chosen[1]})" if model is None and chosen is not None else ""
     console.print_result(f"{described(found)}{by}")
     if model is not None and chosen is not None and chosen[1] == VARIABLE:
-        console.warn(f"{VARIABLE} is set, and wins")
+        console.warn(f"{VARIABLE} is set and takes precedence")

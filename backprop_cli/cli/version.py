@@ -16,7 +16,7 @@ app = command_app()
 EXAMPLES = """\
 \b
 Examples:
-  backprop version                         to be pasted into a report of a bug
+  backprop version                         to paste into a bug report
   backprop version --json
 """
 

@@ -66,9 +66,9 @@ class Calibration:
         require(
             (
                 self.temperature is None or 0.05 <= self.temperature <= 20.0,
-                f"temperature: {self.temperature} is not in 0.05 to 20",
+                f"temperature: {self.temperature} is not between 0.05 and 20",
             ),
-            (0.0 <= self.unsure <= 1.0, f"unsure: {self.unsure} is not in 0 to 1"),
+            (0.0 <= self.unsure <= 1.0, f"unsure: {self.unsure} is not between 0 and 1"),
         )
 
 
@@ -163,7 +163,7 @@ def read_config(
     if source.data is None:
         raise ConfigError(f"{where}: empty", advice="template")
     if not isinstance(source.data, dict):
-        raise ConfigError(f"{where}:1: a mapping of settings is wanted, such as `seed: 0`")
+        raise ConfigError(f"{where}:1: expected a mapping of settings, such as `seed: 0`")
     if saved:
         source.data = modernized(source.data)
     return _completed(source, where, overrides, option, default_name, folder)

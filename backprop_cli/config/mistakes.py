@@ -66,7 +66,7 @@ _ELSEWHERE = {
 _SECTIONS_ELSEWHERE = {"model": "network", "architecture": "network"}
 
 _FORMER = {  # what older versions said
-    "through_normalizer": "say `kind: copies` for `true`; for `false`, `kind: warps` without copies and thickness",
+    "through_normalizer": "write `kind: copies` for `true`; for `false`, `kind: warps` without copies and thickness",
 }
 _WENT_WITH = {"through_normalizer": ("copies", "thickness")}
 
@@ -90,7 +90,7 @@ def explain(error: ValidationError, source: Source, where: str, record: Any) -> 
         path = _without_tags(loc, source.data, record)
         if item["type"] in _UNKNOWN and _is_answered(path, source.data):
             continue
-        if item["type"] == "value_error":  # from a settings class: lines such as "units: 0 is not in 1 to 65,536"
+        if item["type"] == "value_error":  # from a settings class: lines such as "units: 0 is not between 1 and 65,536"
             found = [line.partition(": ")[::2] for line in str(item["ctx"]["error"]).split("\n")]
         else:
             tag = item["ctx"]["discriminator"].strip("'") if item["type"].startswith("union_tag_") else ""
@@ -166,7 +166,7 @@ def _message(item: Any, path: tuple[str | int, ...], source: Source, record: Any
         key = item["ctx"]["discriminator"].strip("'")
         names = [getattr(settings, key) for settings in classes_at(path, source.data, record)]
         if kind == "union_tag_not_found":
-            return f"missing; one of {', '.join(names)}"
+            return f"missing; expected one of {', '.join(names)}"
         tag = _written(source, (*path, key), value[key])
         return f'"{tag}" is not one of {", ".join(names)}{did_you_mean(tag, names)}'
     if kind == "literal_error":
@@ -175,7 +175,7 @@ def _message(item: Any, path: tuple[str | int, ...], source: Source, record: Any
     if kind == "missing":
         return "missing"
     if kind.startswith("string_"):
-        return f"text is wanted, and {text} is none in YAML; put it in quotes"
+        return f"expected text, but {text} is not text in YAML; put it in quotes"
     if kind == "finite_number":
         return f"{text} is not a finite number"
     if kind.startswith("int_"):
@@ -185,9 +185,9 @@ def _message(item: Any, path: tuple[str | int, ...], source: Source, record: Any
     if kind.startswith("bool_"):
         return f'"{text}" is neither true nor false'
     if kind in ("dataclass_type", "model_attributes_type", "model_type", "dict_type"):
-        return f"a mapping is wanted, not {text}"
+        return f"expected a mapping, not {text}"
     if kind in ("tuple_type", "list_type"):
-        return f"a list is wanted, such as [{{units: 64}}], not {text}"
+        return f"expected a list, such as [{{units: 64}}], not {text}"
     return str(item["msg"]).replace("Input", text)
 
 
@@ -199,7 +199,7 @@ def _written(source: Source, path: tuple[str | int, ...], value: Any) -> str:
 
 def _no_quotes(value: Any) -> str:
     """Return a hint where the text would have been a number without its quotes."""
-    return "; take the quotes away" if isinstance(value, str) and FLOAT.fullmatch(value) else ""
+    return "; remove the quotes" if isinstance(value, str) and FLOAT.fullmatch(value) else ""
 
 
 def _no_point(text: str) -> str:
@@ -225,7 +225,7 @@ def _nearest_key(path: tuple[str | int, ...], data: Any, record: Any) -> str:
     others = [c for c in classes if key in [f.name for f in dataclasses.fields(c)]]
     if others:
         kinds = " or ".join(getattr(other, tag_of(other)) for other in others)
-        return f"; it goes with {tag_of(others[0])}: {kinds}"
+        return f"; it belongs to {tag_of(others[0])}: {kinds}"
     known = (_ELSEWHERE | _SECTIONS_ELSEWHERE).get(str(key).lower())
     if known and known.rpartition(".")[2] in here:
         known = dotted([*parent, known.rpartition(".")[2]])

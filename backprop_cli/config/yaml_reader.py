@@ -31,7 +31,7 @@ class Source:
     texts: dict[tuple[str | int, ...], str]  # key path -> a scalar as it was written
 
 
-_IN_QUOTES = "a backslash in double quotes begins an escape; put a Windows path in single quotes, or write it with /"
+_IN_QUOTES = "a backslash in double quotes starts an escape; put a Windows path in single quotes, or write it with /"
 _DRIVE = re.compile(r'"[A-Za-z]:\\(?!\\)')
 _BLANK = re.compile(r"[ \t]*(#|[\r\n\0])")
 
@@ -149,7 +149,7 @@ def _compose(text: str, builder: _Builder) -> Any:
         where = builder.at(mark.line) if mark else builder.where
         raise ConfigError(f"{where}: {_explained(error)}") from error
     except (ValueError, OverflowError) as error:  # chr's, about \U00110000
-        raise ConfigError(f"{builder.at(loader.line)}: an escape that stands for no character") from error
+        raise ConfigError(f"{builder.at(loader.line)}: an invalid escape sequence") from error
 
 
 def _explained(error: yaml.MarkedYAMLError) -> str:
@@ -157,7 +157,7 @@ def _explained(error: yaml.MarkedYAMLError) -> str:
     if error.context == "while scanning a double-quoted scalar":  # no such escape
         return _IN_QUOTES
     if "'\\t'" in (error.problem or ""):
-        return "a tab as indentation; indent with blanks, not tabs"
+        return "a tab in the indentation; indent with spaces, not tabs"
     return str(error.problem or error.context)
 
 
@@ -185,7 +185,7 @@ class _Builder:
         for key_node, value_node in node.value:
             key, place = key_node.value, self.at(key_node.start_mark.line)
             if not isinstance(key_node, yaml.ScalarNode) or (key == "<<" and key_node.style is None):
-                self.problems.append(f"{place}: {dotted(path)}: a plain word is wanted as a key")
+                self.problems.append(f"{place}: {dotted(path)}: expected a plain word as the key")
             elif key in mapping:
                 self.problems.append(f"{place}: {dotted((*path, key))}: given twice; keep one")
             else:
@@ -198,7 +198,7 @@ class _Builder:
         """Note what is no character."""
         if _SURROGATE.search(node.value):
             place = self.at(node.start_mark.line)
-            self.problems.append(f"{place}: {dotted(path)}: half of a surrogate pair is no character")
+            self.problems.append(f"{place}: {dotted(path)}: half of a surrogate pair is not a character")
 
 
 def write(plain: Any) -> str:
@@ -229,9 +229,7 @@ def as_plain(value: Any, where: str) -> Any:
     try:
         return json.loads(json.dumps(value, default=default))
     except (TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(
-            f"{where}: plain mappings, lists, numbers and text are wanted ({reason_of(error)})"
-        ) from error
+        raise ConfigError(f"{where}: expected plain mappings, lists, numbers and text ({reason_of(error)})") from error
 
 
 def override(source: Source, change: str, option: str) -> None:
@@ -257,7 +255,7 @@ def put(source: Source, where: str, key: str, value: Source) -> None:
         for part in re.sub(r"\[(\d{1,4})\]", r".\1", key).split(".")
     )
     if "" in path:
-        raise ConfigError(f"{where}: KEY=VALUE is wanted, such as optimizer.learning_rate=1e-2")
+        raise ConfigError(f"{where}: expected KEY=VALUE, such as optimizer.learning_rate=1e-2")
     parent: Any = source.data
     for i, part in enumerate(path):
         if isinstance(parent, list):

@@ -105,7 +105,7 @@ def arrangement_of(
 
     Args:
         dataset: As it was read; without classes, a table without labels.
-        invert: "yes" for dark ink on a light ground, "no" for bright on dark, "auto" to find out.
+        invert: "yes" for dark ink on a light background, "no" for bright on dark, "auto" to find out.
         transpose: Whether rows are columns; None to find out.
         max_value: Full ink, where it was said.
         judge: Finds out how digits lie.
@@ -120,10 +120,10 @@ def arrangement_of(
     if transpose is not None or height != width:
         return replace(found, transposed=bool(transpose))
     if not is_of_digits(dataset.classes):
-        doubt = "whether rows are columns is not known (EMNIST's are): data.transpose=true turns them"
+        doubt = "whether rows are columns is unknown (as in EMNIST): set data.transpose=true if they are"
         if all(name.isdecimal() for name in dataset.classes):
             example = '{10: "0"}' if set(dataset.classes) == {str(k) for k in range(1, 11)} else "[a, b, ...]"
-            doubt += f"; nor what the classes {_listed(dataset.classes)} are called: data.classes={example} says it"
+            doubt += f"; so are the names of classes {_listed(dataset.classes)}: set data.classes={example}"
         return replace(found, doubt=doubt)
     if judge is None:
         return found

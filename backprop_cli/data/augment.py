@@ -61,7 +61,9 @@ class Limits(ABC):
         limits = [
             (name, getattr(self, name), high) for name, high in (highest | {"noise": 1.0, "probability": 1.0}).items()
         ]
-        ranges = [(0.0 <= value <= high, f"{name}: {value} is not in 0 to {high:g}") for name, value, high in limits]
+        ranges = [
+            (0.0 <= value <= high, f"{name}: {value} is not between 0 and {high:g}") for name, value, high in limits
+        ]
         require(*ranges, *self.rules())
 
     def rules(self) -> list[tuple[bool, str]]:

@@ -56,8 +56,8 @@ class Copies(Limits):
     def rules(self) -> list[tuple[bool, str]]:
         """Return what else must hold for the settings."""
         return [
-            (0.0 <= self.thickness <= 1.0, f"thickness: {self.thickness} is not in 0 to 1"),
-            (1 <= self.copies <= 1000, f"copies: {self.copies} is not in 1 to 1,000"),
+            (0.0 <= self.thickness <= 1.0, f"thickness: {self.thickness} is not between 0 and 1"),
+            (1 <= self.copies <= 1000, f"copies: {self.copies} is not between 1 and 1,000"),
         ]
 
     def draw_elastic(self, n: int, n_points: int, rng: Generator) -> Array:

@@ -53,7 +53,7 @@ def digits_in_row(source: Path | bytes | Image, invert: Invert = "auto", *, wher
 
     Args:
         source: A file, the content of one, or a picture of Pillow's.
-        invert: "no" for dark ink on a light ground, "yes" for light on dark, "auto" to find out.
+        invert: "no" for dark ink on a light background, "yes" for light on dark, "auto" to find out.
         where: What messages call it; None: the file's path, or -.
 
     Raises:

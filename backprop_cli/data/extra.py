@@ -33,9 +33,9 @@ class Extra:
 
     def __post_init__(self) -> None:
         require(
-            (self.source != "", "source: empty; pens, a file or a folder is wanted"),
+            (self.source != "", "source: empty; expected pens, a file or a folder"),
             (self.share is None or 0.0 < self.share < 1.0, f"share: {self.share} is not between 0 and 1"),
-            (len(self.kinds) > 0, "kinds: at least one is wanted"),
+            (len(self.kinds) > 0, "kinds: expected at least one"),
         )
 
 

@@ -83,7 +83,7 @@ def read_picture(source: "Path | bytes | Image", *, invert: Invert = "auto", whe
 
     Args:
         source: A file, the content of one (as it comes from standard input), or a picture of Pillow's, left as it is.
-        invert: "no" for dark ink on a light ground, "yes" for light on dark, "auto" to find out.
+        invert: "no" for dark ink on a light background, "yes" for light on dark, "auto" to find out.
         where: What messages call it; None: the file's path, or -.
 
     Returns:

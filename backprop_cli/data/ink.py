@@ -86,7 +86,7 @@ def ink_of(gray: NDArray[np.floating], invert: Invert = "auto") -> Ink:
 
     Args:
         gray: Gray levels from 0 (black) to 1 (white), (height, width).
-        invert: "no" for dark ink on a light ground, "yes" for light on dark, "auto" to find out.
+        invert: "no" for dark ink on a light background, "yes" for light on dark, "auto" to find out.
 
     Returns:
         The ink, stretched so that strokes reach 1.
@@ -133,7 +133,7 @@ def contrast_in(levels: Float32Array, invert: Invert) -> Float32Array:
     Raises:
         PictureError: If nothing stands out.
     """
-    blank = "blank: no ink found; the digit must stand out from its ground"
+    blank = "blank: no ink found; the digit must stand out from its background"
     if np.ptp(levels) < LEAST_CONTRAST**2:  # even as a share of the darkest ground that counts; nothing to part
         raise PictureError(blank)
     light_ink = has_light_ink(levels) if invert == "auto" else invert == "yes"

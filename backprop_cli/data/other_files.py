@@ -19,7 +19,7 @@ _TYPES = (  # what a content begins with (a regular expression) -> what is said 
     (rb"gimp xcf", "XCF, as GIMP writes it; export it as PNG"),
     (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL; save it as JPEG or PNG"),
     (rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  ", "JPEG 2000; save it as JPEG or PNG"),
-    (rb"\0\x05\x16\x07", "not a picture, but what a Mac keeps beside one; give the file without ._ before its name"),
+    (rb"\0\x05\x16\x07", "not a picture, but metadata of macOS; give the file without ._ before its name"),
 )
 
 

@@ -62,13 +62,13 @@ def warnings_of(gray: Float32Array, drawn: Bitmap, regions: Regions, chosen: NDA
         "this looks like noise or a pattern, not like strokes": runs[1] > _RUNS
         or (runs[0] > _RUNS_AT_EDGES and not margins.any())
         or (is_scattered and (regions.areas >= 0.1 * regions.areas[main]).sum() >= _REGIONS),
-        "several things of a digit's size stand side by side; show one digit at a time": _has_others(regions, main),
+        "several shapes of a digit's size are side by side; show one digit at a time": _has_others(regions, main),
         "this looks like a filled shape, too thick for strokes": 2 * int(box.sum()) / (downward + across)
         > _THICKNESS * max(tall, wide),
         "this looks like a line or a frame, not like a digit": not _ASPECT[0] <= aspect <= _ASPECT[1]
         or regions.areas.sum() < (1 - _LINES) * drawn.sum()
         or _is_frame(box),
-        "the ink runs into the edge of the picture; the digit may be cut off": bool(
+        "the ink touches the edge of the picture; the digit may be cut off": bool(
             (np.roll(margins, 2)[margins == 0] > _CUT_OFF * np.roll([*ink.shape, *ink.shape], 2)[margins == 0]).any()
         ),
     }

@@ -90,7 +90,7 @@ def _counted_in_parts(form: _Form, pictures: NDArray[Any], name: str) -> Generat
         with closing(share_out(tasks, n_cores(), partial, _counted, form)) as done:
             yield from ((starts[number], part) for number, part in filter(None, done))
     except ChildProcessError as error:
-        raise DataError(f"{name}: a process that counted ink was killed; was there too little memory?") from error
+        raise DataError(f"{name}: a process counting ink was killed; perhaps there was too little memory") from error
 
 
 def _counted(form: _Form, part: NDArray[Any]) -> NDArray[np.uint8]:

@@ -78,7 +78,7 @@ class DataSettings:
             blocks, as the digits were (which themselves reach other sizes by deconvolution); counts from 0 to 16 of
             this size are taken as they are. `raw`: arrays stay as they are, and the model keeps how their ink lies.
             null: arrays of digits are counted at their own size, others stay as they are; picture files become 8x8.
-        invert: Of arrays: `yes` for dark ink on a light ground, `no` for light ink on dark, `auto` to find out.
+        invert: Of arrays: `yes` for dark ink on a light background, `no` for light ink on dark, `auto` to find out.
         transpose: Of arrays: whether rows are columns, as in EMNIST; null: found out for digits, else they are not.
         classes: Names of the classes, in their order, or a mapping from label to name, such as `{10: "0"}`; null: the
             labels are the names.
@@ -118,7 +118,7 @@ class DataSettings:
             (0.0 <= val < 1.0, f"validation_size: {val} is not in [0, 1)"),
             (0.0 <= test < 1.0, f"test_size: {test} is not in [0, 1)"),
             (not (val < 1.0 and test < 1.0) or val + test < 1.0, left),
-            (0 <= self.split_seed < 2**32, f"split_seed: {self.split_seed} is not in 0 to 4,294,967,295"),
+            (0 <= self.split_seed < 2**32, f"split_seed: {self.split_seed} is not between 0 and 4,294,967,295"),
             (
                 min(shape) >= LEAST_SIDE and max(shape) <= MOST_SIDE,
                 f"picture: {quoted(self.picture)} is not HxW from 4x4 to 64x64, or raw",
@@ -132,7 +132,10 @@ class DataSettings:
                 "extra: other kinds than normalized need augment.kind: copies",
             ),
             (sum(one.share or 0.0 for one in self.extra) < 1.0, "extra: the shares leave nothing of data.source"),
-            (self.max_value != 0 and LEAST_INK <= full <= 1e9, f"max_value: {self.max_value} is not in 1e-9 to 1e9"),
+            (
+                self.max_value != 0 and LEAST_INK <= full <= 1e9,
+                f"max_value: {self.max_value} is not between 1e-9 and 1e9",
+            ),
         )
 
     @property
@@ -147,7 +150,7 @@ class DataSettings:
 def _usable(key: str, source: str | None) -> list[tuple[bool, str]]:
     """Return the rules that a source may be a file name."""
     return [
-        (source != "", f"{key}: empty; digits, openml:NAME, a file or a folder is wanted"),
+        (source != "", f"{key}: empty; expected digits, openml:NAME, a file or a folder"),
         ("\0" not in (source or ""), f"{key}: a file's name cannot hold a NUL character"),
     ]
 
@@ -341,10 +344,10 @@ def _read(source: str, wanted: Wanted) -> Dataset:
     if reader is None:
         forms = ", ".join(filter(None, dict.fromkeys(READERS.values())))
         missing = "" if Path(source).exists() else "; there is no such file or folder"
-        raise DataError(f'data.source: "{source}" is none of {forms}{missing}')
+        raise DataError(f'data.source: "{source}" is not one of {forms}{missing}')
     dataset: Dataset = reader.load(source, wanted)
     if len(dataset.classes) == 1 and not wanted.one_class:
-        raise DataError(f"{dataset.name}: 1 classes; 2 to 1,000 are wanted")
+        raise DataError(f"{dataset.name}: 1 classes; expected 2 to 1,000")
     return dataset
 
 

@@ -289,7 +289,7 @@ class _Probe:
 
 @dataclass(frozen=True)
 class Memorized:
-    """Whether a network can learn one batch by heart, which one with a fault in it hardly ever can.
+    """Whether a network can overfit one batch, which one with a fault in it hardly ever can.
 
     Attributes:
         first_loss: Before the first step.

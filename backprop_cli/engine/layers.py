@@ -50,7 +50,7 @@ class LayerSpec:
     def __post_init__(self) -> None:
         names = ", ".join(ACTIVATIONS)
         require(
-            (1 <= self.units <= 65_536, f"units: {self.units} is not in 1 to 65,536"),
+            (1 <= self.units <= 65_536, f"units: {self.units} is not between 1 and 65,536"),
             (self.activation in ACTIVATIONS, f"activation: {quoted(self.activation)} is not one of {names}"),
             (0.0 <= self.dropout < 1.0, f"dropout: {self.dropout} is not in [0, 1)"),
         )

@@ -83,17 +83,20 @@ class TrainingSettings:
         clip = 1.0 if self.gradient_clip is None else self.gradient_clip
         weights = self.class_weight if isinstance(self.class_weight, dict) else {}
         require(
-            (1 <= self.epochs <= 1_000_000, f"epochs: {self.epochs} is not in 1 to 1,000,000"),
-            (1 <= self.batch_size <= 1_000_000, f"batch_size: {self.batch_size} is not in 1 to 1,000,000"),
+            (1 <= self.epochs <= 1_000_000, f"epochs: {self.epochs} is not between 1 and 1,000,000"),
+            (1 <= self.batch_size <= 1_000_000, f"batch_size: {self.batch_size} is not between 1 and 1,000,000"),
             (0.0 < clip < math.inf, f"gradient_clip: {clip} is not above 0"),
-            (1 <= self.threads <= 256, f"threads: {self.threads} is not in 1 to 256"),
+            (1 <= self.threads <= 256, f"threads: {self.threads} is not between 1 and 256"),
             (self.kernel in ("auto", "portable"), f"kernel: {quoted(self.kernel)} is not one of auto, portable"),
             (
                 isinstance(self.class_weight, dict) or self.class_weight in ("balanced", None),
                 f"class_weight: {quoted(self.class_weight)} is not one of balanced",
             ),
             *(
-                (0.0 <= weight <= MAX_WEIGHT, f"class_weight: {weight} for {quoted(name)} is not in 0 to 1,000,000")
+                (
+                    0.0 <= weight <= MAX_WEIGHT,
+                    f"class_weight: {weight} for {quoted(name)} is not between 0 and 1,000,000",
+                )
                 for name, weight in weights.items()
             ),
         )
@@ -105,7 +108,7 @@ class Progress:
 
     Attributes:
         epoch: The epoch under way, from 1.
-        n_epochs: Epochs in all.
+        n_epochs: Total number of epochs.
         share: How much of it is done, in [0, 1].
         train_loss: Mean over the examples of this epoch so far; not a number before the first.
     """
@@ -140,7 +143,7 @@ class EpochResult:
 
     Attributes:
         epoch: From 1.
-        n_epochs: Epochs in all.
+        n_epochs: Total number of epochs.
         train_loss: Mean over the epoch's examples, each as it was guessed before its own correction.
         val_loss: Mean over the validation part after the epoch; None without one.
         val_accuracy: Share of the validation part guessed rightly; None without one.

@@ -166,7 +166,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError("classes: must be given in the first call of partial_fit")
         known = np.unique(classes) if is_first else self.classes_
         if classes is not None and not np.array_equal(known, np.unique(classes)):
-            raise ValueError(f"classes: {np.unique(classes)} are not those of before, {known}")
+            raise ValueError(f"classes: {np.unique(classes)} are not the earlier ones, {known}")
         table = self._table(X, y, sample_weight, known, reset=is_first)
         if is_first:
             self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))

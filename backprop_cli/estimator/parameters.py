@@ -57,7 +57,7 @@ class Parameters(NamedTuple):
             require((value is None or _is(Real, value), f"{name}: {value!r} is neither a number nor None"))
         share, stopping = one.validation_fraction, one.early_stopping
         require(
-            (1 <= one.ensemble <= 100, f"ensemble: {one.ensemble} is not in 1 to 100"),
+            (1 <= one.ensemble <= 100, f"ensemble: {one.ensemble} is not between 1 and 100"),
             (_is(Real, share) and 0.0 < share < 1.0, f"validation_fraction: {share!r} is not between 0 and 1"),
             (one.calibration in (None, "temperature"), f"calibration: {one.calibration!r} is not temperature or None"),
         )
@@ -92,7 +92,7 @@ def _record(name: str, value: Any, kinds: Mapping[str, type], usual: Mapping[str
 
 
 def _listed(name: str, values: Any) -> list[Any]:
-    require((isinstance(values, Iterable) and not isinstance(values, str), f"{name}: {values!r} is no list of them"))
+    require((isinstance(values, Iterable) and not isinstance(values, str), f"{name}: {values!r} is not a list of them"))
     return list(values)
 
 

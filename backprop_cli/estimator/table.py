@@ -75,7 +75,7 @@ def table_of(
     if len(classes) < 2:
         raise ValueError(f"y: one class only, {classes[0]!r}; at least two classes are needed")
     if not (is_known := np.isin(y, classes)).all():
-        raise ValueError(f"y: {np.unique(y[~is_known])} are not among the classes of before, {classes}")
+        raise ValueError(f"y: {np.unique(y[~is_known])} are not among the earlier classes, {classes}")
     labels = np.searchsorted(classes, y)
     if sample_weight is None and class_weight is None:
         return Table(X, labels, None)
@@ -85,7 +85,7 @@ def table_of(
         if weights.shape != y.shape:
             raise ValueError(f"sample_weight.shape == {weights.shape}, expected {y.shape}")
         if weights.min() < 0.0:
-            raise ValueError("sample_weight: Negative values are no weights")
+            raise ValueError("sample_weight: Negative values are not allowed")
     if class_weight is not None and (here := weights > 0.0).any():
         weights[here] *= compute_sample_weight(class_weight, y[here])
     if not (here := weights > 0.0).any():

@@ -64,7 +64,7 @@ def _restore(
     members, n_rows = content["members"], content["metrics_rows"]
     is_list = isinstance(members, list) and all(isinstance(numbers, dict) for numbers in members)
     if not is_list or len(members) > len(states) or type(n_rows) is not int or n_rows < 0:
-        raise ValueError("members or metrics_rows are not what they should be")
+        raise ValueError("members or metrics_rows are invalid")
     for k, (state, numbers) in enumerate(zip(states, members, strict=False)):
         prefix = f"members.{k}."
         arrays = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}

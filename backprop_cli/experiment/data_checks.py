@@ -45,7 +45,7 @@ def sentence(dataset: Dataset, settings: DataSettings | None = None, warps: Warp
     facts = understood(dataset)
     (height, width), (low, high) = facts["size"], facts["range"]
     parts = [f"{facts['rows']:,} rows of {height}x{width}", f"{low:g} to {high:g}"]
-    parts += ["dark ink on a light ground"] if facts["inverted"] else []
+    parts += ["dark ink on a light background"] if facts["inverted"] else []
     parts += ["rows are columns"] if facts["transposed"] else []
     parts += [facts["seen"]] if dataset.arrangement else []
     parts += [f"{dataset.n_skipped:,} bad row{'s' * (dataset.n_skipped > 1)} left out"] if dataset.n_skipped else []
@@ -87,8 +87,8 @@ def warnings_of(dataset: Dataset, test_dataset: Dataset, splits: Splits) -> Iter
     if arrangement is not None and not arrangement.is_usual:
         usual = ", ".join(f"0..{full:g}" for full in RANGES)
         yield (
-            f"{name}: values up to {arrangement.high:g} go with none of {usual}; the largest is taken for full ink "
-            "(data.max_value says another)"
+            f"{name}: values up to {arrangement.high:g} match none of {usual}; the largest is taken as full ink "
+            "(set data.max_value for another)"
         )
     if arrangement is not None and arrangement.doubt:
         yield f"{name}: {arrangement.doubt}"
@@ -97,9 +97,9 @@ def warnings_of(dataset: Dataset, test_dataset: Dataset, splits: Splits) -> Iter
         alone = np.flatnonzero(np.isin(dataset.labels, np.flatnonzero(counts == 1)))
         named = ", ".join(clean(dataset.classes[k]) for k in dataset.labels[alone][:MOST_NAMED])
         named += ", ..." * (len(alone) > MOST_NAMED)
-        yield f"{name}: {_rows(dataset, alone)} alone in {named}: what has one row cannot be both learned and measured"
+        yield f"{name}: {_rows(dataset, alone)} alone in {named}: one row cannot be both trained on and measured"
     if missing := _missing(dataset, splits):
-        yield f"{name}: no {', '.join(map(clean, missing))} in the training part: it is never learned"
+        yield f"{name}: no {', '.join(map(clean, missing))} in the training part, so it is never learned"
     if len(dataset) + len(test_dataset) > MAX_ROWS:
         return
     even = np.flatnonzero(even_rows(dataset.pictures)) if dataset.even_rows is None else dataset.even_rows

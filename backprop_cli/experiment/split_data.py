@@ -116,7 +116,7 @@ def extra_rows(settings: DataSettings, dataset: Dataset, progress: ProgressCallb
         where, extra = f"data.extra: {one.settings.source}", one.dataset
         if extra.picture_size != dataset.picture_size:
             raise DataError(
-                f"{where}: pictures of {size_text(extra)} as they are do not go with those of {size_text(dataset)}; "
+                f"{where}: pictures of {size_text(extra)} as they are do not match those of {size_text(dataset)}; "
                 f"set data.picture={size_text(dataset)}"
             )
         if extra.max_value and dataset.max_value and extra.max_value != dataset.max_value:

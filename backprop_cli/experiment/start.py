@@ -81,7 +81,7 @@ class Start:
         except OSError as problem:
             raise ModelFileError(f"{clean(path)}: {clean(problem.strerror or problem)}; restore it") from problem
         if isinstance(recorded, dict) and recorded.get("sha256", digest) != digest:
-            raise ModelFileError(f"{clean(path)}: not the model that the run went on from; restore it")
+            raise ModelFileError(f"{clean(path)}: not the model that the run started from; restore it")
         return cls(load_model(path), clean(path), path, digest)
 
     @cached_property
@@ -146,7 +146,7 @@ class Start:
         if config.ensemble > (n := len(model.members)):
             problems.append(f"ensemble: {config.ensemble} networks, but {self.name} has {n}")
         if problems:
-            raise ConfigError(*(f"{clean(one)}; a training goes on with what its model has" for one in problems))
+            raise ConfigError(*(f"{clean(one)}; a run from a model keeps what that model has" for one in problems))
 
     def scaling(self, max_value: float) -> Scaling:
         """Return how pictures become inputs: as the weights know them, whatever full ink is in these data."""

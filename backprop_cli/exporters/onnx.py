@@ -35,7 +35,7 @@ class _Graph:
         return out
 
     def constant(self, name: str, value: Any, dtype: Any = np.float32) -> str:
-        """Add a constant; one that is there already is used again."""
+        """Add a constant; one that already exists is used again."""
         self.constants[name] = self._onnx.numpy_helper.from_array(np.ascontiguousarray(value, dtype), name)
         return name
 

@@ -143,7 +143,7 @@ def _diverged(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], si
     if rows and (exploded := _exploded(TrainingFigures(rows, settings, sizes), diverged=True)):
         return exploded
     rate = settings["optimizer"]["learning_rate"]
-    text = f"Training left the finite numbers in epoch {len(rows) + 1}: a learning rate of {rate:g} is too high."
+    text = f"Training diverged in epoch {len(rows) + 1} (loss is not finite): a learning rate of {rate:g} is too high."
     return Finding("diverged", text, rate, _lower_rate(settings))
 
 
@@ -165,7 +165,7 @@ def _exploded(run: TrainingFigures, *, diverged: bool = False) -> Finding | None
     if is_tame or len(run.specs) < _DEEP or run.best >= _BEGUN:
         return None
     if diverged:
-        epoch, what = len(run.rows) + 1, "training left the finite numbers"
+        epoch, what = len(run.rows) + 1, "training diverged"
     elif (jump := _jump(run)) is not None:
         epoch, before, after = jump
         what = f"the training loss rose from {before:.3g} to {after:.3g}"
@@ -175,7 +175,7 @@ def _exploded(run: TrainingFigures, *, diverged: bool = False) -> Finding | None
     if not norms:
         return None
     usual = median(norms)
-    text = f"The gradient explodes: in epoch {epoch} {what}; until then, a gradient was usually {usual:.2g} long."
+    text = f"The gradient explodes: in epoch {epoch} {what}; until then, the gradient norm was usually {usual:.2g}."
     return Finding("exploding_gradient", text, usual, f"training.gradient_clip={float(f'{usual:.1g}'):g}")
 
 
@@ -233,7 +233,7 @@ def _dead(run: TrainingFigures) -> Finding | None:
 
 
 def _dead_part(k: int, share: float) -> str:
-    return f"In layer {k + 1}, {100 * share:.0f} % of the relu units are dead, no row makes them answer"
+    return f"In layer {k + 1}, {100 * share:.0f} % of the relu units are dead: no row activates them"
 
 
 def _faded(run: TrainingFigures) -> Finding | None:
@@ -258,7 +258,7 @@ def _faded(run: TrainingFigures) -> Finding | None:
         change = run.with_layers("activation", lambda _: "tanh")
     else:
         return None
-    text = f"The gradient fades on its way down: in the first epochs layer 1 gets {ratio:.2g} times what the last gets."
+    text = f"The gradient vanishes: in the first epochs layer 1 gets {ratio:.2g} times what the last gets."
     return Finding("vanishing_gradient", text, ratio, change)
 
 
@@ -272,8 +272,8 @@ def _saturated(run: TrainingFigures) -> Finding | None:
     if by_layer[k] < _SATURATED:
         return None
     text = (
-        f"In layer {k + 1}, {100 * by_layer[k]:.0f} % of the answers come from the flat parts of "
-        f"{run.specs[k]['activation']}, through which hardly any blame passes."
+        f"In layer {k + 1}, {100 * by_layer[k]:.0f} % of the outputs lie in the flat parts of "
+        f"{run.specs[k]['activation']}, through which hardly any gradient passes."
     )
     is_centered = run.settings["data"]["scaling"] == "centered"
     change = _lower_rate(run.settings) if is_centered else "data.scaling=centered"
@@ -313,7 +313,7 @@ def _overfitting(run: TrainingFigures) -> Finding | None:
     if not _is_learned_by_heart(run):
         return None
     ended, at_best = run.plain_val[-1], min(run.plain_val)
-    text = f"It learns by heart: the loss ended at {run.plain_losses[-1]:.2g} in training, at {ended:.2g} in validation"
+    text = f"It overfits: the loss ended at {run.plain_losses[-1]:.2g} in training, at {ended:.2g} in validation"
     text += f", where it had been {at_best:.2g}." if ended > 1.1 * at_best else "."
     if run.settings["data"]["augment"] is None:
         change = f"data.augment={_MILD_WARPS}"
@@ -351,7 +351,7 @@ def _few_validation(run: TrainingFigures) -> Finding | None:
     if not 0 < sizes.n_val < _FEW_VALIDATION or wanted * sizes.n_rows > 0.5 * sizes.n_train:
         return None
     text = (
-        f"The best epoch was chosen by {sizes.n_val} rows: one of them is {100 / sizes.n_val:.1f} points of accuracy."
+        f"The best epoch was chosen on {sizes.n_val} rows: one of them is {100 / sizes.n_val:.1f} points of accuracy."
     )
     return Finding("validation_too_small", text, sizes.n_val, f"data.validation_size={wanted:g}")
 
@@ -385,7 +385,7 @@ def _usual_rate(settings: Mapping[str, Any]) -> float:
 
 
 def _times(run: TrainingFigures, loss: float) -> str:
-    return f"{loss / run.fresh:.1f} times what knowing nothing costs"
+    return f"{loss / run.fresh:.1f} times the loss of a uniform guess"
 
 
 def _set_rate(rate: float) -> str:

@@ -151,11 +151,11 @@ def findings(evaluation: Evaluation | None) -> str:
     if evaluation is None or evaluation.findings is None:
         return ""
     if not evaluation.findings:
-        return paragraphs(["The training was healthy: nothing was found to mend."], "good")
+        return paragraphs(["The training was healthy: nothing was found to fix."], "good")
     items = []
     for one in evaluation.findings:
         proof = f" ({trials_sentence(one.trials)})" if one.trials else ""
-        items.append(f"<li>{text(one.text)}<br>To mend it, set <code>{text(one.change)}</code>{text(proof)}</li>")
+        items.append(f"<li>{text(one.text)}<br>To fix it, set <code>{text(one.change)}</code>{text(proof)}</li>")
     return f"<h3>What went wrong</h3><ul>{''.join(items)}</ul>"
 
 
@@ -176,7 +176,7 @@ def test_section(found: Evaluation, pictures: Pictures) -> str:
     about = f"{part} part: {found.about}."
     figures = [
         f"{accuracy_words(found)}.",
-        f"Log loss {found.log_loss:.4f} nats; mean gap between sure and right {percent(found.ece)} (ECE).",
+        f"Log loss {found.log_loss:.4f} nats; mean gap between confidence and accuracy {percent(found.ece)} (ECE).",
     ]
     return section(
         "test",
@@ -184,7 +184,7 @@ def test_section(found: Evaluation, pictures: Pictures) -> str:
         paragraphs([about], "muted"),
         paragraphs(figures),
         f'<div class="pair">{_confusions(found, pictures)}{_reliability(found)}</div>',
-        "<h3>The worst digits: their truth was thought least likely</h3>",
+        "<h3>The worst digits: their true class got the lowest probability</h3>",
         f'<div class="tiles">{"".join(_worst_tile(one, pictures) for one in found.worst_answers[:N_WORST])}</div>',
         "<details><summary>Figures of each class, and how sure answers were</summary>",
         f'<div class="pair">{_class_table(found)}{_reliability_table(found)}</div></details>',

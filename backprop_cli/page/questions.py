@@ -79,7 +79,7 @@ class Desk:
 
     def _teach(self) -> None:
         if self.watch is not None and self.watch.run is None:
-            raise UsageError("a training is under way: let it end first")
+            raise UsageError("a training is running; let it end first")
         self.watch = teaching(self.board.model, self.folder)
 
     def take_trained(self) -> None:
@@ -163,7 +163,7 @@ def _keep(desk: Desk, body: bytes) -> dict[str, Any]:
     asked = _Asked(body)
     label, png = asked.document.get("label"), asked.picture
     if not isinstance(label, str) or isinstance(png, int) or label not in desk.board.model.classes:
-        raise QuestionError("a drawing and one of the classes are wanted")
+        raise QuestionError("expected a drawing and one of the classes")
     path = desk.in_turn(lambda: keep_picture(desk.folder, label, png))
     return {"path": path.as_posix(), "n_kept": n_kept(desk.folder)}
 
@@ -176,7 +176,7 @@ def _train(desk: Desk, body: bytes) -> dict[str, Any]:
     document = _Asked(body).document
     move, rate = document.get("do", "look"), document.get("learning_rate")
     if move not in MOVES or isinstance(rate, bool) or not isinstance(rate, int | float | None):
-        raise QuestionError("do and learning_rate: a move and a number are wanted")
+        raise QuestionError("do and learning_rate: expected a move and a number")
     return desk.watched(lambda watch: watch.move(move, None if rate is None else float(rate)))
 
 
@@ -223,7 +223,7 @@ class _Asked:
         except ValueError:
             raise QuestionError("no JSON") from None
         if not isinstance(found, dict):
-            raise QuestionError("a mapping is wanted")
+            raise QuestionError("expected a mapping")
         self.document: dict[str, Any] = found
 
     @property
@@ -245,14 +245,14 @@ class _Asked:
         """Return a whole number."""
         value = self.document.get(key)
         if type(value) is not int:
-            raise QuestionError(f"{key}: a whole number is wanted")
+            raise QuestionError(f"{key}: expected a whole number")
         return value
 
 
 def _step(document: dict[str, Any], picture: Picture) -> Step:
     label, rate = document.get("label"), document.get("learning_rate")
     if not isinstance(label, str) or isinstance(rate, bool) or not isinstance(rate, int | float):
-        raise QuestionError("label and learning_rate: a text and a number are wanted")
+        raise QuestionError("label and learning_rate: expected text and a number")
     return Step(picture, label, float(rate))
 
 
@@ -261,8 +261,8 @@ def _picture_of(value: Any) -> Picture:
     if isinstance(value, dict) and type(value.get("sample")) is int:
         return int(value["sample"])
     if not isinstance(value, dict) or not isinstance(value.get("png"), str):
-        raise QuestionError("picture: a png or a sample is wanted")
+        raise QuestionError("picture: expected a png or a sample")
     try:
         return base64.b64decode(value["png"], validate=True)
     except (binascii.Error, ValueError):
-        raise QuestionError("picture: no base64") from None
+        raise QuestionError("picture: not base64") from None

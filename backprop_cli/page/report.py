@@ -82,7 +82,7 @@ def comparison_page(found: Sequence[RunReport]) -> bytes:
 
 
 def _page(head: str, parts: Sequence[str], pictures: Pictures) -> str:
-    foot = f"<footer>Made by backprop {__version__}. This file asks nothing of the network.</footer>"
+    foot = f"<footer>Made by backprop {__version__}. This file loads nothing from the network.</footer>"
     return f"{pictures.definitions()}{head}<main>{''.join(parts)}</main>{foot}"
 
 
@@ -96,7 +96,7 @@ def _lead(found: RunReport) -> list[str]:
     if found.evaluation is not None:
         said.append(f"{accuracy_words(found.evaluation)}.")
     if info.best_epoch is not None:
-        stopped = "" if info.is_finished else "; its training is not over"
+        stopped = "" if info.is_finished else "; its training is not finished"
         said.append(f"Best epoch {info.best_epoch} of {info.epochs}{stopped}. {_size(found)}")
     return said
 

@@ -234,6 +234,6 @@ def _check_content(content: dict[str, Any]) -> None:
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     n_pixels = math.prod(content["preprocessing"]["picture"])
     require((content["n_inputs"] == n_pixels, "n_inputs is not the number of pixels"))
-    require((len(set(content["classes"])) == len(content["classes"]), "a class name stands twice"))
+    require((len(set(content["classes"])) == len(content["classes"]), "a class name appears twice"))
     name = content["loss"].get("name")
     require((isinstance(name, str) and len(name) <= MAX_NAME, "loss.name must be a short text"))

@@ -80,7 +80,7 @@ class RunDirectory:
             OSError: When the directory cannot be made.
         """
         if not NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no name for a run")
+            raise ValueError(f"{name!r} is not a valid name for a run")
         path = _make_numbered(name) if run_dir is None else _make_literal(run_dir)
         run = cls(path, _take_lock(path), is_new=run_dir is None)
         try:

@@ -175,7 +175,7 @@ def _check_digits(raw: bytes) -> str:
     """Return the checksum's digits, looked for before anything in the file is trusted, if they are right."""
     match = _DIGITS.search(raw, 8, 8 + MAX_HEADER)
     if match is None:
-        raise ValueError("not a file of backprop, or a damaged one")
+        raise ValueError("not a backprop file, or damaged")
     view = memoryview(raw)
     found = hashlib.sha256(view[: match.start(1)])
     found.update(_NO_DIGITS.encode())
@@ -200,10 +200,10 @@ def _open_envelope(metadata: object, digits: str, kind: Kind) -> dict[str, Any]:
     fields = _mapping(parse_json(text), "its metadata")
     version = fields.get("format")
     if type(version) is not int or version < 1:
-        raise ValueError("its format has no number")
+        raise ValueError("its format number is missing")
     require((version <= FORMAT, f"written by a newer backprop (format {version}, this one reads {FORMAT})"))
     _mapping(fields, "its metadata", {"content", "format", "kind", "sha256"})
-    require((fields["sha256"] == digits, "its checksum stands in the wrong place"))
+    require((fields["sha256"] == digits, "its checksum is in the wrong place"))
     require((fields["kind"] in MAX_BYTES, "it is of an unknown kind"))
     require((fields["kind"] == kind, f"this is a {fields['kind']}, not a {kind}"))
     return _mapping(fields["content"], "its content")

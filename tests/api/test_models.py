@@ -196,7 +196,7 @@ def test_an_evaluation_knows_what_its_rows_prove(trained: Path) -> None:
 
 def test_an_evaluation_of_nothing_is_refused(trained: Path) -> None:
     model = backprop.load()
-    with pytest.raises(backprop.ArgumentError, match=r"^n_worst -1: a whole number from 0 to 10,000 is wanted$"):
+    with pytest.raises(backprop.ArgumentError, match=r"^n_worst -1: expected a whole number from 0 to 10,000$"):
         model.evaluate(n_worst=-1)
     with pytest.raises(backprop.ArgumentError, match=r'^split "all": not one of train, validation, test$'):
         model.evaluate("all")  # type: ignore[arg-type]
@@ -206,7 +206,7 @@ def test_an_evaluation_of_nothing_is_refused(trained: Path) -> None:
     Path("others.npz").unlink()
     with pytest.raises(backprop.ArgumentError, match=r"^split test: this model was trained without a test part$"):
         backprop.load("pretrained").evaluate()
-    with pytest.raises(backprop.DataError, match="is none of digits"):
+    with pytest.raises(backprop.DataError, match="is not one of digits"):
         model.evaluate(data="nothing.xyz")
 
 
@@ -231,8 +231,8 @@ def test_an_explanation_has_every_number(trained: Path) -> None:
     ("arguments", "problem"),
     [
         ({"label": "x"}, '^label: "x" is not one of 0, 1, '),
-        ({"top": -1}, "^top -1: a whole number from 1 to 10,000 is wanted$"),
-        ({"top": 2.5}, "^top 2.5: a whole number"),
+        ({"top": -1}, "^top -1: expected a whole number from 1 to 10,000$"),
+        ({"top": 2.5}, "^top 2.5: expected a whole number"),
         ({"invert": "banana"}, '^invert "banana": not one of auto, yes, no$'),
         ({"learning_rates": ["x"]}, "^learning_rates .*: 1 to 20 numbers above 0"),
         ({"learning_rates": ()}, r"^learning_rates \(\): 1 to 20 numbers above 0"),
@@ -267,7 +267,7 @@ def test_data_that_is_no_longer_what_it_was_is_not_measured_on(work: Path) -> No
     ("path", "problem"),
     [
         ((1, 2), "this network needs"),
-        ((99, 0, 0, "3"), '"99" is not in 0 to 63'),
+        ((99, 0, 0, "3"), '"99" is not between 0 and 63'),
         ((1, 2, 3, "x"), '"x" is not one of'),
     ],
 )

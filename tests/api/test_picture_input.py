@@ -140,7 +140,7 @@ def test_an_array_that_is_no_picture_names_the_other_call(array: Any, problem: s
 
 @pytest.mark.parametrize("source", [5, None, 0.5, {"a": 1}, object(), [[0, 1], [1, 0]], io.StringIO("x")])
 def test_what_is_no_picture_at_all_is_refused(source: Any) -> None:
-    with pytest.raises(backprop.UsageError, match="a path, bytes, a picture of Pillow's or an array is wanted"):
+    with pytest.raises(backprop.UsageError, match="expected a path, bytes, a Pillow image or an array"):
         MODEL.predict(source)
 
 

@@ -110,7 +110,7 @@ def test_a_rate_that_is_set_back_before_a_step_changes_nothing(work: Path) -> No
 def test_no_rate_is_refused(rate: float) -> None:
     with (
         backprop.training(quick(), run_dir=False) as training,
-        pytest.raises(backprop.ArgumentError, match=r"^learning_rate .*: a number above 0 is wanted"),
+        pytest.raises(backprop.ArgumentError, match=r"^learning_rate .*: expected a number above 0"),
     ):
         training.learning_rate = rate
 

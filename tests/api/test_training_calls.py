@@ -42,8 +42,12 @@ def test_a_config_is_a_name_a_file_or_a_mapping(work: Path) -> None:
     ("config", "overrides", "problem"),
     [
         ({"sed": 1}, {}, "^config: sed: unknown key; did you mean seed?"),
-        ({"network": {"layers": [{"units": 0}]}}, {}, r"^config: network.layers\[0\].units: 0 is not in 1 to 65,536$"),
-        ({"seed": object()}, {}, "^config: plain mappings, lists, numbers and text are wanted"),
+        (
+            {"network": {"layers": [{"units": 0}]}},
+            {},
+            r"^config: network.layers\[0\].units: 0 is not between 1 and 65,536$",
+        ),
+        ({"seed": object()}, {}, "^config: expected plain mappings, lists, numbers and text"),
         ("quick", {"optimizer.lr": 1}, "^optimizer.lr=1: optimizer.lr: unknown key"),
         ("quick", {"seed": "a b"}, '^seed="a b": seed: "a b" is not a whole number'),
         ("qick", {}, r'^qick: there is no such file; did you mean "quick"\?$'),
@@ -79,7 +83,7 @@ def test_nothing_is_written_where_that_is_asked(work: Path) -> None:
     assert run.model.predict("digits:3").predicted == "3"
     assert run.model.evaluate().accuracy > 0.8
     assert run.model.explain("digits:3").check.passed
-    with pytest.raises(backprop.RunDirectoryError, match=r"^this model: never written"):
+    with pytest.raises(backprop.RunDirectoryError, match=r"^this model: never saved"):
         run.model.evaluate(diagnose=True)
 
 
@@ -104,7 +108,7 @@ def test_a_path_is_a_file_whatever_word_it_looks_like(work: Path) -> None:
             model.predict(Path(name))
     Path("quick").write_text("seed: 77\n")
     assert backprop.check(Path("quick")).about.startswith("quick")
-    with pytest.raises(backprop.ArgumentError, match=r"^run_dir 5: a path, None or False is wanted"):
+    with pytest.raises(backprop.ArgumentError, match=r"^run_dir 5: expected a path, None or False"):
         backprop.train(quick(), run_dir=5)  # type: ignore[arg-type]
 
 
@@ -118,7 +122,7 @@ def test_values_of_a_program_are_taken_as_they_are(work: Path) -> None:
     assert config.data.source.endswith("/😀.csv")
     assert (config.training.epochs, config.optimizer.learning_rate) == (2, 0.5)
     assert backprop.load_config({"data": {"source": Path("x.csv")}}).data.source.endswith("/x.csv")
-    with pytest.raises(backprop.ConfigError, match=r"^seed: plain mappings, lists, numbers and text are wanted"):
+    with pytest.raises(backprop.ConfigError, match=r"^seed: expected plain mappings, lists, numbers and text"):
         backprop.load_config("quick", {"seed": object()})
     with pytest.raises(backprop.ConfigError, match=r"^seed.5=1: seed is not a mapping$"):
         backprop.load_config({"seed": 1}, {"seed.5": 1})
@@ -273,7 +277,9 @@ def test_a_run_goes_on_to_a_new_total_and_not_to_a_lower_one(work: Path) -> None
     with pytest.raises(backprop.RunDirectoryError, match="no such run"):
         backprop.resume("nothing")
     for wrong in (7.0, True, "8", 0):
-        with pytest.raises(backprop.ArgumentError, match=f"^epochs {wrong}: a whole number from 1 to 1,000,000"):
+        with pytest.raises(
+            backprop.ArgumentError, match=f"^epochs {wrong}: expected a whole number from 1 to 1,000,000"
+        ):
             backprop.resume("quick-1", epochs=wrong)  # type: ignore[arg-type]
     assert backprop.resume("quick-1", epochs=np.int64(6)).summary["epochs"] == 6  # type: ignore[arg-type]
     assert backprop.resume().history == ()
@@ -317,8 +323,8 @@ def test_folds_are_trained_from_a_script_without_a_guard_which_runs_once(work: P
     [
         ({"folds": 1}, r'^folds "1": 2 to 1000, or writers$'),
         ({"folds": "people"}, '^folds "people": 2 to 1000'),
-        ({"seeds": 0}, "^seeds 0: a whole number from 1 to 1,000 is wanted$"),
-        ({"jobs": 1000}, "^jobs 1000: a whole number from 1 to 256 is wanted$"),
+        ({"seeds": 0}, "^seeds 0: expected a whole number from 1 to 1,000$"),
+        ({"jobs": 1000}, "^jobs 1000: expected a whole number from 1 to 256$"),
         ({"config": {"data": {"test_source": "digits"}}}, "^data.test_source: cross-validation cuts its own"),
     ],
 )

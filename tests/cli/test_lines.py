@@ -85,7 +85,7 @@ def test_figures_checks_runs_and_lists_are_lines_that_the_commands_print(trained
     run = backprop.train("quick", run_dir="mine")
     assert format_run(run)[1] == "best epoch  35 of 40 (completed)"
     assert format_runs(backprop.runs(work))[1].split()[:2] == ["mine", "40"]
-    assert "one batch by heart" in text_of(format_check(backprop.check("quick")))
+    assert "overfit one batch " in text_of(format_check(backprop.check("quick")))
 
 
 def test_an_explanation_is_lines_for_any_width(trained: Path) -> None:
@@ -124,7 +124,7 @@ eval
 verify
     no run yet; run `backprop train` first
 train --run-dir old
-    old: is already a run; add --resume old to go on with it, or choose another --run-dir
+    old: is already a run; add --resume old to continue it, or choose another --run-dir
 train --run-dir full
     full: is not empty; choose another --run-dir
 train -c empty.yaml
@@ -140,7 +140,7 @@ data show -c quick --augmented
 explain digits:3 --label x -m pretrained
     --label: "x" is not one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
 explain digits:3 --learning-rate -1
-    --learning-rate "-1": numbers above 0 with commas between them, such as 0.01,0.1
+    --learning-rate "-1": expected numbers above 0 separated by commas, such as 0.01,0.1
 predict digits:3 --digits many -m pretrained
     digits:3: --digits many reads pictures; the samples hold one digit each
 """
@@ -163,4 +163,4 @@ def test_an_error_is_the_same_in_both_words_but_for_its_advice(capsys: pytest.Ca
     console.error(ArgumentError("learning_rates 0: numbers above 0"))
     first, second, third = capsys.readouterr().err.splitlines()
     assert (first, third) == ("error: a: b", "error: --learning-rates 0: numbers above 0")
-    assert second == "error: c: d; add --resume runs/x to go on with it, or choose another --run-dir"
+    assert second == "error: c: d; add --resume runs/x to continue it, or choose another --run-dir"

@@ -129,7 +129,7 @@ def test_a_number_sign_in_a_files_name_is_just_that(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz#test.npz", images=PICTURES, labels=LABELS)
     (tmp_path / "a.npz#test.npz").rename(tmp_path / "b.npz#test")
     np.savez(tmp_path / "b.npz", images=PICTURES[:6], labels=LABELS[:6])
-    with pytest.raises(DataError, match="none of digits"):
+    with pytest.raises(DataError, match="not one of digits"):
         load_source(f"{tmp_path}/b.npz#test")
     assert len(load_source(f"{tmp_path}/b.npz")) == 6
 
@@ -155,7 +155,9 @@ def test_one_array_finds_its_labels_and_its_test_part_beside_it(tmp_path: Path) 
     assert len(load_source(str(tmp_path))) == N  # the folder of them
     (tmp_path / "y_test.npy").unlink()
     assert source_of_test(DataSettings(path)) is None
-    with pytest.raises(DataError, match=r"x_test.npy: holds no labels; y.npy beside X.npy, y_train.npy beside"):
+    with pytest.raises(
+        DataError, match=r"x_test.npy: holds no labels; expected y.npy beside X.npy, y_train.npy beside"
+    ):
         load_source(str(tmp_path / "x_test.npy"))
 
 

@@ -169,14 +169,14 @@ def test_a_picture_need_not_be_square() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rotation": 181.0}, "rotation: 181.0 is not in 0 to 180"),
-        ({"log_scale": -0.1}, "log_scale: -0.1 is not in 0 to 2"),
-        ({"shear": 2.5}, "shear: 2.5 is not in 0 to 2"),
-        ({"shift": math.inf}, "shift: inf is not in 0 to 100"),
-        ({"elastic": math.nan}, "elastic: nan is not in 0 to 100"),
-        ({"gamma": 4.0}, "gamma: 4.0 is not in 0 to 3"),
-        ({"noise": 1.5}, "noise: 1.5 is not in 0 to 1"),
-        ({"probability": 1.5}, "probability: 1.5 is not in 0 to 1"),
+        ({"rotation": 181.0}, "rotation: 181.0 is not between 0 and 180"),
+        ({"log_scale": -0.1}, "log_scale: -0.1 is not between 0 and 2"),
+        ({"shear": 2.5}, "shear: 2.5 is not between 0 and 2"),
+        ({"shift": math.inf}, "shift: inf is not between 0 and 100"),
+        ({"elastic": math.nan}, "elastic: nan is not between 0 and 100"),
+        ({"gamma": 4.0}, "gamma: 4.0 is not between 0 and 3"),
+        ({"noise": 1.5}, "noise: 1.5 is not between 0 and 1"),
+        ({"probability": 1.5}, "probability: 1.5 is not between 0 and 1"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:

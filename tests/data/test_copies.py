@@ -98,9 +98,9 @@ def test_arrays_of_pictures_are_normalized_and_a_test_source_takes_the_same_form
         ("picture=3x8", "not HxW"),
         ("picture=8x65", "not HxW"),
         ("augment={kind: copies}", "data.augment.kind: copies need data.picture"),
-        ("augment={kind: copies, thickness: 2}", "data.augment.thickness: 2.0 is not in 0 to 1"),
-        ("augment={thickness: 0.5}", "data.augment.thickness: unknown key; it goes with kind: copies"),
-        ("augment={kind: copies, copies: 0}", "copies: 0 is not in 1 to 1,000"),
+        ("augment={kind: copies, thickness: 2}", "data.augment.thickness: 2.0 is not between 0 and 1"),
+        ("augment={thickness: 0.5}", "data.augment.thickness: unknown key; it belongs to kind: copies"),
+        ("augment={kind: copies, copies: 0}", "copies: 0 is not between 1 and 1,000"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: str, words: str) -> None:

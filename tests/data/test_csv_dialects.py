@@ -124,7 +124,7 @@ def test_a_picture_of_libsvm_has_a_usual_size_though_its_last_pixels_are_blank(t
     found = read(tmp_path, "".join(f"{k % 2} 30:5 674:1\n" for k in range(10)))
     assert found.picture_size == (28, 28)
     assert found.pictures[0, 1, 1] == 5
-    assert found.notes == ("its lines do not say how large a picture is: taken for 28x28, the pixels counted from 1",)
+    assert found.notes == ("its lines do not say how large a picture is; assuming 28x28, the pixels counted from 1",)
 
 
 def test_bad_lines_of_libsvm_are_named(tmp_path: Path) -> None:
@@ -132,10 +132,10 @@ def test_bad_lines_of_libsvm_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read(tmp_path, "\n".join(lines))
     assert [line.partition("line ")[2] for line in caught.value.problems[1:]] == [
-        '1: pixel 2 is "x"; a finite number of at least 0 is wanted',
-        '3: "9999999:1": an index of at most 65,536 and a value are wanted',
-        '4: pixel 4 is "-1"; a finite number of at least 0 is wanted',
-        '5: pixel 4 is "nan"; a finite number of at least 0 is wanted',
+        '1: pixel 2 is "x"; expected a finite number of at least 0',
+        '3: "9999999:1": expected an index of at most 65,536 and a value',
+        '4: pixel 4 is "-1"; expected a finite number of at least 0',
+        '5: pixel 4 is "nan"; expected a finite number of at least 0',
     ]
     found = read(tmp_path, "\n".join(lines), skip_bad=True)
     assert found.numbers is not None
@@ -159,7 +159,7 @@ def test_a_label_is_told_from_pixels_by_being_unlike_its_neighbors(tmp_path: Pat
 
 def test_where_both_ends_may_be_the_label_both_are_named(tmp_path: Path) -> None:
     rows = [[y, *row[1:], y] for y, row in zip(LABELS.tolist(), ROWS, strict=True)]
-    with pytest.raises(DataError, match=r"the first column or the last may be the label; data.label=first or data"):
+    with pytest.raises(DataError, match=r"the first column or the last may be the label; set data.label=first or data"):
         read(tmp_path, text(rows))
     assert read(tmp_path, text(rows), label="first").pictures[5, 0, 1] == PICTURES[5, 0, 2]
     assert read(tmp_path, text(rows), label="last").pictures[5, 0, 1] == PICTURES[5, 0, 1]
@@ -171,9 +171,11 @@ def test_a_column_that_is_said_is_the_label(tmp_path: Path) -> None:
     check(read(tmp_path, named, label="first"))
     check(read(tmp_path, text(last()), label="last"))
     check(read(tmp_path, text([[*NAMES, "kind"], *last()]), label="KIND "))
-    with pytest.raises(DataError, match=r'line 1: data.label: no column is called "kynd"; there are kind, pixel0, pix'):
+    with pytest.raises(
+        DataError, match=r'line 1: data.label: no column is called "kynd"; the columns are kind, pixel0, pix'
+    ):
         read(tmp_path, named, label="kynd")
-    with pytest.raises(DataError, match=r"columns y and class may be the label; data.label=y or data.label=class says"):
+    with pytest.raises(DataError, match=r"columns y and class may be the label; set data.label=y or data.label=class"):
         read(tmp_path, text([["y", *NAMES[:63], "class"], *first()]))
 
 
@@ -190,7 +192,7 @@ def test_a_label_of_two_classes_of_which_one_is_rare_is_not_guessed(tmp_path: Pa
 def test_two_columns_that_may_be_the_label_are_chosen_between(tmp_path: Path) -> None:
     rows: Table = [["label", "class", *NAMES], *[[row[0], "x", *row[1:]] for row in first()]]
     check(read(tmp_path, text(rows), label="label"))
-    with pytest.raises(DataError, match=r"2 columns are called label; data.label=first or last says which"):
+    with pytest.raises(DataError, match=r"2 columns are called label; set data.label=first or last"):
         read(tmp_path, text([["label", "label", *NAMES], *rows[1:]]))
 
 
@@ -205,7 +207,7 @@ def test_tables_under_any_name_are_known_by_their_content(name: str, tmp_path: P
     check(load_source(str(tmp_path / name)))
     for content in (b"", b"Dear reader, this is a letter\nand no table\n", bytes(range(256)), b"%PDF-1.4 1 2 3 4 \0"):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(DataError, match="is none of digits"):
+        with pytest.raises(DataError, match="is not one of digits"):
             load_source(str(tmp_path / name))
 
 
@@ -219,7 +221,7 @@ def test_whether_there_is_a_header_may_be_said(tmp_path: Path) -> None:
 
 def test_pixels_without_a_label_are_refused_where_it_is_wanted(tmp_path: Path) -> None:
     content = text([NAMES, *ROWS])
-    with pytest.raises(DataError, match=r"a.csv, line 1: 64 pixels and no label; a column called label, "):
+    with pytest.raises(DataError, match=r"a.csv, line 1: 64 pixels and no label; expected a column called label, "):
         read(tmp_path, content)
     np.testing.assert_array_equal(read(tmp_path, content, only_pictures=True).pictures, PICTURES)
 
@@ -323,7 +325,7 @@ def test_rows_are_held_as_bytes_until_one_is_not(tmp_path: Path) -> None:
 def test_labels_that_all_differ_are_not_all_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_file, "MOST_KNOWN", 9)
     assert refused(tmp_path, "".join(f"{k},1\n" for k in range(15))).endswith(
-        "a.csv: more than 9 classes; 2 to 1,000 are wanted"
+        "a.csv: more than 9 classes; expected 2 to 1,000"
     )
 
 

@@ -145,7 +145,7 @@ def test_what_systems_leave_about_is_not_looked_at_and_other_files_are_said(tmp_
         (folder / name).write_bytes(b"x")
     found = load_source(str(folder))
     check(found)
-    assert found.notes == ("5 files left out that are no picture of a class: labels.csv, scan.pdf, er and 2 more",)
+    assert found.notes == ("5 files left out (not a picture of a class): labels.csv, scan.pdf, er and 2 more",)
 
 
 def test_a_heic_is_never_passed_over(tmp_path: Path) -> None:
@@ -181,7 +181,9 @@ def test_names_say_a_class_first_or_last(tmp_path: Path) -> None:
     assert load_source(f"{tmp_path}/few").labels.tolist() == list(range(10))
     for k, y in enumerate(LABELS):
         draw(tmp_path / f"both/{y}_{k // 10}.png", k)
-    message = "the first word of a picture's name or the last may be its class, such as in 0_0.png; data.label=first or"
+    message = (
+        "the first word of a picture's name or the last may be its class, such as in 0_0.png; set data.label=first or"
+    )
     assert message in refused(tmp_path / "both")
     settings = DataSettings(f"{tmp_path}/both", label="first")
     check(load_data(settings))
@@ -215,11 +217,11 @@ def test_a_zip_of_something_else_is_refused_in_one_line(tmp_path: Path, monkeypa
     two = zipped(tmp_path / "two.zip", train_csv=TABLE, test_csv=TABLE)
     assert refused(Path(two)) == f"{two}: holds train.csv, test.csv; unpack it, and name one of them"
     none = zipped(tmp_path / "none.zip", a_txt=b"x")
-    assert refused(Path(none)) == f"{none}: holds a.txt; a table, an npz or pictures are wanted; unpack it"
+    assert refused(Path(none)) == f"{none}: holds a.txt; expected a table, an npz file or pictures; unpack it"
     (tmp_path / "bad.zip").write_bytes(b"PK no more")
     assert refused(tmp_path / "bad.zip").startswith(f"{tmp_path}/bad.zip: a damaged zip (")
     listed = zipped(tmp_path / "list.zip", a_csv=b"file,label\nx.png,1\ny.png,2\n")
-    assert refused(Path(listed)) == f"{listed}: names picture files, which it may not inside a zip; unpack it"
+    assert refused(Path(listed)) == f"{listed}: names picture files, which does not work inside a zip; unpack it"
     pictures = packed(layout(tmp_path / "mine", "{y}/{k}.png"), tmp_path / "p.zip")
     with pytest.raises(DataError, match="holds pictures; unpack it, and give the folder"):
         zip_file.load(pictures, Wanted(only_pictures=True))
@@ -278,7 +280,8 @@ def test_what_zipfile_would_unpack_whole_is_not_unpacked(name: str, method: int,
     with zipfile.ZipFile(tmp_path / name, "w", method) as archive:
         archive.writestr("images.npy", bytes(1000))
     assert (
-        refused(tmp_path / name) == f"{tmp_path}/{name}: packed in another way than deflate; unpack it, or pack it anew"
+        refused(tmp_path / name)
+        == f"{tmp_path}/{name}: compressed by a method other than deflate; unpack it, or compress it again"
     )
 
 

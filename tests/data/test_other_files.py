@@ -164,7 +164,7 @@ OTHERS: dict[str, tuple[Callable[[], bytes], str]] = {
     "xcf": (lambda: b"gimp xcf v011\0", "XCF, as GIMP writes it; export it as PNG"),
     "jpeg xl": (lambda: b"\xff\x0a" + bytes(40), "JPEG XL; save it as JPEG or PNG"),
     "jpeg 2000": (lambda: b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000; save it as JPEG or PNG"),
-    "of a mac": (lambda: b"\0\5\x16\7\0\2\0\0Mac OS X" + bytes(80), "not a picture, but what a Mac keeps beside one; "),
+    "of a mac": (lambda: b"\0\5\x16\7\0\2\0\0Mac OS X" + bytes(80), "not a picture, but metadata of macOS; "),
     "other xml": (lambda: b"<?xml version='1.0'?><kml/>", "not a picture, or a damaged one; expected PNG, "),
     "a short ftyp": (lambda: b"\0\0\0\x14ftyp", "not a picture, or a damaged one; expected PNG, "),
 }

@@ -268,9 +268,9 @@ def test_a_diverse_mixture_is_shuffled_with_every_pass() -> None:
         ("data.extra=[{source: pens, share: 1.5}]", "data.extra[0].share: 1.5 is not between 0 and 1"),
         ("data.extra=[{source: pens, share: 0.5}, {source: digits, share: 0.5}]", "leave nothing of data.source"),
         ("data.extra=[{source: pens, kinds: [even_stroke]}]", "other kinds than normalized need augment.kind: copies"),
-        ("data.extra=[{source: pens, kinds: []}]", "data.extra[0].kinds: at least one is wanted"),
+        ("data.extra=[{source: pens, kinds: []}]", "data.extra[0].kinds: expected at least one"),
         ("data.extra=[{source: pens, kinds: [wild]}]", '"wild" is not one of normalized, proportions, even_stroke'),
-        ("data.extra=3", "data.extra: a list is wanted"),
+        ("data.extra=3", "data.extra: expected a list"),
     ],
 )
 def test_what_cannot_be_a_further_source_is_refused(change: str, problem: str, work: Path) -> None:
@@ -288,9 +288,7 @@ def test_rows_as_they_are_go_with_rows_of_their_size_whatever_their_range(work: 
     mine = save(work / "mine.npz", large(0, 300), labels(0, 300))
     raw = ("train", "-c", "quick", "--dry-run", "--set", f"data.source={mine}", "--set", "data.picture=raw")
     told = refusal(*raw, "--set", "data.extra=pens")
-    assert (
-        "data.extra: pens: pictures of 48x48 as they are do not go with those of 28x28; set data.picture=28x28" in told
-    )
+    assert "data.extra: pens: pictures of 48x48 as they are do not match those of 28x28; set data.picture=28x28" in told
     other = save(work / "other.npz", (large(300, 200) / 255).astype(np.float32), labels(300, 200))
     found = loaded(source=mine, picture="raw", extra=other)
     (extra,) = found.extra

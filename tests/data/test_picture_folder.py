@@ -96,7 +96,7 @@ def test_bad_files_are_left_out_where_that_is_asked_for(folder: Path) -> None:
     spoil(folder)
     data = load_source(str(folder), skip_bad=True)
     assert (len(data), data.n_skipped) == (12, 3)
-    assert data.notes == ("2 files left out that are no picture of a class: notes.txt, loose.png",)
+    assert data.notes == ("2 files left out (not a picture of a class): notes.txt, loose.png",)
     np.testing.assert_array_equal(data.pictures, before.pictures)
     np.testing.assert_array_equal(data.labels, before.labels)
 
@@ -117,9 +117,9 @@ def test_a_folder_without_classes_or_without_a_readable_picture_is_refused(skip_
 
     refused("no folders of classes, and no pictures")
     shutil.copy(SAMPLES / "1-1416.png", tmp_path)
-    refused("no folders of classes, and the pictures' names say no class")
+    refused("no folders of classes, and the pictures' names do not contain a class")
     (tmp_path / "a").mkdir()
-    refused("no folders of classes, and the pictures' names say no class")
+    refused("no folders of classes, and the pictures' names do not contain a class")
     (tmp_path / "1-1416.png").unlink()
     (tmp_path / "a/x.png").write_bytes(b"")
     refused("pictures of one class")
@@ -128,12 +128,12 @@ def test_a_folder_without_classes_or_without_a_readable_picture_is_refused(skip_
     assert problems(tmp_path, skip_bad=skip_bad)[0] == f"{tmp_path}: 2 bad rows and no good one"
     stroke(tmp_path / "a/x.png")
     if skip_bad:
-        assert problems(tmp_path, skip_bad=True) == (f"{tmp_path}: 1 classes; 2 to 1,000 are wanted",)
+        assert problems(tmp_path, skip_bad=True) == (f"{tmp_path}: 1 classes; expected 2 to 1,000",)
 
 
 def test_a_class_with_an_unprintable_name_is_refused(folder: Path) -> None:
     (folder / "0").rename(folder / "\x1b[2J")
-    assert problems(folder) == (f'{folder}: the class "\x1b[2J" is no name of 1 to 100 printable characters',)
+    assert problems(folder) == (f'{folder}: the class "\x1b[2J" is not 1 to 100 printable characters',)
 
 
 def test_a_folder_that_may_not_be_read_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,4 +195,6 @@ def kill(*task: Any) -> Any:
 def test_a_killed_process_is_told_in_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picture_folder, "MANY", 1)
     monkeypatch.setattr(picture_folder, "_read_chunk", kill)
-    assert problems(folder) == (f"{folder}: a process that read pictures was killed; was there too little memory?",)
+    assert problems(folder) == (
+        f"{folder}: a process reading pictures was killed; perhaps there was too little memory",
+    )

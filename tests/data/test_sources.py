@@ -92,7 +92,7 @@ def test_the_ending_may_be_in_capitals(tmp_path: Path) -> None:
 
 
 def test_an_unknown_source_is_refused() -> None:
-    with pytest.raises(DataError, match=r'^data.source: "digit" is none of digits, pens, openml:NAME, FILE.npz, '):
+    with pytest.raises(DataError, match=r'^data.source: "digit" is not one of digits, pens, openml:NAME, FILE.npz, '):
         load_source("digit")
 
 
@@ -138,7 +138,7 @@ def test_an_array_of_python_objects_is_refused_and_not_unpickled(name: str, tmp_
         ),
         (
             {"images": IMAGES.reshape(6, 12)},
-            "12 numbers a row are no square of pixels, such as 64 or 784; (n, height, width) holds pictures of any "
+            "12 numbers per row are not a square number, such as 64 or 784; (n, height, width) holds pictures of any "
             "shape",
         ),
         ({"images": IMAGES[:0]}, f"{SHAPE}, not uint8 of shape (0, 3, 4)"),
@@ -156,7 +156,7 @@ def test_an_array_of_python_objects_is_refused_and_not_unpickled(name: str, tmp_
         ({"images": IMAGES * math.nan}, "6 bad rows and no good one"),
         ({"images": np.where(IMAGES == 5, np.inf, 1.0)}, "1 bad row; data.skip_bad: true leaves it out"),
         ({"images": -IMAGES.astype(int)}, "6 bad rows and no good one"),
-        ({"labels": np.zeros(6, int)}, "1 classes; 2 to 1,000 are wanted"),
+        ({"labels": np.zeros(6, int)}, "1 classes; expected 2 to 1,000"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_rows_of_arrays_that_cannot_be_used_are_named_and_may_be_left_out(tmp_pa
     images = IMAGES.astype(np.float32)
     images[2, 0, 0], images[4, 1, 1] = math.nan, -3.0
     path = npz(tmp_path / "a.npz", images=images, labels=LABELS * 1.0, groups=LABELS)
-    wrong = "not all pixels are fit; a finite number of at least 0 is wanted for each, or all of them from -1 to 1"
+    wrong = "some pixels are not valid; expected a finite number of at least 0 for each, or all of them from -1 to 1"
     assert refusal(path).splitlines()[1:] == [f"{path}:2: {wrong}", f"{path}:4: {wrong}"]
     found = load_source(str(path), skip_bad=True)
     assert (len(found), found.n_skipped, found.classes) == (4, 2, ("2", "7"))
@@ -177,7 +177,7 @@ def test_rows_of_arrays_that_cannot_be_used_are_named_and_may_be_left_out(tmp_pa
 
 
 def test_more_than_1000_classes_are_refused() -> None:
-    with pytest.raises(DataError, match=r"^many: 1,001 classes; 2 to 1,000 are wanted$"):
+    with pytest.raises(DataError, match=r"^many: 1,001 classes; expected 2 to 1,000$"):
         dataset_of("many", np.ones((1001, 1, 1)), np.arange(1001))
 
 
@@ -282,10 +282,10 @@ def test_with_a_test_source_nothing_is_split_off_for_the_test() -> None:
             {"validation_size": 0.5, "test_size": 0.5},
             "test_size: together with validation_size it leaves nothing to train on",
         ),
-        ({"split_seed": 2**32}, "split_seed: 4294967296 is not in 0 to 4,294,967,295"),
-        ({"max_value": 0.0}, "max_value: 0.0 is not in 1e-9 to 1e9"),
-        ({"source": ""}, "source: empty; digits, openml:NAME, a file or a folder is wanted"),
-        ({"test_source": ""}, "test_source: empty; digits, openml:NAME, a file or a folder is wanted"),
+        ({"split_seed": 2**32}, "split_seed: 4294967296 is not between 0 and 4,294,967,295"),
+        ({"max_value": 0.0}, "max_value: 0.0 is not between 1e-9 and 1e9"),
+        ({"source": ""}, "source: empty; expected digits, openml:NAME, a file or a folder"),
+        ({"test_source": ""}, "test_source: empty; expected digits, openml:NAME, a file or a folder"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -18,7 +18,7 @@ from backprop_cli.data.sources import load_source
 from backprop_cli.errors import DataError
 
 NO_SQUARE = (
-    "pixels beside the label; a square number is wanted, such as 64 or 784 (an npz with images, (n, height, width), "
+    "pixels beside the label; expected a square number, such as 64 or 784 (an npz with images, (n, height, width), "
     "holds pictures of any shape)"
 )
 ROWS = "3,0,1,2,255\n7,4,5,6,7\n3,8,9,10,11\n"
@@ -114,16 +114,16 @@ label,a,b,c,d
 7,4,5,6,7
 """
 COMPLAINTS = [
-    "3: 3 pixels; 4 are wanted",
-    "4: 5 pixels; 4 are wanted",
+    "3: 3 pixels; expected 4",
+    "4: 5 pixels; expected 4",
     "5: no label",
-    '7: pixel 2 is "-1"; a finite number of at least 0 is wanted',
-    '8: pixel 3 is "nan"; a finite number of at least 0 is wanted',
-    '9: pixel 4 is "inf"; a finite number of at least 0 is wanted',
-    '10: pixel 1 is ""; a finite number of at least 0 is wanted',
-    '11: pixel 2 is "five"; a finite number of at least 0 is wanted',
-    '12: pixel 1 is "1_0"; a finite number of at least 0 is wanted',
-    '13: pixel 1 is "1e39"; a finite number of at least 0 is wanted',
+    '7: pixel 2 is "-1"; expected a finite number of at least 0',
+    '8: pixel 3 is "nan"; expected a finite number of at least 0',
+    '9: pixel 4 is "inf"; expected a finite number of at least 0',
+    '10: pixel 1 is ""; expected a finite number of at least 0',
+    '11: pixel 2 is "five"; expected a finite number of at least 0',
+    '12: pixel 1 is "1_0"; expected a finite number of at least 0',
+    '13: pixel 1 is "1e39"; expected a finite number of at least 0',
 ]
 
 
@@ -152,8 +152,8 @@ def test_a_row_that_is_no_text_is_a_bad_row(tmp_path: Path) -> None:
 def test_a_label_too_long_and_a_quote_left_open_are_bad_rows(tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", f'3,1\n{"x" * 101},1\n"7,1\n7,2\n"{"y" * 200_000}",1\n')
     _, long, quote, field = problems(path)
-    assert long == f"{path}, line 2: the label is no name of at most 100 printable characters"
-    assert quote == f"{path}, line 3: 0 pixels; 1 are wanted"
+    assert long == f"{path}, line 2: the label is not a name of at most 100 printable characters"
+    assert quote == f"{path}, line 3: 0 pixels; expected 1"
     assert field.startswith(f"{path}, line 5: not a row of a CSV file (field larger than field limit")
 
 
@@ -161,24 +161,24 @@ def test_a_label_too_long_and_a_quote_left_open_are_bad_rows(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", ": no rows; labeled pictures are wanted"),
-        ("\n\n", ": no rows; labeled pictures are wanted"),
-        ("label,a,b,c,d\n", ": no rows; labeled pictures are wanted"),
+        ("", ": no rows; expected labeled pictures"),
+        ("\n\n", ": no rows; expected labeled pictures"),
+        ("label,a,b,c,d\n", ": no rows; expected labeled pictures"),
         ("label,a\n3,x\n", ": 1 bad row and no good one"),
         ("3\n7\n", f", line 1: 0 {NO_SQUARE}"),
         ("3;1;2\n7;1;2\n", f", line 1: 2 {NO_SQUARE}"),
         ("3,1,2,3,4\n7,1,2,3,4\n".replace(",4", ",4,5"), f", line 1: 5 {NO_SQUARE}"),
         (
             "3,1,2,3\n",
-            ", line 1: 4 pixels and no label; a column called label, labels, class, target, y, digit or category, or "
-            "one more column in front or behind, is wanted",
+            ", line 1: 4 pixels and no label; expected a column called label, labels, class, target, y, digit or "
+            "category, or one more column in front or behind",
         ),
         ("label,a,b\n3,1\n", f", line 1: 2 {NO_SQUARE}"),
         (
             "label,a,b,c,class\n3,1,2,3,4\n",
-            ", line 1: columns label and class may be the label; data.label=label or data.label=class says which",
+            ", line 1: columns label and class may be the label; set data.label=label or data.label=class",
         ),
-        ("3,1\n3,2\n", ": 1 classes; 2 to 1,000 are wanted"),
+        ("3,1\n3,2\n", ": 1 classes; expected 2 to 1,000"),
     ],
 )
 def test_a_csv_without_labeled_squares_is_refused(text: str, message: str, skip_bad: bool, tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_without_a_network_one_line_says_so(error: Exception, openml: Any, tmp_p
     openml(error=error)
     (line,) = problems("openml:mnist_784")
     assert re.fullmatch(
-        r"openml:mnist_784: cannot be fetched \(.+\); a network and the name at openml.org are wanted", line
+        r"openml:mnist_784: cannot be fetched \(.+\); check the network, and the name at openml.org", line
     )
     assert not (tmp_path / "home").exists()
 
@@ -320,7 +320,7 @@ def test_what_is_no_name_is_not_asked_for(name: str, openml: Any) -> None:
         (SimpleNamespace(toarray=None), TARGET, "not a table of numbers"),
         (np.ones((3, 4)), None, "not a table with one column of labels"),
         (np.ones((3, 4)), np.ones((3, 2)), "not a table with one column of labels"),
-        (np.ones((0, 4)), TARGET[:0], "no rows; labeled pictures are wanted"),
+        (np.ones((0, 4)), TARGET[:0], "no rows; expected labeled pictures"),
     ],
 )
 def test_a_data_set_that_is_no_table_of_squares_is_refused(data: Any, target: Any, message: str, openml: Any) -> None:
@@ -331,7 +331,7 @@ def test_a_data_set_that_is_no_table_of_squares_is_refused(data: Any, target: An
 def test_bad_rows_of_openml_are_named_or_left_out(openml: Any) -> None:
     pixels = np.array([[1, 2, 3, 4], [1, np.nan, 3, 4], [5, 6, 7, 8], [1, 2, 3, -1], [1, 1, 1, 1]], float)
     openml(pixels, np.array(["b", "b", "a", "a", None], object))
-    wanted = "not all pixels are fit; a finite number of at least 0 is wanted for each"
+    wanted = "some pixels are not valid; expected a finite number of at least 0 for each"
     assert problems("openml:a") == (
         "openml:a: 3 bad rows; data.skip_bad: true leaves them out",
         f"openml:a:1: {wanted}",

@@ -119,8 +119,8 @@ def test_dropout_is_off_without_a_generator_and_no_setting_draws_nothing() -> No
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"units": 0}, "units: 0 is not in 1 to 65,536"),
-        ({"units": 65_537}, "units: 65537 is not in 1 to 65,536"),
+        ({"units": 0}, "units: 0 is not between 1 and 65,536"),
+        ({"units": 65_537}, "units: 65537 is not between 1 and 65,536"),
         ({"units": 4, "dropout": 1.0}, "dropout: 1.0 is not in [0, 1)"),
         ({"units": 4, "dropout": -0.1}, "dropout: -0.1 is not in [0, 1)"),
         ({"units": 4, "dropout": math.nan}, "dropout: nan is not in [0, 1)"),

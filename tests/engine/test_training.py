@@ -589,12 +589,12 @@ def test_settings_at_the_ends_of_their_ranges_are_allowed(kind: Any, settings: d
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        (TrainingSettings, {"epochs": 0}, "epochs: 0 is not in 1 to 1,000,000"),
-        (TrainingSettings, {"epochs": 1_000_001}, "epochs: 1000001 is not in 1 to 1,000,000"),
-        (TrainingSettings, {"batch_size": 0}, "batch_size: 0 is not in 1 to 1,000,000"),
-        (TrainingSettings, {"threads": 0}, "threads: 0 is not in 1 to 256"),
-        (TrainingSettings, {"batch_size": 1_000_001}, "batch_size: 1000001 is not in 1 to 1,000,000"),
-        (TrainingSettings, {"threads": 257}, "threads: 257 is not in 1 to 256"),
+        (TrainingSettings, {"epochs": 0}, "epochs: 0 is not between 1 and 1,000,000"),
+        (TrainingSettings, {"epochs": 1_000_001}, "epochs: 1000001 is not between 1 and 1,000,000"),
+        (TrainingSettings, {"batch_size": 0}, "batch_size: 0 is not between 1 and 1,000,000"),
+        (TrainingSettings, {"threads": 0}, "threads: 0 is not between 1 and 256"),
+        (TrainingSettings, {"batch_size": 1_000_001}, "batch_size: 1000001 is not between 1 and 1,000,000"),
+        (TrainingSettings, {"threads": 257}, "threads: 257 is not between 1 and 256"),
         (TrainingSettings, {"gradient_clip": 0.0}, "gradient_clip: 0.0 is not above 0"),
         (TrainingSettings, {"gradient_clip": math.inf}, "gradient_clip: inf is not above 0"),
         (EarlyStopping, {"patience": 0}, "patience: 0 is not at least 1"),

@@ -301,7 +301,7 @@ def test_more_runs_than_colors_are_refused(tiny: Path) -> None:
 def test_the_command_writes_a_file_named_after_the_run_and_none_over_another(tiny: Path) -> None:
     assert re.fullmatch(r"report      quick-1\.html \([\d,]+ kB\)\n", answer("report"))
     before = Path("quick-1.html").read_bytes()
-    assert "is there already; --force overwrites it" in refusal("report", "quick-1")
+    assert "already exists; --force overwrites it" in refusal("report", "quick-1")
     assert Path("quick-1.html").read_bytes() == before
     answer("report", tiny, "--force", "--picture", "digits:7")
     assert b"digits:7, what the network sees" in Path("quick-1.html").read_bytes()
@@ -329,7 +329,7 @@ def test_explain_writes_a_page_with_its_worksheet_and_the_key_apart(tiny: Path) 
     assert key.startswith("<h2>Key</h2>")
     assert "(1)" in key
     assert sections(page) == ["explained", "play"]
-    assert "is there already" in refusal("explain", "digits:1425", "--html", "digit.html")
+    assert "already exists" in refusal("explain", "digits:1425", "--html", "digit.html")
 
 
 def test_the_pretrained_model_explains_a_picture_of_its_own_size(work: Path) -> None:

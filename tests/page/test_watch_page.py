@@ -195,7 +195,7 @@ def test_where_the_port_is_taken_no_run_is_left_behind(work: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         said = refusal("draw", "--train", "-c", "quick", "--no-browser", "--port", port)
-    taken_said = f"error: --host 127.0.0.1 --port {port}: Address already in use; without --port a free one is taken"
+    taken_said = f"error: --host 127.0.0.1 --port {port}: Address already in use; without --port, a free one is used"
     assert said.strip() == taken_said
     assert list(work.iterdir()) == []
 

@@ -81,7 +81,7 @@ def test_many_processes_at_once_never_share_a_directory() -> None:
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "../up", "a b", "é", "a\n", "a\0"])
 def test_a_name_cannot_leave_the_directory(name: str) -> None:
-    with pytest.raises(ValueError, match="no name for a run"):
+    with pytest.raises(ValueError, match="not a valid name for a run"):
         RunDirectory.create(name)
     assert not RUNS.exists()
 

@@ -128,7 +128,7 @@ def as_pictures(where: str, array: NDArray[Any], n_labels: int | None = None) ->
         side = math.isqrt(array.shape[1])
         if side * side != array.shape[1] or not side:
             raise DataError(
-                f"{where}: {array.shape[1]:,} numbers a row are no square of pixels, such as 64 or 784; "
+                f"{where}: {array.shape[1]:,} numbers per row are not a square number, such as 64 or 784; "
                 "(n, height, width) holds pictures of any shape"
             )
         array = array.reshape(len(array), side, side)
@@ -229,7 +229,7 @@ def dataset_of_arrays(where: str, arrays: Mapping[Kind, NDArray[Any]], wanted: W
     labels = groups = None
     if not wanted.only_pictures:
         if "labels" not in arrays:
-            raise DataError(f"{where}: holds no labels; an array labels (or y) with one for each picture is wanted")
+            raise DataError(f"{where}: holds no labels; expected an array labels (or y) with one label per picture")
         labels = as_labels(f"{where}: labels", arrays["labels"])
         groups = as_labels(f"{where}: groups", arrays["groups"]) if "groups" in arrays else None
     images = as_pictures(where, arrays["images"], None if labels is None else labels.size)

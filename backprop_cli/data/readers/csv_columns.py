@@ -160,8 +160,8 @@ def columns_of(
         at = _found(where, values, n, (*left_out, file))
     if at is None and not only_pictures and file is None and _is_square(n_left):
         raise DataError(
-            f"{where}: {n:,} pixels and no label; a column called {', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}, "
-            "or one more column in front or behind, is wanted"
+            f"{where}: {n:,} pixels and no label; expected a column called {', '.join(LABEL_NAMES[:-1])} "
+            f"or {LABEL_NAMES[-1]}, or one more column in front or behind"
         )
     if n_left == 2 and file is None and names and {*names} & {*INDEX_NAMES, *FILE_NAMES}:
         raise DataError(f"{where}: a table of names and labels; names of picture files need their ending, such as .png")
@@ -200,20 +200,18 @@ def _said(where: str, label: str, names: list[str], n: int, *, only_pictures: bo
     if only_pictures:
         return None
     held = ", ".join(name or '""' for name in (names if len(names) < 8 else [*names[:3], "...", *names[-3:]]))
-    raise DataError(f"{where}: data.label: no column is called {quoted(label)}; there are {held or 'no names'}")
+    raise DataError(f"{where}: data.label: no column is called {quoted(label)}; the columns are {held or 'no names'}")
 
 
 def _named(where: str, names: list[str]) -> int | None:
     """Return the column that is called as labels are."""
     found = [k for k, name in enumerate(names) if name in LABEL_NAMES]
     if len(found) > 1 and len({names[k] for k in found}) == 1:
-        raise DataError(
-            f"{where}: {len(found)} columns are called {names[found[0]]}; data.label=first or last says which"
-        )
+        raise DataError(f"{where}: {len(found)} columns are called {names[found[0]]}; set data.label=first or last")
     if len(found) > 1:
         raise DataError(
             f"{where}: columns {' and '.join(names[k] for k in found)} may be the label; "
-            f"data.label={names[found[0]]} or data.label={names[found[1]]} says which"
+            f"set data.label={names[found[0]]} or data.label={names[found[1]]}"
         )
     return found[0] if found else None
 
@@ -279,9 +277,7 @@ def _found(where: str, rows: Sequence[list[str]], n: int, others: tuple[int | No
     (less, _), (more, unlike) = sorted((_distance(columns[k], columns[inner[k]]), k) for k in kept)
     if more > UNLIKE and more > 2.0 * less:
         return unlike
-    raise DataError(
-        f"{where}: the first column or the last may be the label; data.label=first or data.label=last says which"
-    )
+    raise DataError(f"{where}: the first column or the last may be the label; set data.label=first or data.label=last")
 
 
 def _may_be_labels(column: Sequence[str]) -> bool:

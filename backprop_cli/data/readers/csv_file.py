@@ -171,7 +171,7 @@ def _known(name: str, known: dict[str, str], label: str) -> str:
         DataError: There are far too many different ones.
     """
     if len(known) > MOST_KNOWN:
-        raise DataError(f"{name}: more than {MOST_KNOWN:,} classes; 2 to 1,000 are wanted")
+        raise DataError(f"{name}: more than {MOST_KNOWN:,} classes; expected 2 to 1,000")
     return known.setdefault(label, label)
 
 
@@ -277,7 +277,7 @@ def _label_of(cells: list[str], columns: Columns) -> str:
 def _check_length(cells: list[str], columns: Columns) -> None:
     if len(cells) != columns.n:
         n_pixels = len(cells) - (columns.n - columns.n_pixels)
-        raise ValueError(f"{n_pixels:,} pixels; {columns.n_pixels:,} are wanted")
+        raise ValueError(f"{n_pixels:,} pixels; expected {columns.n_pixels:,}")
 
 
 def _read_row(cells: list[str], columns: Columns, least: float) -> bytes | NDArray[np.float32]:
@@ -316,7 +316,7 @@ def read_label(text: str) -> str:
     if text.lower() in ("", "nan"):  # as pandas writes what is missing
         raise ValueError("no label")
     if not is_name(text):
-        raise ValueError(f"the label is no name of at most {MAX_NAME} printable characters")
+        raise ValueError(f"the label is not a name of at most {MAX_NAME} printable characters")
     if re.fullmatch(r"[+-]?[0-9]{1,15}\.[0-9]*(e[+-]?[0-9]{1,2})?", text) and float(text).is_integer():
         return str(int(float(text)))
     return text
@@ -358,7 +358,7 @@ def _read_sparse(name: str, lines: Iterator[tuple[int, str]], wanted: Wanted, ba
     names = None if wanted.only_pictures else labels
     rows = np.frombuffer(numbers, np.int64) if bad.n else None
     dataset = dataset_of(name, images.reshape(-1, side, side), names, n_skipped=bad.n, numbers=rows)
-    note = f"its lines do not say how large a picture is: taken for {side}x{side}, the pixels counted from {start}"
+    note = f"its lines do not say how large a picture is; assuming {side}x{side}, the pixels counted from {start}"
     return replace(dataset, notes=(note,))
 
 
@@ -367,7 +367,7 @@ def _sparse_cell(cell: str) -> tuple[int, float]:
     index, _, text = cell.partition(":")
     value = cell_value(text)
     if not index.isdecimal() or len(index) > 6 or int(index) > MAX_SPARSE:
-        raise ValueError(f'"{cell[:20]}": an index of at most {MAX_SPARSE:,} and a value are wanted')
+        raise ValueError(f'"{cell[:20]}": expected an index of at most {MAX_SPARSE:,} and a value')
     if not 0.0 <= value <= LARGEST:
         raise ValueError(f'pixel {index} is "{text[:20]}"; {A_PIXEL}')
     return int(index), value
@@ -384,7 +384,7 @@ def _read_files(
     from backprop_cli.data.readers.picture_folder import read_files
 
     if folder is None or columns.file is None:
-        raise DataError(f"{name}: names picture files, which it may not inside a zip; unpack it")
+        raise DataError(f"{name}: names picture files, which does not work inside a zip; unpack it")
     bad, files, known = BadRows(name), list[tuple[str, str]](), dict[str, str]()
     home = folder.resolve()
     for k, (number, cells) in enumerate(rows):
@@ -392,7 +392,7 @@ def _read_files(
             continue
         try:
             if len(cells) != columns.n:
-                raise ValueError(f"{len(cells)} cells; {columns.n} are wanted")
+                raise ValueError(f"{len(cells)} cells; expected {columns.n}")
             label = "" if columns.label is None else read_label(cells[columns.label])
             text = cells[columns.file].strip()
             path = known[text] if text in known else known.setdefault(text, _inside(folder, home, text))

@@ -47,8 +47,8 @@ def _labels_beside(path: Path) -> Path:
     found = _beside(path)
     if found is None:
         raise DataError(
-            f"{path}: holds no labels; y.npy beside X.npy, y_train.npy beside x_train.npy or labels.npy beside "
-            "images.npy is wanted, or an npz with images and labels"
+            f"{path}: holds no labels; expected y.npy beside X.npy, y_train.npy beside x_train.npy or labels.npy "
+            "beside images.npy, or an npz with images and labels"
         )
     return found
 

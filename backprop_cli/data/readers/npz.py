@@ -73,7 +73,7 @@ def read(source: str, file: IO[bytes], wanted: Wanted, *, part: str | None) -> D
     except DataError:
         raise
     except OSError as error:
-        raise DataError(f"{name}: {error.strerror or error}; a file of plain arrays is wanted") from error
+        raise DataError(f"{name}: {error.strerror or error}; expected a file of plain arrays") from error
     except Exception as error:  # zipfile and NumPy raise a dozen kinds for a broken file
         raise DataError(f"{name}: not an npz file of plain arrays ({reason_of(error)})") from error
     return dataset_of_arrays(source, found, wanted)

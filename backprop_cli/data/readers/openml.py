@@ -74,7 +74,7 @@ def _fetch(source: str, name: str) -> tuple[NDArray[Any], NDArray[np.str_]]:
             found = fetch_openml(name, as_frame=False, parser="liac-arff", n_retries=1, delay=0.2)
     except Exception as error:  # the network, openml.org and the reader have dozens of kinds
         raise DataError(
-            f"{source}: cannot be fetched ({reason_of(error)}); a network and the name at openml.org are wanted"
+            f"{source}: cannot be fetched ({reason_of(error)}); check the network, and the name at openml.org"
         ) from error
     pixels, labels = found.data, found.target
     if not isinstance(pixels, np.ndarray) or pixels.ndim != 2 or pixels.dtype.kind not in "fiub":
@@ -115,7 +115,7 @@ def _dataset_of_table(source: str, pixels: NDArray[Any], labels: NDArray[Any], *
     numbers = ((pixels >= 0) & (pixels <= LARGEST)).all(axis=1)
     named = np.array([is_name(label) for label in labels.tolist()], np.bool_)
     for row in np.flatnonzero(~(numbers & named)):
-        bad.add(f"{source}:{row}", "no label" if not named[row] else f"not all pixels are fit; {A_PIXEL} for each")
+        bad.add(f"{source}:{row}", "no label" if not named[row] else f"some pixels are not valid; {A_PIXEL} for each")
     good = numbers & named
     bad.raise_if_bad(int(good.sum()), skip=skip_bad)
     kept = np.flatnonzero(good) if bad.n else None

@@ -192,8 +192,8 @@ class _Found:
         if self.left_out:
             named = ", ".join(path.name for path in self.left_out[:MAX_NAMED])
             named += f" and {len(self.left_out) - MAX_NAMED:,} more" if len(self.left_out) > MAX_NAMED else ""
-            are = "s left out that are" if len(self.left_out) > 1 else " left out that is"
-            notes.append(f"{len(self.left_out):,} file{are} no picture of a class: {named}")
+            plural = "s" if len(self.left_out) > 1 else ""
+            notes.append(f"{len(self.left_out):,} file{plural} left out (not a picture of a class): {named}")
         if self.joined is not None:
             notes.append(f"{self.joined.name}/ is joined to the training pictures, of which a part is for validation")
         return tuple(notes)
@@ -314,9 +314,9 @@ def _look_at_names(root: _Place, found: _Found, label: str | None) -> None:
     if len(readings) > 1:
         raise DataError(
             f"{root}: the first word of a picture's name or the last may be its class, such as in {pictures[0].name}; "
-            "data.label=first or data.label=last says which"
+            "set data.label=first or data.label=last"
         )
-    found.problem = "no folders of classes, and the pictures' names say no class"
+    found.problem = "no folders of classes, and the pictures' names do not contain a class"
     for labels in readings:
         found.files = [(label, str(path)) for label, path in zip(labels, pictures, strict=True)]
         found.left_out = [path for path in found.left_out if path.suffix.lower() not in SUFFIXES]
@@ -347,7 +347,8 @@ def _read(name: str, paths: Sequence[str], form: Form, content: Content | None) 
         try:
             yield from zip(starts, _in_order(chunks), strict=True)
         except ChildProcessError as error:
-            raise DataError(f"{name}: a process that read pictures was killed; was there too little memory?") from error
+            told = "a process reading pictures was killed; perhaps there was too little memory"
+            raise DataError(f"{name}: {told}") from error
 
 
 def _in_order(chunks: Iterable[tuple[int, Chunk] | None]) -> Iterator[Chunk]:

@@ -43,7 +43,7 @@ class Form(NamedTuple):
 
 FORMS = (
     Form(
-        "MATLAB's form is not read;",
+        "MATLAB files are not read;",
         (".mat",),
         rb"MATLAB 5\.0",
         "import numpy, scipy.io; d = scipy.io.loadmat(IN)",
@@ -51,7 +51,7 @@ FORMS = (
         "d['y'].ravel()",
     ),
     Form(
-        "MATLAB's form is not read;",
+        "MATLAB files are not read;",
         (".mat",),
         rb"MATLAB 7\.3",  # HDF5, the axes the other way round
         "import h5py, numpy; d = h5py.File(IN)",
@@ -74,7 +74,7 @@ FORMS = (
     ),
     Form(_IS_CODE, (".joblib",), _NEVER, "import joblib, numpy; d = joblib.load(IN)"),
     Form(
-        "PyTorch's form is not read;",
+        "PyTorch files are not read;",
         (".pt", ".pth"),
         _NEVER,
         "import numpy, torch; d = torch.load(IN, weights_only=True)",
@@ -114,7 +114,7 @@ FORMS = (
         "y",
     ),
     Form(
-        "Excel's form is not read;",
+        "Excel files are not read;",
         (".xlsx",),
         _NEVER,
         "import numpy, pandas; d = pandas.read_excel(IN); y = d.pop('label')",
@@ -138,7 +138,7 @@ def load(source: str, wanted: Wanted) -> NoReturn:
     path, form = Path(source), _form_of(Path(source))
     if form is None or not os.path.lexists(path):
         raise DataError(f"{source}: there is no such file")
-    raise DataError(f"{source}: {form.told} this makes an npz of it (adapt the names): {_command(path, form)}")
+    raise DataError(f"{source}: {form.told} this converts it to an npz (adapt the names): {_command(path, form)}")
 
 
 def _form_of(path: Path) -> Form | None:

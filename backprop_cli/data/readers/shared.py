@@ -30,7 +30,7 @@ MAX_TOLD = 10  # bad rows that a message names
 MAX_ALIKE = 3  # where all of them are bad
 MAX_NAME = 100  # characters of a class's name
 LARGEST = float(np.finfo(np.float32).max)
-A_PIXEL = "a finite number of at least 0 is wanted"
+A_PIXEL = "expected a finite number of at least 0"
 _GZIP = b"\x1f\x8b"  # how such a file begins. Source: RFC 1952, section 2.3.1
 LEAST_INK = 1e-9  # full ink that inputs can be divided by
 
@@ -99,7 +99,7 @@ class BadRows:
         if n_good and (skip or not self.n):
             return
         if not self.n:
-            raise DataError(f"{self.source}: no rows; labeled pictures are wanted")
+            raise DataError(f"{self.source}: no rows; expected labeled pictures")
         rows = f"{self.n:,} bad row{'s' * (self.n > 1)}"
         if not n_good:
             raise DataError(f"{self.source}: {rows} and no good one", *self._told[:MAX_ALIKE])
@@ -167,10 +167,10 @@ def check_classes(name: str, classes: list[str], least: int = 2) -> None:
         DataError: With the reason.
     """
     if not least <= len(classes) <= 1000:
-        raise DataError(f"{name}: {len(classes):,} classes; 2 to 1,000 are wanted")
+        raise DataError(f"{name}: {len(classes):,} classes; expected 2 to 1,000")
     for text in classes:
         if not is_name(text):
-            raise DataError(f'{name}: the class "{text[:MAX_NAME]}" is no name of 1 to {MAX_NAME} printable characters')
+            raise DataError(f'{name}: the class "{text[:MAX_NAME]}" is not 1 to {MAX_NAME} printable characters')
 
 
 def is_name(text: str) -> bool:
@@ -242,7 +242,7 @@ def dataset_of(
         unlabeled = np.zeros(len(images), np.int64)
         return Dataset(name, images, unlabeled, (), max_value, n_skipped=n_skipped, numbers=numbers)
     if labels.dtype.kind == "U" and labels.astype("=U").view(np.uint32).max(initial=0) > sys.maxunicode:
-        raise DataError(f"{name}: labels hold what is no text")
+        raise DataError(f"{name}: labels hold something that is not text")
     found, indices = np.unique(labels, return_inverse=True)
     names = [str(label) if texts is None else texts[label] for label in found]
     classes = class_order(names)
@@ -302,7 +302,7 @@ def _fit_rows(name: str, images: NDArray[Any], *, skip_bad: bool) -> Rows:
     with np.errstate(over="ignore"):  # of float16 none is larger
         good = finite & (is_around_0 | ((flat >= 0.0).all(axis=1) & (flat <= LARGEST).all(axis=1)))
     for row in np.flatnonzero(~good):
-        bad.add(f"{name}:{row}", f"not all pixels are fit; {A_PIXEL} for each, or all of them from -1 to 1")
+        bad.add(f"{name}:{row}", f"some pixels are not valid; {A_PIXEL} for each, or all of them from -1 to 1")
     bad.raise_if_bad(int(good.sum()), skip=skip_bad)
     return np.flatnonzero(good)
 
@@ -312,7 +312,7 @@ def square_side(where: str, n_pixels: int) -> int:
     side = math.isqrt(max(0, n_pixels))
     if n_pixels < 1 or side * side != n_pixels:
         raise DataError(
-            f"{where}: {n_pixels:,} pixels beside the label; a square number is wanted, such as 64 or 784 (an npz with "
+            f"{where}: {n_pixels:,} pixels beside the label; expected a square number, such as 64 or 784 (an npz with "
             "images, (n, height, width), holds pictures of any shape)"
         )
     return side

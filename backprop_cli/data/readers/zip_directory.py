@@ -29,7 +29,7 @@ def opened_zip(name: str, file: IO[bytes]) -> Iterator[zipfile.ZipFile]:
             if entry.flag_bits & 1:
                 raise DataError(f"{name}: encrypted; unpack it")
             if entry.compress_type not in _METHODS:
-                raise DataError(f"{name}: packed in another way than deflate; unpack it, or pack it anew")
+                raise DataError(f"{name}: compressed by a method other than deflate; unpack it, or compress it again")
         yield archive
 
 

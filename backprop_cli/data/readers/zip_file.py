@@ -58,7 +58,7 @@ def load(source: str, wanted: Wanted) -> Dataset:
                 return csv_file.read(name, file, wanted)
         if not any(Path(entry.filename).suffix.lower() in SUFFIXES for entry in entries):
             raise DataError(
-                f"{name}: holds {_named(entries) or 'nothing'}; a table, an npz or pictures are wanted; unpack it"
+                f"{name}: holds {_named(entries) or 'nothing'}; expected a table, an npz file or pictures; unpack it"
             )
         if wanted.only_pictures:
             raise DataError(f"{name}: holds pictures; unpack it, and give the folder")

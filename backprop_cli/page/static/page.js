@@ -108,7 +108,7 @@ function showLook() {
   const size = `${look.pixels.length} × ${look.pixels[0].length} squares`;
   const name = "sample" in state.picture ? `${look.name}, ${size}` : size;
   const warnings = look.warnings.map((text) => element("li", text, "warning"));
-  $("warnings").replaceChildren(element("li", name), ...(warnings.length ? warnings : [element("li", "Nothing speaks against it.")]));
+  $("warnings").replaceChildren(element("li", name), ...(warnings.length ? warnings : [element("li", "No warnings.")]));
   paintUnits();
 }
 
@@ -207,7 +207,7 @@ function showCorrected() {
   bars($("shares"), found.layers.map((layer) => [layer.name, layer.blame_share]).reverse());
   signed($("gradient"), found.input_gradient, "--worse", "--better");
   showWeights(found);
-  const end = found.new_loss === null ? "no number any more" : short(found.new_loss);
+  const end = found.new_loss === null ? "no longer a number" : short(found.new_loss);
   const verdict = found.overshoots ? element("b", " overshoots", "worse") : "";
   $("step-loss").replaceChildren(`${short(found.loss)} → ${end}, forecast ${short(found.forecast_loss)}`, verdict);
   $("step-guess").textContent = found.sentence;

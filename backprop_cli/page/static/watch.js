@@ -55,7 +55,7 @@ function show() {
   $("model").textContent = found.run ?? "not written";
   $("model").title = found.about;
   const network = found.n_members > 1 ? `network ${found.member} of ${found.n_members}, ` : "";
-  const ready = found.epoch || mode === "look" ? "" : "making ready … ";
+  const ready = found.epoch || mode === "look" ? "" : "getting ready … ";
   const loss = found.train_loss === null ? "" : `, training loss ${short(found.train_loss)}`;
   const byHand = found.is_repeatable ? "" : "; the learning rate was set by hand, so that it cannot be verified";
   $("status").textContent = `${ready}${network}epoch ${found.epoch} of ${found.n_epochs}${found.share < 1 ? ` (${percent(found.share)})` : ""}${loss}, ${found.seconds.toFixed(1)} s${byHand}`;
@@ -78,7 +78,7 @@ function showTaught(taught) {
   const { n, before, after, others } = taught;
   const now = after === null ? "" : `, ${after} after it`;
   const rest = others ? ` Of ${others.n.toLocaleString("en")} others (${others.about}) ${percent(others.before)} before, ${percent(others.now)} after.` : "";
-  $("taught").textContent = `Of your ${n} ${n === 1 ? "drawing" : "drawings"}, ${before} read rightly before the teaching${now}.${rest}`;
+  $("taught").textContent = `Of your ${n} ${n === 1 ? "drawing" : "drawings"}, ${before} read correctly before the teaching${now}.${rest}`;
 }
 
 /** Return how high a loss stands between the least and the most, on a logarithmic scale. */
