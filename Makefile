@@ -5,7 +5,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # For speed: the BLAS threads of tests that run side by side would wait for each other.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: setup house docs api readme-pictures train test test-all test-lowest test-kernels faults fuzz lint format types check wheel bench bench-estimator bench-pictures peers pretrained trials clean
+.PHONY: setup house docs messages api readme-pictures train test test-all test-lowest test-kernels faults fuzz lint format types check wheel bench bench-estimator bench-pictures peers pretrained trials clean
 
 setup: .venv/ready          ## make .venv with everything that training, tests and checks need
 .venv/ready: pyproject.toml
@@ -37,6 +37,9 @@ house: .venv/ready           ## draw the floors of the package into docs/how-it-
 
 docs: .venv/ready            ## write docs/config.md and docs/commands.md from the program
 	$(BIN)/python tests/make_docs.py
+
+messages: .venv/ready        ## print every error and warning that the tests provoke, once; TESTS='tests/test_config.py' for fewer
+	$(BIN)/python tests/messages.py $(TESTS)
 
 readme-pictures: .venv/ready ## take the README's pictures of the real programs; needs Chromium and tmux
 	$(BIN)/python tests/make_readme_pictures.py

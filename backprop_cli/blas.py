@@ -37,7 +37,7 @@ def blas_threads(n_threads: int) -> Iterator[None]:
     """Let BLAS use `n_threads` threads inside the block, in the whole process.
 
     Several threads may be inside at a time. The first one sets the number, the last one gives back what was there
-    before; whoever enters in between works with the number of the first.
+    before; a caller that enters in between works with the number of the first.
 
     Args:
         n_threads: 1 or more. A BLAS that threadpoolctl does not know (such as Apple's Accelerate) takes no notice.

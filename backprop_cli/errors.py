@@ -81,7 +81,7 @@ class PictureError(BackpropError):
 
 
 class DivergenceError(BackpropError):
-    """Training that left the finite numbers."""
+    """Training diverged: the loss or a weight is no longer finite."""
 
     exit_code = 1
 

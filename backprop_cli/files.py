@@ -1,7 +1,7 @@
 """The one way a file is written, and the one way outside bytes and text are taken in.
 
-A file is written under a temporary name beside its place and moved there when it is safely on the disk: whoever reads
-it, at any moment and after any crash, finds the old file or the new one, whole.
+A file is written under a temporary name beside its place and moved there when it is safely on the disk: a reader,
+at any moment and after any crash, finds the old file or the new one, whole.
 """
 
 import errno
@@ -116,7 +116,7 @@ def write_new(path: Path, data: bytes) -> None:
 
 @contextmanager
 def naming_errors(path: Path) -> Iterator[None]:
-    """Let every OSError inside the block name `path`: calls on descriptors know no file, temporaries are no one's."""
+    """Let every OSError inside the block name `path`: calls on descriptors know no file, temporaries are private."""
     try:
         yield
     except OSError as error:
@@ -173,7 +173,7 @@ def remove_litter(directory: Path, *, locked: bool) -> None:
 
     Args:
         directory: Where `write_atomic` has written.
-        locked: The caller holds the directory's lock, so whoever made the temporaries is dead. Otherwise only those
+        locked: The caller holds the directory's lock, so the maker of the temporaries is dead. Otherwise only those
             go whose process is gone.
     """
     for path in list_litter(directory):
@@ -288,7 +288,7 @@ def parse_json(text: str) -> object:
     """Return the value of a JSON text from outside, strictly.
 
     Raises:
-        ValueError: For what is no JSON, and for what JSON or Python leave open: a key that stands twice, NaN and
+        ValueError: For invalid JSON, and for what JSON or Python leave open: a duplicate key, NaN and
             infinities (also as 1e999), integers of over 40 characters, more than 32 levels.
     """
     try:

@@ -61,7 +61,7 @@ def bars(shares: Mapping[str, float], top: int = 5) -> str:
 
 
 def chart(epochs: Sequence[float], **curves: svg.Numbers) -> str:
-    """Return losses over epochs, on a logarithmic axis; where the epochs begin anew, so do the lines, at the second."""
+    """Return losses over epochs, on a logarithmic axis; where the epochs start over, so do the lines, at the second."""
     goes_on = [before < now for before, now in pairwise([0.0, *epochs])]
     lines = []
     for k, (name, ys) in enumerate(curves.items()):

@@ -303,7 +303,7 @@ Any key can be changed for one run. The examples below stand behind `--set`, in 
 $ backprop train --set optimizer.learning_rate=1e-2 --set "optimizer={{{{name: sgd, momentum: 0.9}}}}"
 ```
 
-Flags win over `--set`, `--set` over the file, the file over defaults. Unknown keys and keys that stand twice are
+Flags win over `--set`, `--set` over the file, the file over defaults. Unknown keys and duplicate keys are
 errors, with the key that was perhaps meant. `1e-3` is a number; names may be written with other capitals, dashes or
 underlines. Relative paths are relative to the config's file, else to the working directory. Short forms are spelled out
 before anything is checked:

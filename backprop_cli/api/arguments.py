@@ -24,7 +24,7 @@ def named(reference: Reference | None) -> str | None:
 
 
 def as_config(config: Config | Reference | Mapping[str, Any] | None, overrides: Overrides = ()) -> Config:
-    """Return a config with changes; what is none yet is given to `load_config`, and None stands for `digits`."""
+    """Return a config with changes; anything else goes to `load_config`, and None stands for `digits`."""
     from backprop_cli.config.config import Config, load_config
 
     if isinstance(config, Config):
@@ -48,7 +48,7 @@ def whole_number(name: str, value: Any, low: int, high: int) -> int:
 
 
 def choice(name: str, value: Any, choices: Sequence[str]) -> None:
-    """Refuse what is none of the choices.
+    """Refuse a value that is not one of the choices.
 
     Raises:
         ArgumentError: The message begins with the argument's name.
@@ -61,7 +61,7 @@ def directory_of(run_dir: Reference) -> Path:
     """Return a directory to write to.
 
     Raises:
-        ArgumentError: It is no path.
+        ArgumentError: It is not a path.
     """
     try:
         return Path(run_dir)

@@ -177,7 +177,7 @@ def evaluate(
     diagnose: bool = False,
     own: SplitData | None = None,
 ) -> Evaluation:
-    """Return how good a model's answers are; see `Model.evaluate`. `own`: its own data, where they are at hand."""
+    """Return how good a model's answers are; see `Model.evaluate`. `own`: its own data, if already loaded."""
     predictor, config, warnings, notes = model.predictor, model.config, list[str](), list[str]()
     source, n_worst = named(data), whole_number("n_worst", n_worst, 0, MAX_WORST)
     choice("split", split, get_args(Part))

@@ -273,7 +273,7 @@ def explain_input(
     top: int = 3,
     notes: Sequence[str] = (),
 ) -> Explanation:
-    """Follow a picture that has been read; see `Model.explain`. `own`: the model's data, where they are at hand."""
+    """Follow a picture that has been read; see `Model.explain`. `own`: the model's data, if already loaded."""
     predictor = model.predictor
     if found.grid is None:
         raise PictureError(found.error or "no picture")

@@ -24,7 +24,7 @@ def config_to_go_on(model: Model | Reference, overrides: Overrides = (), *, opti
     """Return the config with which a training goes on from a model: its own, at a tenth of its learning rate.
 
     It has at most 5 epochs and 4 copies of each digit, and the kernel of this processor. A model that has itself been
-    gone on with keeps what it had.
+    trained from another model keeps what it had.
 
     Args:
         model: What `load` gives or takes.

@@ -115,7 +115,7 @@ class Model:
 
         Raises:
             PictureError: It cannot be read, or is blank.
-            UsageError: There is no such sample, or the array is no picture.
+            UsageError: There is no such sample, or the array is not a picture.
             ModelFileError: The model's numbers are so large that no answer comes of them.
         """
         from backprop_cli.api.prediction import predict
@@ -148,7 +148,7 @@ class Model:
 
         Raises:
             PictureError: It cannot be read, or is blank.
-            UsageError: It is a sample, or the array is no picture.
+            UsageError: It is a sample, or the array is not a picture.
         """
         from backprop_cli.api.number import predict_number
 
@@ -230,7 +230,7 @@ class Model:
             PictureError: It cannot be read, or is blank.
             ArgumentError: There is no such class, or a learning rate is not above 0.
             ConfigError: Its config is not one of this version.
-            UsageError: There is no such sample, or the array is no picture.
+            UsageError: There is no such sample, or the array is not a picture.
         """
         from backprop_cli.api.explanation import explain
 

@@ -38,7 +38,7 @@ class NetworkCheck:
         n_rows: Pictures that the gradients were taken at.
         gradients: Every gradient against central differences.
         initial_loss: Before any training; None for a trained network.
-        expected_initial_loss: Of a network that knows nothing; None where that is no matter of course.
+        expected_initial_loss: Of a uniform guess; None where the loss has no such reference.
         memorized: Whether a fresh network can overfit one batch; None for a trained one.
         problems: What did not pass, a line each.
         warnings: What it was not checked at, in words.
@@ -201,7 +201,7 @@ def _one_of(n_networks: int) -> str:
 def _loss_at_the_start(
     network: Network, loss: Loss, inputs: NDArray[Any], labels: NDArray[Any]
 ) -> tuple[float, float | None]:
-    """Return the loss before any training, and what a network that knows nothing has (None: not a matter of course)."""
+    """Return the loss before any training, and the loss of a uniform guess (None: the loss has no such reference)."""
     value, _ = loss_and_gradient(loss, network.logits(inputs), labels)
     return value, math.log(network.n_classes) if loss.is_log_likelihood else None
 

@@ -79,7 +79,7 @@ def picture_input(source: Source, predictor: Predictor, invert: Invert = "auto")
         invert: "no" for dark ink on a light background, "yes" for light on dark, "auto" to find out.
 
     Raises:
-        UsageError: There is no such sample, no standard input, or an array is no picture.
+        UsageError: There is no such sample, no standard input, or an array is not a picture.
     """
     name = name_of(source)
     choice("invert", invert, INVERT)
@@ -127,7 +127,7 @@ def number_inputs(
 
     Raises:
         PictureError: The picture cannot be read, or is blank.
-        UsageError: It is a sample, there is no standard input, or an array is no picture.
+        UsageError: It is a sample, there is no standard input, or an array is not a picture.
     """
     from backprop_cli.data.digit_row import digits_in_row
 
@@ -154,7 +154,7 @@ def expanded(sources: Any) -> Iterator[Source]:
     """Return pictures one by one: those of a folder, sorted, in its place.
 
     Args:
-        sources: One of them, or several: anything that is no picture itself is walked through, an iterator as far as
+        sources: One of them, or several: anything that is not a picture itself is iterated over, an iterator as far as
             it is asked.
 
     Raises:
@@ -181,7 +181,7 @@ def _inside(source: Source) -> list[Any]:
 
 
 def left_out(sources: Iterable[Source]) -> list[str]:
-    """Return of each folder among sources, in a line, which of its files are no pictures; of others nothing."""
+    """Return of each folder among sources, in a line, which of its files are not pictures; of others nothing."""
     folders = [Path(source) for source in sources if _is_folder_of_pictures(source)]
     return [f"{folder}: {told}" for folder in folders for told in _told(_sorted_out(folder)[1])]
 

@@ -102,7 +102,7 @@ class Run:
 
     @property
     def divergence(self) -> str | None:
-        """What to say where training left the finite numbers; None where it did not."""
+        """What to say if training diverged; None if it did not."""
         if self.stop_reason != "diverged":
             return None
         epoch, rate = self._experiment.states[self._experiment.member].epoch + 1, self.config.optimizer.learning_rate

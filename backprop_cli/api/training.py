@@ -65,7 +65,7 @@ class Training(Steered):
         return event
 
     def _repr_html_(self) -> str:
-        """Return how far it is, as a notebook shows it: a bar, to be shown anew at every event."""
+        """Return how far it is, as a notebook shows it: a bar, to be shown again at every event."""
         if not self.history:
             return notebook.progress(0.0, self.about)
         last, n_networks = self.history[-1], self.config.ensemble
@@ -174,7 +174,7 @@ def training(
         ConfigError: The network is too large, `training.kernel` is not the one that NumPy was imported with, or the
             model to go on from has other layers, pictures or classes.
         DataError: The data is not there, or not what it should be.
-        ModelFileError: There is no model to go on from, or its file is damaged.
+        ModelFileError: There is no model to start from, or its file is damaged.
         RunDirectoryError: The directory is in use or used; it is left as it was.
         OSError: It cannot be written.
     """
@@ -290,8 +290,8 @@ def train(
         ConfigError: The config holds mistakes, its network is too large, `training.kernel` is not the one that NumPy
             was imported with, or the model to go on from has other layers, pictures or classes.
         DataError: The data is not there, or not what it should be.
-        ModelFileError: There is no model to go on from, or its file is damaged.
-        DivergenceError: Training left the finite numbers.
+        ModelFileError: There is no model to start from, or its file is damaged.
+        DivergenceError: The loss is no longer finite.
         RunDirectoryError: The directory is in use or used; it is left as it was.
         OSError: It cannot be written.
     """
@@ -308,7 +308,7 @@ def resume(run: Reference | None = None, *, epochs: int | None = None) -> Run:
     Raises:
         ConfigError: The epochs are lowered.
         DataError: The data is gone, or no longer what the run was trained on.
-        DivergenceError: Training left the finite numbers.
+        DivergenceError: The loss is no longer finite.
         ModelFileError: The checkpoint is damaged.
         RunDirectoryError: There is no such run, or another training is running in it.
     """

@@ -44,7 +44,7 @@ class Unit:
         number: From 0.
         weights: From each pixel, (height, width).
         bias: Added to what they bring.
-        excited_by: The digits that make its sum largest, the largest first; none where no data are at hand.
+        excited_by: The digits that make its sum largest, the largest first; none without data.
     """
 
     number: int
@@ -63,7 +63,7 @@ def first_layer_units(model: Model, rows: tuple[Dataset, Rows] | None, n_digits:
 
     Args:
         model: Its first network is looked at.
-        rows: The digits to choose from: a data set and its rows; None: none are at hand.
+        rows: The digits to choose from: a data set and its rows; None: no digits.
         n_digits: How many for each unit.
     """
     layer = model.predictor.networks[0].layers[0]

@@ -58,7 +58,7 @@ class Watch:
 
         Args:
             move: `go` goes on, `epoch` not past its end, `step` by one step; `look` and `hardest`, which chooses the
-                digit to watch anew, leave it where it stands; `end` ends it there.
+                digit to watch again, leave it where it stands; `end` ends it there.
             learning_rate: From the next step on; None: as before.
 
         Raises:

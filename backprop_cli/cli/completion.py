@@ -1,6 +1,6 @@
 """What a shell is offered for the word that is being typed: configs, runs, models, settings, files.
 
-Nothing is read but lists of names, and nothing heavy is imported: whoever presses Tab waits for the answer. A folder
+Nothing is read but lists of names, and nothing heavy is imported: the user waits for the answer to Tab. A folder
 that is all there is to offer is offered with what is in it, since a shell puts a blank after a lone answer.
 """
 

@@ -217,7 +217,7 @@ def _painted(word: str, color: str) -> str:
 
 
 def _write(stream: TextIO | None, text: str, end: str = "\n") -> None:
-    """Write a line; a reader that has left (`| head`), or was never there, is no reason to stop working.
+    """Write a line; a reader that has left (`| head`), or was never there, does not stop the work.
 
     Nor is a full disk, where status lines are concerned; for a result it is.
     """

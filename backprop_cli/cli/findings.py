@@ -16,7 +16,7 @@ _INDENT = " " * 12
 
 
 def format_findings(findings: Sequence[Finding]) -> list[str]:
-    """Return each finding and, below it, the option that mends it and what that did in trials, as lines."""
+    """Return each finding and, below it, the option that fixes it and what that did in trials, as lines."""
     lines: list[str] = []
     for finding in findings:
         lines += textwrap.wrap(finding.text, 80, initial_indent="finding".ljust(12), subsequent_indent=_INDENT)
@@ -27,5 +27,5 @@ def format_findings(findings: Sequence[Finding]) -> list[str]:
 
 
 def change_of(finding: Finding) -> str:
-    """Return the option of `backprop train` that mends it, quoted for a shell."""
+    """Return the option of `backprop train` that fixes it, quoted for a shell."""
     return f"--set {shlex.quote(finding.change)}"

@@ -1,4 +1,4 @@
-"""A command that needs a certain BLAS kernel begins anew with it: NumPy takes one when it is imported, and keeps it."""
+"""A command that needs a certain BLAS kernel restarts with it: NumPy takes one when it is imported, and keeps it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from backprop_cli.config.config import Config
 
-_BEGUN = "BACKPROP_BEGUN_WITH"  # the variables that this process was begun anew with, so that it happens once
+_BEGUN = "BACKPROP_BEGUN_WITH"  # the variables that this process was restarted with, so that it happens once
 
 
 def hold_portable(config: Config, *, from_stdin: bool = False) -> None:
-    """Begin the command anew where its config asks for the portable kernel and NumPy has another one.
+    """Restart the command where its config asks for the portable kernel and NumPy has another one.
 
     Args:
         config: All settings.
@@ -29,22 +29,22 @@ def hold_portable(config: Config, *, from_stdin: bool = False) -> None:
         from backprop_cli.api.process import portable_variables
 
         if variables := portable_variables(_begun_with()):
-            _begin_anew(variables, config.to_yaml() if from_stdin else None)
+            _restart(variables, config.to_yaml() if from_stdin else None)
 
 
 def hold_recorded(run: str | None) -> None:
-    """Begin the command anew with the kernel and the features that a run records, where this machine has them."""
+    """Restart the command with the kernel and the features that a run records, where this machine has them."""
     from backprop_cli.api.process import recorded_variables
 
     if variables := recorded_variables(run, _begun_with()):
-        _begin_anew(variables)
+        _restart(variables)
 
 
 def _begun_with() -> dict[str, str]:
     return dict(word.split("=", 1) for word in shlex.split(os.environ.get(_BEGUN, "")) if "=" in word)
 
 
-def _begin_anew(variables: Mapping[str, str], stdin: str | None = None) -> None:
+def _restart(variables: Mapping[str, str], stdin: str | None = None) -> None:
     """Replace this process by the same command with other variables."""
     if stdin is not None:
         with tempfile.TemporaryFile() as file:

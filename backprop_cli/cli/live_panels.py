@@ -48,7 +48,7 @@ class History:
         self.probability = 0.0
 
     def note(self, event: EpochResult) -> None:
-        """Take down an epoch; those of another network of an ensemble begin anew."""
+        """Take down an epoch; those of another network of an ensemble start a new curve."""
         if self.training.member != self.member:
             self._start()
         self.events.append(event)
@@ -121,7 +121,7 @@ def curve_panel(events: Sequence[EpochResult], width: int) -> Panel:
 
 
 def _height(loss: float, low: float, high: float, top: int) -> int | None:
-    """Return how many dots from the top a loss stands; None where it is no number to draw."""
+    """Return how many dots from the top a loss stands; None if it is not a number to draw."""
     if not math.isfinite(loss) or loss <= 0.0:
         return None
     return round((high - math.log10(loss)) / (high - low) * top)

@@ -56,7 +56,7 @@ class Interrupt:
         return 128 + self.signum
 
     def restore(self) -> None:
-        """Give the signals back to whoever had them before."""
+        """Restore the previous signal handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

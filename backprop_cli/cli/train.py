@@ -189,7 +189,7 @@ def _tell(run: Run, as_json: bool, interrupt: Interrupt) -> None:
 
 
 def write_page(run: Run) -> None:
-    """Write the page of a run into its directory, over the one of before it was gone on with."""
+    """Write the page of a run into its directory, over the one from before it was resumed."""
     from backprop_cli.api.report import report
     from backprop_cli.page.report import run_page
 

@@ -195,7 +195,7 @@ class _Builder:
         return mapping
 
     def check_characters(self, node: Any, path: tuple[str | int, ...]) -> None:
-        """Note what is no character."""
+        """Note what is not a character."""
         if _SURROGATE.search(node.value):
             place = self.at(node.start_mark.line)
             self.problems.append(f"{place}: {dotted(path)}: half of a surrogate pair is not a character")
@@ -218,7 +218,7 @@ def as_plain(value: Any, where: str) -> Any:
     """Return a program's value as YAML would have it: paths as text, NumPy's numbers as numbers, tuples as lists.
 
     Raises:
-        ConfigError: It is no such value.
+        ConfigError: It is not such a value.
     """
 
     def default(other: Any) -> Any:

@@ -3,7 +3,7 @@
 A whole batch is warped at once. Each output pixel looks up a position in its picture: the positions of all pixels of
 all pictures are one product, (coefficients of each picture) @ (what each coefficient does to each pixel).
 
-What lies between two pixels is their blend, or, sharper, is counted anew in a bitmap. The digits are counts of ink in
+What lies between two pixels is their blend, or, sharper, is counted again in a bitmap. The digits are counts of ink in
 blocks of 4x4 bitmap pixels; in a bitmap with these counts every window of 4x4 can be counted, at every quarter of a
 pixel, so that a warped digit is as sharp as a real one; a blend is duller.
 """
@@ -88,7 +88,7 @@ class Warps(Limits):
         kind: `warps`.
         shift: Pixels of the picture, for each axis apart, 0 to 100.
         elastic: Pixels of the picture, at each point of a 4x4 grid, for each axis apart, 0 to 100.
-        interpolation: What lies between pixels. `bilinear`: the blend of four. `bitmap`: counted anew in a bitmap that
+        interpolation: What lies between pixels. `bilinear`: the blend of four. `bitmap`: counted again in a bitmap that
             has the picture's counts, which must be whole numbers from 0 to 16; it takes 16 bytes a pixel and more.
             `auto`: `bitmap` where the pictures are such counts and it takes no more than 1 GB, else `bilinear`.
     """
@@ -113,7 +113,7 @@ def sampling_points(pictures: NDArray[Any], limits: Limits) -> NDArray[Any]:
 
     Args:
         pictures: (n, height, width), numbers of at least 0.
-        limits: Those of the warps; with four points along a pixel (`bitmap`) whole numbers from 0 to 16 are wanted.
+        limits: Those of the warps; with four points along a pixel (`bitmap`) whole numbers from 0 to 16 are required.
 
     Returns:
         With one point along a pixel its value, (n, height + 2, width + 2), float32; with four a count for each quarter

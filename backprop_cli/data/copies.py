@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 Kind = Literal["normalized", "proportions", "even_stroke"]
-"""How copies are made: from a glyph as it was counted, from its own picture, or drawn anew with another pen."""
+"""How copies are made: from a glyph as it was counted, from its own picture, or redrawn with another pen."""
 
 HEIGHT = 32  # pixels, of the digits that are warped
 MARGIN = 8  # pixels around them, for what a warp moves outward

@@ -47,7 +47,7 @@ class Dataset:
         n_skipped: How many bad rows of the source were left out.
         is_raw: Its rows stay as their source has them, so that a picture has to be laid like them.
         arrangement: How arrays were understood; None for what needs no understanding.
-        paths: The picture file of each row; None where rows are no files.
+        paths: The picture file of each row; None where rows are not files.
         numbers: The number of each row in its source, where some were left out; None: as they stand.
         has_test_last: Its last rows are meant for the test.
         even_rows: Rows of arrays whose pixels are all alike, as they came.

@@ -24,7 +24,7 @@ class Extra:
             `data.source`. Its groups (writers, families of fonts) come equally often.
         kinds: How copies of it are made, with `augment.kind: copies`; each of these equally often. `normalized`: from
             the digit as it was counted. `proportions`: from its own picture, in its own proportions. `even_stroke`:
-            drawn anew along its middle line, with a pen of any width.
+            redrawn along its middle line, with a pen of any width.
     """
 
     source: str
@@ -40,7 +40,7 @@ class Extra:
 
 
 class Mixture:
-    """What a pass is made of: every row of the first source once, and rows of the others, drawn anew each time.
+    """What a pass is made of: every row of the first source once, and rows of the others, drawn again each time.
 
     Args:
         n_first: Rows of the first source; those of the others follow, source after source.

@@ -40,7 +40,7 @@ def kept_counts(digest: str, shape: tuple[int, ...]) -> NDArray[np.uint8] | None
                 return None
             found = np.load(io.BytesIO(file.read()), allow_pickle=False)
         os.utime(path)
-    except Exception:  # not there yet, or damaged: counted anew
+    except Exception:  # not there yet, or damaged: counted again
         return None
     is_sound = found.shape == shape and found.dtype == np.uint8 and found.max(initial=0) <= FULL_COUNT
     return found if is_sound else None

@@ -24,13 +24,13 @@ _TYPES = (  # what a content begins with (a regular expression) -> what is said 
 
 
 def is_heic(content: bytes) -> bool:
-    """Return whether a content is HEIC, or another HEIF that is no AVIF, by its brands (ISO/IEC 23008-12, 10.2)."""
+    """Return whether a content is HEIC, or another HEIF that is not AVIF, by its brands (ISO/IEC 23008-12, 10.2)."""
     brand, others = _brands(content)
     return brand in _HEIC or (brand in _HEIF and not others & _AVIF)
 
 
 def description_of(content: bytes) -> str | None:
-    """Return what a content that is no picture is, and what to do about it; None where nobody knows."""
+    """Return what content that is not a picture is, and what to do about it; None if unknown."""
     for begin, text in _TYPES:
         if re.match(begin, content[:_HEAD]):
             return text

@@ -140,7 +140,7 @@ class DataSettings:
 
     @property
     def picture_shape(self) -> tuple[int, int] | None:
-        """Rows and columns of `picture`, (0, 0) where that is no size; None for pictures as they are."""
+        """Rows and columns of `picture`, (0, 0) where that is not a size; None for pictures as they are."""
         if self.picture in (None, "raw"):
             return None
         sides = re.fullmatch(r"(\d{1,3})x(\d{1,3})", self.picture or "", re.ASCII)
@@ -169,12 +169,12 @@ def load_data(settings: DataSettings, progress: ProgressCallback = None, judge: 
     """Return the data set of `data.source` in the form that the network sees.
 
     Args:
-        settings: How it is meant, and the size that is wanted.
+        settings: How to read it, and the size to bring it to.
         progress: Is told how many picture files of how many have been read.
         judge: Finds out whether digits lie transposed.
 
     Raises:
-        DataError: There is no such source, or it is not what it should be; all bad rows are named, up to 10 of them.
+        DataError: There is no such source, or it is invalid; all bad rows are named, up to 10 of them.
     """
     slant: Slant | None = "moments" if isinstance(settings.augment, Copies) else None
     return load_like(settings.source, settings, settings.picture_shape, slant, progress=progress, judge=judge)
@@ -237,7 +237,7 @@ def load_like(
     Args:
         source: As in `DataSettings`.
         settings: How its arrays are meant.
-        picture: The size that is wanted; None: see `DataSettings.picture`.
+        picture: The size to bring it to; None: see `DataSettings.picture`.
         slant: How slanted digits are set upright; None: as the source has it.
         is_raw: Whether arrays stay as they are; None: as `settings` say, or as their classes want it.
         layout: How the ink of picture files is laid, for a network that sees rows as they are.
@@ -246,7 +246,7 @@ def load_like(
         judge: Finds out whether digits lie transposed.
 
     Raises:
-        DataError: There is no such source, or it is not what it should be; all bad rows are named, up to 10 of them.
+        DataError: There is no such source, or it is invalid; all bad rows are named, up to 10 of them.
     """
     wanted = Wanted(
         picture or (8, 8),
@@ -330,7 +330,7 @@ def load_source(
         progress: Is told how many picture files of how many have been read.
 
     Raises:
-        DataError: There is no such source, or it is not what it should be; all bad rows are named, up to 10 of them.
+        DataError: There is no such source, or it is invalid; all bad rows are named, up to 10 of them.
     """
     found = _read(source, Wanted(picture or (8, 8), slant or "moments", skip_bad, progress))
     return found if picture is None else resized(found, picture, slant)

@@ -42,7 +42,7 @@ def thickened(inks: Float32Array, away: Float32Array) -> Float32Array:
 
 
 def even_strokes(away: Float32Array, rng: Generator) -> Float32Array:
-    """Return digits, (n, height, width) from 0 to 1, drawn anew along their skeletons, each with a pen of any width.
+    """Return digits, (n, height, width) from 0 to 1, redrawn along their skeletons, each with a pen of any width.
 
     Args:
         away: Their `distances`.

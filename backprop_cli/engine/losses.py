@@ -43,7 +43,7 @@ class RowBuffers:
 
         Args:
             share: What each row's loss counts for in the batch's, weights / batch size, (batch, 1). It is looked at in
-                every step, and may be filled anew before.
+                every step, and may be refilled before.
         """
         buffers = copy.copy(self)
         buffers.share = share
@@ -99,7 +99,7 @@ class _Loss(ABC):
         slope: That of its derivative with respect to {o}.
         delta: That of its derivative with respect to the logit, where it is simpler than by way of the units; else
             empty.
-        is_log_likelihood: Whether a network that knows nothing of the classes has a loss of ln(n_classes).
+        is_log_likelihood: Whether a uniform guess has a loss of ln(n_classes).
     """
 
     output: Literal["softmax", "sigmoid"] = "softmax"

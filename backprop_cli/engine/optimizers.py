@@ -145,7 +145,7 @@ class SGD(_Optimizer):
         nesterov: Look ahead: params -= learning_rate * (g + momentum * v).
 
     Source: Goodfellow et al. 2016, algorithms 8.1 and 8.2; Sutskever et al. 2013, section 2 (Nesterov, in the form
-    that applies the velocity to the gradient at hand, as PyTorch does).
+    that applies the velocity to the current gradient, as PyTorch does).
     """
 
     name: Literal["sgd"] = "sgd"

@@ -1,6 +1,6 @@
 """The cycle: guess, loss, blame, correction - over minibatches, over epochs, until it stops.
 
-`train` is a generator. It yields what happened and knows no screen and no file: whoever consumes the events decides
+`train` is a generator. It yields what happened and knows no screen and no file: the consumer of the events decides
 what to show and when to save. However the consumer leaves - the last event, `break`, an exception - the network is
 left at its best epoch (wrap the generator in `contextlib.closing`).
 """
@@ -62,7 +62,7 @@ class TrainingSettings:
         batch_size: Examples per step, 1 to 1,000,000; the last batch of an epoch may be smaller.
         gradient_clip: Longest gradient let through (its Euclidean norm), > 0; null: any.
         early_stopping: When to stop before the last epoch; null: never.
-        threads: BLAS threads, 1 to 256, whoever calls. More than one pays for wide networks only.
+        threads: BLAS threads, 1 to 256. More than one helps wide networks only.
         kernel: Of BLAS. `auto`: the one made for this processor. `portable`: the one that every x86-64 processor with
             AVX2 has, so that all of them train to the same bytes; with AVX-512 it takes up to twice as long.
         class_weight: What a row of each class counts for in the loss, also of the validation part. `balanced`: rows of
@@ -191,14 +191,14 @@ def train(
         loss: What is minimized.
         optimizer: How a gradient becomes a step.
         schedule: How the learning rate changes over all steps of all epochs.
-        batches: The training part, shuffled anew in each pass.
+        batches: The training part, reshuffled in each pass.
         validation: What the best epoch is chosen by; None: the last epoch counts as the best.
         settings: Epochs, batch size and so on.
         state: From `TrainingState.start` or `restore`; brought up to date at the end of each epoch.
         steering: Given: what the consumer may change between two events.
 
     Yields:
-        Events. Training that leaves the finite numbers ends with an event whose stop_reason is `diverged`; the state
+        Events. Training that diverges ends with an event whose stop_reason is `diverged`; the state
         then stays at the epoch before.
     """
     network.params[...] = state.params
@@ -258,7 +258,7 @@ def _finish_epoch(
 ) -> bool:
     """Bring the state up to date; return whether this epoch is the best so far.
 
-    Where training has left the finite numbers, the state only notes that.
+    If training has diverged, the state only notes that.
     """
     losses_are_finite = math.isfinite(train_loss) and math.isfinite(val_loss or 0.0)
     if not losses_are_finite or not np.isfinite(network.params).all():

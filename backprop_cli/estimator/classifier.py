@@ -128,8 +128,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 `class_weight` taken in, scaled to be 1 on average over the training part. None: all count the same.
 
         Raises:
-            ValueError: A parameter, the table, the labels or the weights are not what they should be, or training left
-                the finite numbers.
+            ValueError: A parameter, the table, the labels or the weights are invalid, or training
+                diverged.
             TypeError: The table is sparse.
         """
         settings, goes_on = Parameters.of(self), bool(self.warm_start) and hasattr(self, "networks_")

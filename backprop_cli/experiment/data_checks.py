@@ -66,7 +66,7 @@ def require_all_classes(dataset: Dataset, splits: Splits, settings: DataSettings
     """Refuse a training part that lacks classes as the rows are sorted.
 
     Raises:
-        DataError: With the setting that mends it.
+        DataError: With the setting that fixes it.
     """
     if settings.split == "ordered" and (missing := _missing(dataset, splits)):
         raise DataError(

@@ -50,7 +50,7 @@ def _chosen_warps(config: Config, dataset: Dataset, train_rows: Rows) -> Warps |
     """Return the warps of each epoch, their interpolation chosen by what the pictures allow.
 
     Raises:
-        DataError: `interpolation: bitmap` for pictures that are no counts, or that it takes too much memory for.
+        DataError: `interpolation: bitmap` for pictures that are not counts, or that need too much memory.
     """
     warps = config.data.augment
     if not isinstance(warps, Warps) or warps.interpolation == "bilinear":
@@ -88,7 +88,7 @@ class Experiment:
 
     Args:
         config: All settings.
-        split_data: Its data, where they are at hand already (cross-validation cuts its own splits).
+        split_data: Its data, if already loaded (cross-validation cuts its own splits).
         start: The model whose weights it goes on from; None: it begins with random ones.
 
     Attributes:

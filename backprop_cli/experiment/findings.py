@@ -29,7 +29,7 @@ def findings_of(
         config: The run's.
         split_data: Its data.
         rows: Its metrics.
-        diverged: It left the finite numbers after these rows.
+        diverged: It diverged after these rows.
     """
     augment = config.data.augment
     n_copies = augment.copies if isinstance(augment, Copies) else 0

@@ -140,7 +140,7 @@ def environment_of(run: Path) -> Environment:
 
 
 def _recorded(environment: Environment) -> dict[str, Mapping[str, object]]:
-    """Return what was recorded of each source; of before there were records, the digest of the first one."""
+    """Return what was recorded of each source; for runs older than the records, the digest of the first one."""
     data, digest = environment.get("data"), environment.get("data_sha256")
     found: dict[str, Mapping[str, object]] = {}
     if isinstance(data, dict):
@@ -167,7 +167,7 @@ def _with_sources(settings: DataSettings, place: Callable[[str, str], str]) -> D
 
 
 def seen_from(run: Path, source: str) -> str | None:
-    """Return where a source lies as seen from a run; None for what is no file, and where no way leads there."""
+    """Return where a source lies as seen from a run; None if not a file, or without a relative path."""
     try:
         return os.path.relpath(source, run) if is_path(source) else None
     except ValueError:  # on another drive

@@ -34,7 +34,7 @@ MAX_EPOCHS = 5
 MAX_COPIES = 4
 SHARE = 0.1  # of a batch, for a source that is trained on beside the model's own
 
-_RECORD = "from_sha256"  # in the summary of a model that was gone on with
+_RECORD = "from_sha256"  # in the summary of a model that started from another
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ class Start:
 
     @property
     def summary(self) -> dict[str, str]:
-        """What the summary of a model that was gone on with says of it."""
+        """What the summary of a model that started from it says of it."""
         return {_RECORD: self.sha256}
 
     # ---- the config ------------------------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ class Start:
     def config(self, overrides: Overrides = (), *, option: str = "") -> Config:
         """Return the config to go on with: the model's own, with fewer epochs and copies and a lower learning rate.
 
-        A model that has been gone on with keeps its own: what was chosen then holds again.
+        A model trained further keeps its own: what was chosen then holds again.
 
         Args:
             overrides: Changes to it, see `load_config`; a bare name for `data.extra` is added to the list.

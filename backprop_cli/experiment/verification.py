@@ -69,7 +69,7 @@ class Retraining:
 
     Attributes:
         path: The run directory.
-        experiment: The training anew.
+        experiment: The training to repeat.
         environment: What is not as it was: name -> (then, now).
     """
 

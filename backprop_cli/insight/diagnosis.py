@@ -1,4 +1,4 @@
-"""What went wrong in training, in words, with the change that mends it.
+"""What went wrong in training, in words, with the change that fixes it.
 
 Losses are compared on one scale, whatever the loss: 1 is what guessing costs, 0 the least that is possible. The limits
 were set between what healthy trainings of the bundled configs on the digits show and what trainings spoilt on purpose
@@ -49,7 +49,7 @@ class Trials:
         n: Trainings that were done again.
         n_helped: Those whose validation loss was lower with the change.
         median_ratio: Of the validation loss with the change over that without; 0 where there had been none, since
-            training had left the finite numbers.
+            training had diverged.
     """
 
     n: int
@@ -65,7 +65,7 @@ class Finding:
         name: What it is, such as `overfitting`.
         text: A sentence or two, with the number.
         figure: That number.
-        change: `KEY=VALUE`, the setting that mends it.
+        change: `KEY=VALUE`, the setting that fixes it.
         trials: What such a change did when it was tried; None where that is not looked up, or was not tried.
     """
 
@@ -85,7 +85,7 @@ def diagnose(
         rows: The run's metrics, a row an epoch; what is missing or no number in them is not judged.
         settings: The run's config, resolved, as plain mappings.
         sizes: Of its data.
-        diverged: Training left the finite numbers after these rows.
+        diverged: Training diverged after these rows.
     """
     members: dict[Any, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -148,7 +148,7 @@ def _diverged(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], si
 
 
 def _inputs_too_large(run: TrainingFigures) -> Finding | None:
-    """Inputs of any size, where about one is wanted. Source: LeCun et al. 1998, section 4.3."""
+    """Inputs of any size, where about one works best. Source: LeCun et al. 1998, section 4.3."""
     if run.losses[0] <= _ABOVE_FRESH * run.fresh or run.settings["data"]["scaling"] == "centered":
         return None
     first = run.plain_losses[0]
@@ -309,7 +309,7 @@ def _too_small(run: TrainingFigures) -> Finding | None:
 
 
 def _overfitting(run: TrainingFigures) -> Finding | None:
-    """Learning by heart. Source: Goodfellow et al. 2016, section 5.2; the remedies, sections 7.4 and 7.11."""
+    """Overfitting. Source: Goodfellow et al. 2016, section 5.2; the remedies, sections 7.4 and 7.11."""
     if not _is_learned_by_heart(run):
         return None
     ended, at_best = run.plain_val[-1], min(run.plain_val)

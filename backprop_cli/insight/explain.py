@@ -314,7 +314,7 @@ def correct(
     corrected = as_float64(network)
     params = corrected.params
     params -= learning_rate * grads
-    with np.errstate(all="ignore"):  # far too long a step may leave the finite numbers
+    with np.errstate(all="ignore"):  # far too long a step may overflow
         logits = corrected.logits(np.asarray(inputs[None, :], np.float64))
         return Correction(
             learning_rate=learning_rate,

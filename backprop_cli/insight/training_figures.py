@@ -99,7 +99,7 @@ def _is_number(value: object) -> bool:
 
 
 def figure(row: Mapping[str, Any], name: str) -> float | None:
-    """Return a figure of an epoch; None where it was not recorded, or is no number."""
+    """Return a figure of an epoch; None if it was not recorded, or is not a number."""
     value = row.get(name)
     return float(value) if _is_number(value) else None  # type: ignore[arg-type]
 

@@ -257,7 +257,7 @@ def _step(document: dict[str, Any], picture: Picture) -> Step:
 
 
 def _picture_of(value: Any) -> Picture:
-    """Return a picture: `{"png": base64}`, any picture file in truth, or `{"sample": number}`."""
+    """Return a picture: `{"png": base64}`, which may be any picture file, or `{"sample": number}`."""
     if isinstance(value, dict) and type(value.get("sample")) is int:
         return int(value["sample"])
     if not isinstance(value, dict) or not isinstance(value.get("png"), str):

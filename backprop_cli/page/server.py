@@ -1,6 +1,6 @@
 """The drawing page: files that a browser shows, and questions that `api/` answers; nothing is known of a visitor.
 
-Whoever asks must know the token, and the browser must be on this very page: `Host` and `Origin` are checked, so that
+A client must know the token, and the browser must be on this very page: `Host` and `Origin` are checked, so that
 neither another site nor a name that was made to point here gets an answer.
 """
 
@@ -68,7 +68,7 @@ class PageServer(ThreadingHTTPServer):
         can_teach: Whether the page may begin a training.
 
     Attributes:
-        token: Whoever asks must know it.
+        token: A client must know it.
         deadlines: When each open connection is cut off, in seconds of `time.monotonic`.
     """
 
@@ -171,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.OK, found[1], (STATIC / found[0]).read_bytes())
 
     def do_POST(self) -> None:
-        """Answer a question; a mistake that a person can mend is an answer as well."""
+        """Answer a question; a mistake that a person can fix is an answer as well."""
         try:
             self._check_sender()
             self._check_token()

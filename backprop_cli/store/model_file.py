@@ -28,7 +28,7 @@ MAX_SCALARS: Final = 1_000
 class Model:
     """A trained classifier with all that prediction needs: what is not in here plays no part in it.
 
-    Activation and loss are names only, not looked up here: whoever builds the network checks them against its tables.
+    Activation and loss are names only, not looked up here: the network's builder checks them against its tables.
 
     Attributes:
         n_inputs: Pixels of a picture.

@@ -232,7 +232,7 @@ class RunDirectory:
         from backprop_cli.store import tensor_file
 
         try:
-            self.checkpoint_path.lstat()  # not where a link leads: training anew in silence loses the old run
+            self.checkpoint_path.lstat()  # not where a link leads: silently retraining loses the old run
         except FileNotFoundError:
             return None
         try:
@@ -365,7 +365,7 @@ def _open_to_append(path: Path) -> int:
 
 
 def read_metrics_text(path: Path) -> str:
-    """Return the metrics file's text; bytes that are no UTF-8 make torn lines, a missing file has none."""
+    """Return the metrics file's text; bytes that are not UTF-8 make torn lines, a missing file has none."""
     try:
         return read_bounded(path, _MAX_METRICS_BYTES).decode("utf-8", errors="replace")
     except FileNotFoundError:

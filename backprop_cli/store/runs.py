@@ -32,7 +32,7 @@ def write_latest(run: Path) -> None:
     """Note in `runs/latest`, in the working directory, that this run has the newest model.
 
     Raises:
-        OSError: When it cannot be written; the run itself is none the worse for it.
+        OSError: When it cannot be written; the run itself is not affected.
     """
     RUNS.mkdir(exist_ok=True)
     remove_litter(RUNS, locked=False)

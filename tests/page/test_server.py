@@ -136,7 +136,7 @@ def test_what_a_person_can_mend_is_said_in_words(server: Server) -> None:
     assert request(server, "POST", "/api/look", json.dumps({"picture": sample, "steps": steps * 51}).encode())[0] == 400
     for label, rate, said in (("x", 1, 'label: "x"'), ("1", 0, "learning_rate 0"), ("1", 1e9, "learning_rate 1e+09")):
         assert said in ask(server, "correct", picture=sample, label=label, learning_rate=rate)["error"]
-    assert "there is none" in ask(server, "unit", picture=sample, layer=9, unit=0)["error"]
+    assert "no such unit" in ask(server, "unit", picture=sample, layer=9, unit=0)["error"]
 
 
 def test_who_is_too_slow_is_cut_off_and_nobody_else_waits(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,7 +297,7 @@ def test_what_is_kept_is_never_overwritten_nor_endless(tmp_path: Path, monkeypat
     assert keeping.keep_picture(tmp_path, "4", picture).name == "0008.png"
     assert (tmp_path / "4/0007.png").read_text() == "mine"
     monkeypatch.setattr(keeping, "MAX_KEPT", 2)
-    with pytest.raises(ValueError, match="holds 2 pictures already"):
+    with pytest.raises(ValueError, match="holds 2 pictures, the most it may"):
         keeping.keep_picture(tmp_path, "4", picture)
     for label in ("..", ".", "", "a/b", "a\\b", "\0", ".hidden", "x" * 200, "Thumbs.db"):
         with pytest.raises(ValueError, match="no folder can have the name"):
@@ -355,7 +355,7 @@ def test_a_model_of_other_classes_and_losses(tmp_path: Path, loss: dict[str, Any
 def test_others_are_let_in_only_where_that_is_meant(work: Path) -> None:
     for host in ("0.0.0.0", "192.0.2.7", "::"):
         said = refusal("draw", "--no-browser", "--host", host)
-        assert "--allow-others says that this is meant" in said
+        assert "add --allow-others if you want that" in said
         assert "nothing is encrypted" in said
     assert "an address" in refusal("draw", "--no-browser", "--host", "example.org", "--allow-others")
     said = refusal("draw", "--no-browser", "--host", "192.0.2.7", "--allow-others", "-m", "pretrained")
@@ -380,7 +380,7 @@ def test_the_command_prints_the_address_and_ctrl_c_ends_it_at_once(tmp_path: Pat
     assert running.returncode == 0, stderr
     assert b"Traceback" not in stderr
     assert token.encode() not in stderr
-    assert (b"whoever has this address" in stderr) == bool(options)
+    assert (b"anyone with this address" in stderr) == bool(options)
     assert time.monotonic() - begin < PATIENCE
 
 

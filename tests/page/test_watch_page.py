@@ -76,7 +76,7 @@ def test_before_its_end_nobody_draws_for_it_and_then_they_do(server: Server) -> 
     for kind in ("model", "look"):
         assert "no model to draw for yet" in ask(server, kind, picture=FOUR)["error"]
     assert "end it first" in ask(server, "draw")["error"]
-    assert "let it end first" in ask(server, "blind")["error"]
+    assert "let the training end first" in ask(server, "blind")["error"]
     assert "under way" in ask(server, "teach")["error"]
     while not ask(server, "train", do="epoch")["n_finished"]:
         pass
@@ -142,7 +142,7 @@ def test_a_model_is_taught_the_drawings_that_were_kept(work: Path) -> None:
 
 
 def test_the_command_ends_as_an_interrupted_run(work: Path) -> None:
-    assert "without --model" in refusal("draw", "--train", "-m", "pretrained", "--no-browser")
+    assert "cannot be used with --model" in refusal("draw", "--train", "-m", "pretrained", "--no-browser")
     assert "go with --train" in refusal("draw", "-c", "quick", "--no-browser")
     running = started("draw", "--train", "-c", "quick", "--set", "training.epochs=9", "--no-browser", cwd=work)
     assert running.stdout is not None

@@ -57,7 +57,7 @@ def chosen_arrays(where: str, shapes: Mapping[str, tuple[int, ...]], part: Part 
     Args:
         where: What messages call the file.
         shapes: Of all arrays in it.
-        part: Which part is wanted; None: the one that is trained on.
+        part: Which part to read; None: the one that is trained on.
 
     Raises:
         DataError: No array can be the pictures, or two can.
@@ -224,7 +224,7 @@ def dataset_of_arrays(where: str, arrays: Mapping[Kind, NDArray[Any]], wanted: W
     """Return a checked data set of arrays in any of these shapes.
 
     Raises:
-        DataError: Labels are wanted and missing, or an array is not what it should be.
+        DataError: Labels are needed and missing, or an array is invalid.
     """
     labels = groups = None
     if not wanted.only_pictures:

@@ -22,7 +22,7 @@ FILE_NAMES = ("file", "filename", "file_name", "path", "filepath", "image", "img
 LEAST_COUNTED = 15  # columns that are numbered, not a picture of rising ink
 ENOUGH = 20  # rows from which values tell where the labels are
 MOST_CLASSES = 1000
-UNLIKE = 0.5  # from which two columns are no neighbors in a picture
+UNLIKE = 0.5  # from which two columns are not neighbors in a picture
 MOST_MATCHED = 10_000  # characters of a line
 MAX_CELLS = 2**20 + 20  # of a row: no network sees more pixels
 _SPARSE = re.compile(r"\S+(\s+\d+:\S+)+\s*(#.*)?")  # a line of libsvm's
@@ -111,7 +111,7 @@ class Columns:
     Attributes:
         n: Cells in a row.
         label: Where the label is; None: there is none.
-        left_out: Columns that are neither: those that number the rows, and named ones that are no pixels.
+        left_out: Columns that are neither: those that number the rows, and named ones that are not pixels.
         file: Where the name of a picture's file is; None: the pictures are in the table itself.
         is_header: The first row names the columns.
     """

@@ -208,7 +208,7 @@ class _Pictures:
 
 
 def _lines(name: str, file: IO[bytes], bad: BadRows) -> Iterator[tuple[int, str]]:
-    """Yield the number of each line that is not blank, counted from 1, and its text; none where that is no text."""
+    """Yield the number of each line that is not blank, counted from 1, and its text; none where that is not text."""
     head = file.read(3)
     file.seek(0)
     is_wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))

@@ -1,4 +1,4 @@
-"""One array of pictures, NumPy's npy; its labels lie beside it where they are wanted, as `y_train.npy` does."""
+"""One array of pictures, NumPy's npy; its labels lie beside it if they are needed, as `y_train.npy` does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def load(source: str, wanted: Wanted) -> Dataset:
     """Return the pictures of an array, mapped, not read, with the labels beside it.
 
     Raises:
-        DataError: It is not there, damaged, or labels are wanted and none lie beside it.
+        DataError: It is not there, damaged, or labels are needed and none lie beside it.
     """
     path = Path(source)
     arrays: dict[Kind, NDArray[Any]] = {"images": mapped(path)}

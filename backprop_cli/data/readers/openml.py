@@ -48,7 +48,7 @@ def load(source: str, wanted: Wanted) -> Dataset:
         wanted: Whether bad rows are left out.
 
     Raises:
-        DataError: It cannot be had, is no table of square pictures, or rows are bad.
+        DataError: It cannot be downloaded, is not a table of square pictures, or rows are bad.
     """
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", name := source.removeprefix(PREFIX), re.ASCII):
         raise DataError(f"{source}: not the name of a data set, such as openml:mnist_784")
@@ -57,7 +57,7 @@ def load(source: str, wanted: Wanted) -> Dataset:
     try:
         with open_regular(kept) as file, np.load(file, allow_pickle=False) as arrays:
             pixels, labels = arrays["pixels"], arrays["labels"]
-    except Exception:  # not there yet, or damaged: fetched anew
+    except Exception:  # not there yet, or damaged: fetched again
         pixels, labels = _fetch(source, name)
         _keep(kept, pixels=pixels, labels=labels)
     found = _dataset_of_table(source, pixels, labels, skip_bad=wanted.skip_bad)

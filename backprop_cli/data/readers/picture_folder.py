@@ -168,7 +168,7 @@ class _Found:
     Attributes:
         files: The class and the path of each picture, in order.
         owners: Who wrote each; "" where its class has no folders of writers.
-        left_out: Files that are no pictures by their names, and pictures that lie in no folder of a class.
+        left_out: Files that are not pictures by their names, and pictures outside the folders of classes.
         empty: Folders of classes without pictures.
         problem: Why there may be no files.
         joined: The folder of validation pictures that are trained on with the others.

@@ -203,12 +203,12 @@ def dataset_of(
     Args:
         name: What messages call it.
         images: (n, height, width), finite and at least 0.
-        labels: Whole numbers or names, (n,); None where only the pictures are wanted: then there are no classes. Names
+        labels: Whole numbers or names, (n,); None to read only the pictures: then there are no classes. Names
             as a list take no more memory for one that is long.
         groups: Whole numbers or names, (n,); None where it is not known who wrote what.
         max_value: Full ink; 0: the largest training value.
         n_skipped: How many bad rows were left out.
-        skip_bad: Leave out rows with pixels that are no numbers, instead of refusing all.
+        skip_bad: Skip rows with pixels that are not numbers, instead of refusing all.
         numbers: Of the rows in their source, where some were left out, (n,).
 
     Raises:
@@ -273,7 +273,7 @@ def kind_of(array: NDArray[Any]) -> str:
 
 
 def _checked_labels(name: str, n: int, labels: NDArray[Any], groups: NDArray[Any] | None) -> NDArray[Any]:
-    """Return labels of a type that is wanted, (n,); whole numbers may be kept as floats.
+    """Return labels of an accepted type, (n,); whole numbers may be kept as floats.
 
     Raises:
         DataError: They, or the groups, are of another type or shape.

@@ -29,7 +29,7 @@ async function move(kind) {
   return !next.error;
 }
 
-/** Go on as long as that is wanted. */
+/** Go on as long as the user wants. */
 async function goOn(wanted) {
   const isRunning = mode !== "look";
   mode = wanted;
