@@ -131,6 +131,7 @@ def test_probabilities_sum_to_1_and_their_logarithms_are_those() -> None:
     np.testing.assert_array_equal(model.predict(X_TEST), model.classes_[probabilities.argmax(axis=1)])
 
 
+@pytest.mark.slow
 def test_it_goes_into_a_pipeline_a_search_in_two_processes_and_calibration() -> None:
     pipeline = make_pipeline(StandardScaler(), quick())
     grid = {"backpropclassifier__hidden_layers": [(8,), (16, 8)], "backpropclassifier__dropout": [0.0, 0.2]}

@@ -226,6 +226,7 @@ def test_so_are_those_of_the_default_network(trained: Path, number: int) -> None
     agree(found, trained / "runs/digits-1/model.safetensors", digit(number), digits_after(1415))
 
 
+@pytest.mark.slow
 def test_a_file_is_explained_as_the_network_sees_it_also_at_16x16(work: Path) -> None:
     answer(*SMALL, "run", "--set", "data.picture=16x16", *network((20, "relu"), (20, "tanh")))
     model = work / "run/model.safetensors"
@@ -372,6 +373,7 @@ def test_no_line_is_wider_than_the_terminal(work: Path, width: int) -> None:
         assert max(map(len, plain)) <= width
 
 
+@pytest.mark.slow
 def test_color_is_for_terminals_that_want_it(trained: Path) -> None:
     for env in ({}, {"FORCE_COLOR": "1", "NO_COLOR": "1"}):
         text = process("explain", STRAY, cwd=trained, env=env).stdout.decode()
@@ -406,6 +408,7 @@ def test_a_worksheet_is_written_along_the_path_that_is_told(trained: Path, tmp_p
     assert "pixel 63 -> unit 255 of layer 1 -> unit 0 of layer 2 -> class 9" in sheet.read_text()
 
 
+@pytest.mark.slow
 def test_a_worksheet_is_the_same_where_python_drops_docstrings(trained: Path, tmp_path: Path) -> None:
     bare, usual = tmp_path / "bare.md", tmp_path / "usual.md"
     for sheet, option in ((bare, "-OO"), (usual, "-B")):

@@ -201,6 +201,7 @@ def test_why_a_step_makes_a_right_answer_less_sure_is_said(work: Path) -> None:
     assert "less sure" not in answer("explain", "digits:1425")
 
 
+@pytest.mark.slow
 def test_how_a_blank_pixel_enters_is_said(work: Path) -> None:
     says = "pixels enter centered: a blank one as minus its mean ink"
     assert says in answer("explain", "digits:1628", "-m", "pretrained")

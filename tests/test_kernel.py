@@ -49,6 +49,7 @@ def test_the_bytes_are_those_of_every_processor_with_avx2(config: str, work: Pat
     assert parsed(done.stdout.decode())["parameters_sha256"] == PORTABLE[config]
 
 
+@pytest.mark.slow
 @needs_avx2
 def test_a_command_begins_anew_with_the_kernel_that_its_config_asks_for(work: Path) -> None:
     shas = []

@@ -101,6 +101,7 @@ def test_a_run_whose_warps_had_a_number_of_copies_goes_on(old: Path) -> None:
     assert backprop("train", "--resume", "interrupted", "--progress", "none").exit_code == 0
 
 
+@pytest.mark.slow
 def test_one_weight_that_is_changed_is_no_longer_equal(old: Path) -> None:
     path = old / "copies" / "model.safetensors"
     model = load_model(path)

@@ -29,6 +29,7 @@ def folder(work: Path) -> Path:
     return work / "mine"
 
 
+@pytest.mark.slow
 def test_a_folder_of_pictures_is_trained_on_measured_and_gone_on_with(folder: Path) -> None:
     trained = document(*TRAIN, "--set", "data.source=mine")
     assert trained["run"] == "runs/quick-1"

@@ -77,6 +77,7 @@ def test_a_row_is_called_by_its_number_and_may_be_asked_for_by_it(trained: Path)
     assert document("explain", f"{table}:17", "--label", "1")["label"] == "1"
 
 
+@pytest.mark.slow
 def test_names_that_one_command_prints_are_names_that_the_others_take(trained: Path) -> None:
     table = csv(trained / "labeled.csv", OTHERS, THEIRS)
     for digit in "0123456789":

@@ -73,6 +73,7 @@ def place(work: Path) -> Path:
     return work
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "answer"),
     [

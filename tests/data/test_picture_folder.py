@@ -144,6 +144,7 @@ def test_a_folder_that_may_not_be_read_is_refused(folder: Path, monkeypatch: pyt
     assert problems(folder) == (f"{folder}: Permission denied",)
 
 
+@pytest.mark.slow
 def test_processes_read_what_one_reads_and_progress_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spoil(folder)
     for k in range(150):

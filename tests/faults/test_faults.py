@@ -115,7 +115,7 @@ def found(tally: Tally, word: str) -> None:
 
 
 def test_kills_do_no_harm(training: Training) -> None:
-    clean(kills.check_kills(training, 4, JOBS))
+    clean(kills.check_kills(training, 2, JOBS))
 
 
 @pytest.mark.slow
@@ -134,7 +134,7 @@ def test_kills_would_find(training: Training, patch: str, word: str) -> None:
 
 
 def test_signals_do_no_harm(training: Training) -> None:
-    clean(stops.check_signals(training, 4, JOBS, seconds=PATIENCE))
+    clean(stops.check_signals(training, 2, JOBS, seconds=PATIENCE))
 
 
 @pytest.mark.slow

@@ -77,11 +77,11 @@ def test_before_its_end_nobody_draws_for_it_and_then_they_do(server: Server) -> 
         assert "no model to draw for yet" in ask(server, kind, picture=FOUR)["error"]
     assert "end it first" in ask(server, "draw")["error"]
     assert "let the training end first" in ask(server, "blind")["error"]
-    assert "under way" in ask(server, "teach")["error"]
+    assert "is running" in ask(server, "teach")["error"]
     while not ask(server, "train", do="epoch")["n_finished"]:
         pass
     ended = ask(server, "train", do="end")
-    assert (ended["is_over"], "to be gone on with" in ended["said"]) == (True, True)
+    assert (ended["is_over"], "can be resumed" in ended["said"]) == (True, True)
     assert ask(server, "draw") == {}
     assert ask(server, "model")["is_watched"]
     assert ask(server, "look", picture=FOUR)["predicted"] in "0123456789"
@@ -143,7 +143,7 @@ def test_a_model_is_taught_the_drawings_that_were_kept(work: Path) -> None:
 
 def test_the_command_ends_as_an_interrupted_run(work: Path) -> None:
     assert "cannot be used with --model" in refusal("draw", "--train", "-m", "pretrained", "--no-browser")
-    assert "go with --train" in refusal("draw", "-c", "quick", "--no-browser")
+    assert "need --train" in refusal("draw", "-c", "quick", "--no-browser")
     running = started("draw", "--train", "-c", "quick", "--set", "training.epochs=9", "--no-browser", cwd=work)
     assert running.stdout is not None
     address, _, token = running.stdout.readline().decode().split()[1].partition("#")
