@@ -78,5 +78,7 @@ def test_make_messages_prints_what_the_tests_provoke(tmp_path: Path) -> None:
     test = "from command_line import refusal\n\ndef test_it():\n    refusal('train', '--set', 'seed')\n"
     (tmp_path / "test_it.py").write_text(test)
     options = [str(tmp_path / "test_it.py"), "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
-    told = python(f"import messages; messages.main({options!r})", cwd=tmp_path, PYTHONPATH=str(CHECKOUT / "tests"))
+    told = python(
+        f"import messages; messages.main({options!r})", cwd=tmp_path, PYTHONPATH=f"{CHECKOUT / 'tests'}:{CHECKOUT}"
+    )
     assert told == "error: --set seed: expected KEY=VALUE, such as --set seed=N\n"
