@@ -385,7 +385,7 @@ def _usual_rate(settings: Mapping[str, Any]) -> float:
 
 
 def _times(run: TrainingFigures, loss: float) -> str:
-    return f"{loss / run.fresh:.1f} times the loss of a uniform guess"
+    return f"{loss / run.fresh:.1f} times the loss of a network whose logits are all 0"
 
 
 def _set_rate(rate: float) -> str:
