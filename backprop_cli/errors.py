@@ -3,7 +3,7 @@
 A message reads "where: what is wrong; what would be right".
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 ADVICE = {
@@ -103,6 +103,11 @@ def reason_of(error: BaseException) -> str:
 def quoted(text: object) -> str:
     """Return a value that a user wrote, in quotes, in one line and not too long."""
     return f'"{" ".join(str(text).split())[:60]}"'
+
+
+def listed(first: Sequence[str], n_all: int) -> str:
+    """Return the first names with commas between them, and how many more there are of all."""
+    return ", ".join(first) + (f" and {n_all - len(first):,} more" if n_all > len(first) else "")
 
 
 def require(*rules: tuple[bool, str]) -> None:

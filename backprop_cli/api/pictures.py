@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from backprop_cli.api.arguments import choice
 from backprop_cli.arrays import Array
-from backprop_cli.errors import ArgumentError, PictureError, UsageError
+from backprop_cli.errors import ArgumentError, PictureError, UsageError, listed
 from backprop_cli.files import read_stdin, shipped
 
 if TYPE_CHECKING:
@@ -228,8 +228,7 @@ def _told(names: Sequence[str]) -> list[str]:
     if not names:
         return []
     named = [f"{name} ({kind})" if (kind := Path(name).suffix[1:].upper()) else name for name in names[:MAX_NAMED]]
-    more = f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else ""
-    return [f"{len(names):,} file{'s' * (len(names) > 1)} left out: {', '.join(named)}{more}"]
+    return [f"{len(names):,} file{'s' * (len(names) > 1)} left out: {listed(named, len(names))}"]
 
 
 def row_place(name: str) -> tuple[str, int] | None:

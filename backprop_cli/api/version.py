@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import re
 from dataclasses import dataclass
 from typing import Any
 
+from backprop_cli.data.processes import n_cores
 from backprop_cli.engine.training import TrainingSettings
 from backprop_cli.experiment.environment import machine
 
@@ -72,7 +72,7 @@ def version() -> Version:
         platform=_platform(),
         cpu=found["cpu"],
         cpu_features=found["cpu_features"],
-        n_cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        n_cores=n_cores(),
         blas=found["blas"],
         blas_kernel=found["blas_kernel"],
         threads=found["threads"],

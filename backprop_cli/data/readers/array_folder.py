@@ -31,7 +31,7 @@ def load(source: str, wanted: Wanted) -> Dataset:
     folder = Path(source)
     paths = {path.stem: path for path in looked_into(folder) if path.suffix == ".npy"}
     if {"images", "labels"} & set(paths):  # the names that are documented, whatever else lies there
-        paths = {kind: folder / f"{kind}.npy" for kind in NAMES if f"{kind}" in (*paths, "images", "labels")}
+        paths = {kind: folder / f"{kind}.npy" for kind in NAMES if kind in (*paths, "images", "labels")}
         paths = {kind: path for kind, path in paths.items() if kind == "images" or not wanted.only_pictures}
     arrays = {name: mapped(path) for name, path in paths.items()}
     chosen = chosen_arrays(source, {name: array.shape for name, array in arrays.items()}, None)

@@ -20,7 +20,7 @@ from backprop_cli.data.image import SUFFIXES, is_litter, read_picture
 from backprop_cli.data.processes import n_cores, share_out
 from backprop_cli.data.readers.arrays import Part, part_named
 from backprop_cli.data.readers.shared import BadRows, Wanted, check_classes, class_order, dataset_of
-from backprop_cli.errors import DataError, PictureError
+from backprop_cli.errors import DataError, PictureError, listed
 
 MANY = 500  # pictures from which starting processes is worth it
 CHUNK = 64  # pictures that a process reads at a time
@@ -190,8 +190,7 @@ class _Found:
         """Return what is to be known of it, in words."""
         notes = []
         if self.left_out:
-            named = ", ".join(path.name for path in self.left_out[:MAX_NAMED])
-            named += f" and {len(self.left_out) - MAX_NAMED:,} more" if len(self.left_out) > MAX_NAMED else ""
+            named = listed([path.name for path in self.left_out[:MAX_NAMED]], len(self.left_out))
             plural = "s" if len(self.left_out) > 1 else ""
             notes.append(f"{len(self.left_out):,} file{plural} left out (not a picture of a class): {named}")
         if self.joined is not None:

@@ -20,7 +20,7 @@ from backprop_cli.data.readers import csv_file, npz, picture_folder
 from backprop_cli.data.readers.arrays import part_named
 from backprop_cli.data.readers.shared import MAX_UNPACKED, Wanted, open_data, parted
 from backprop_cli.data.readers.zip_directory import opened_zip
-from backprop_cli.errors import DataError, reason_of
+from backprop_cli.errors import DataError, listed, reason_of
 
 MAX_MEMBERS = 200_000
 MAX_DEPTH = 20  # folders in folders
@@ -141,8 +141,7 @@ def _content(name: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limit:
 
 
 def _named(entries: list[zipfile.ZipInfo]) -> str:
-    names = ", ".join(entry.filename[:80] for entry in entries[:MAX_NAMED])
-    return names + (f" and {len(entries) - MAX_NAMED:,} more" if len(entries) > MAX_NAMED else "")
+    return listed([entry.filename[:80] for entry in entries[:MAX_NAMED]], len(entries))
 
 
 class _Inside:
